@@ -1,0 +1,1 @@
+//! Backends: REST, the error table, health, metrics and OpenAPI.

@@ -1,0 +1,1 @@
+//! Clients: listen, upgrade, connections, transports and dialects.

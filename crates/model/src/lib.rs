@@ -1,0 +1,24 @@
+//! The nouns of Tidings: names, topics, targets, messages, positions, close codes.
+//!
+//! This crate knows no clock, no randomness, no sockets and no serialisation format: times and ids
+//! come in as arguments, and whoever reads or writes bytes (a store, an API, a client protocol)
+//! keeps its own representation and converts at its edge.
+//!
+//! Reading order: [`name`] (what things are called), [`topic`] (where messages are logged),
+//! [`target`] (who is meant), [`message`] (what was accepted), [`disconnect`] (how a connection ends),
+//! [`limit`] (how large anything may be).
+
+pub mod disconnect;
+pub mod limit;
+pub mod message;
+pub mod name;
+pub mod target;
+pub mod time;
+pub mod topic;
+
+pub use disconnect::Disconnect;
+pub use message::{Durability, Message, Priority, Push};
+pub use name::{DeviceId, EventName, MessageId, NameError, NamespaceName, RoomName, UserId};
+pub use target::{Except, Platform, Target};
+pub use time::Timestamp;
+pub use topic::{Epoch, Ordinal, Position, Seq, Topic};

@@ -1,0 +1,208 @@
+//! Names: of namespaces, users, devices, rooms, events and messages.
+//!
+//! A value of one of these types has been checked; nothing behind the edge checks again. Clones share
+//! the text.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::limit::{NAME_BYTES_MAX, NAMESPACE_BYTES_MAX};
+
+/// Why a text is not a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameError {
+    /// It has no characters.
+    Empty,
+    /// It has more bytes than the limit.
+    TooLong {
+        /// Its length in bytes.
+        bytes: usize,
+        /// The most that is allowed.
+        limit: usize,
+    },
+    /// It has a control character (or a line or paragraph separator) at this byte.
+    ControlCharacter {
+        /// Byte offset of the character.
+        at: usize,
+    },
+    /// A namespace has a character outside `[a-z0-9_-]`, or starts with `_` or `-`.
+    NotNamespace {
+        /// Byte offset of the character.
+        at: usize,
+    },
+    /// An event has a name that some client version keeps for itself.
+    Reserved,
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("must not be empty"),
+            Self::TooLong { bytes, limit } => write!(f, "has {bytes} bytes, at most {limit} are allowed"),
+            Self::ControlCharacter { at } => write!(f, "has a control character at byte {at}"),
+            Self::NotNamespace { at } => {
+                write!(f, "must match [a-z0-9][a-z0-9_-]{{0,49}}, but does not at byte {at}")
+            }
+            Self::Reserved => f.write_str(
+                "is reserved by client libraries (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener)",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for NameError {}
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident => $check:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks `text` and takes it.
+            ///
+            /// # Errors
+            /// [`NameError`] says what is wrong with the text.
+            pub fn new(text: &str) -> Result<Self, NameError> {
+                $check(text)?;
+                Ok(Self(text.into()))
+            }
+
+            /// The text of the name.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+    )*};
+}
+
+names! {
+    /// The name of a namespace: `[a-z0-9][a-z0-9_-]{0,49}`.
+    NamespaceName => check_namespace;
+    /// A person's id, chosen by the business system: 1–255 bytes, no control characters.
+    UserId => check_printable;
+    /// The id of an installation or browser profile: 1–255 bytes, no control characters.
+    DeviceId => check_printable;
+    /// The name of a room: 1–255 bytes, no control characters.
+    RoomName => check_printable;
+    /// The id of a message: the caller's, or one made up by the node. 1–255 bytes, no control characters.
+    MessageId => check_printable;
+    /// The name of an event as clients see it: 1–255 bytes, no control characters, not reserved.
+    EventName => check_event;
+}
+
+fn check_printable(text: &str) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return Err(NameError::TooLong { bytes: text.len(), limit: NAME_BYTES_MAX });
+    }
+    // U+2028 and U+2029 end lines in JavaScript source and in many log viewers.
+    let control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+    match text.char_indices().find(|(_, c)| control(*c)) {
+        Some((at, _)) => Err(NameError::ControlCharacter { at }),
+        None => Ok(()),
+    }
+}
+
+fn check_namespace(text: &str) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > NAMESPACE_BYTES_MAX {
+        return Err(NameError::TooLong { bytes: text.len(), limit: NAMESPACE_BYTES_MAX });
+    }
+    let allowed = |at: usize, b: u8| {
+        b.is_ascii_lowercase() || b.is_ascii_digit() || (at > 0 && matches!(b, b'_' | b'-'))
+    };
+    match text.bytes().enumerate().find(|&(at, b)| !allowed(at, b)) {
+        Some((at, _)) => Err(NameError::NotNamespace { at }),
+        None => Ok(()),
+    }
+}
+
+fn check_event(text: &str) -> Result<(), NameError> {
+    check_printable(text)?;
+    // The clients compare exactly; prefixes are refused because each major version added its own
+    // (`connect_error`, `reconnect_attempt`, `disconnecting`, …).
+    let reserved = text.starts_with("connect")
+        || text.starts_with("disconnect")
+        || text.starts_with("reconnect")
+        || matches!(text, "error" | "ping" | "pong" | "newListener" | "removeListener");
+    if reserved { Err(NameError::Reserved) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_match_their_pattern() {
+        for good in ["a", "0", "demo", "my-app_2", &"x".repeat(50)] {
+            assert!(NamespaceName::new(good).is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("", NameError::Empty),
+            ("Demo", NameError::NotNamespace { at: 0 }),
+            ("-a", NameError::NotNamespace { at: 0 }),
+            ("a/b", NameError::NotNamespace { at: 1 }),
+            (&"x".repeat(51), NameError::TooLong { bytes: 51, limit: 50 }),
+        ] {
+            assert_eq!(NamespaceName::new(bad), Err(why), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_printable_and_bounded() {
+        for good in ["a", "Ann Lee", "用户", "a/b#c$", &"é".repeat(127)] {
+            assert!(UserId::new(good).is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("", NameError::Empty),
+            ("a\nb", NameError::ControlCharacter { at: 1 }),
+            ("a\u{2028}", NameError::ControlCharacter { at: 1 }),
+            (&"x".repeat(256), NameError::TooLong { bytes: 256, limit: 255 }),
+        ] {
+            assert_eq!(UserId::new(bad), Err(why), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn events_leave_the_clients_own_names_alone() {
+        for good in ["push", "order.shipped", "pinged", "errors"] {
+            assert!(EventName::new(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["connect", "connect_error", "disconnecting", "reconnect_attempt", "error", "ping", "newListener"]
+        {
+            assert_eq!(EventName::new(bad), Err(NameError::Reserved), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The port: what the node asks of a store, whatever stands behind it.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+use tidings_model::{
+    DeviceId, Durability, Epoch, EventName, Except, Message, MessageId, NamespaceName, Ordinal, Platform,
+    Priority, RoomName, Seq, Target, Timestamp, Topic, UserId,
+};
+
+/// What a store answers with: boxed, because the node holds a store behind a pointer.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A whole store.
+pub trait Store: Messages + Devices + Receipts + Settings + Send + Sync + 'static {}
+
+impl<T: Messages + Devices + Receipts + Settings + Send + Sync + 'static> Store for T {}
+
+/// Messages, and the topic logs that lead to them.
+pub trait Messages {
+    /// Appends in the given order, each message to all of its topics. When this resolves, the messages
+    /// survive a power cut ([`Durability::Durable`]) or are at least ordered and readable
+    /// ([`Durability::Memory`]). Concurrent calls share one fsync. A message whose id is known already
+    /// is not appended: see [`Appended`].
+    fn append(&self, messages: Vec<NewMessage>, durability: Durability) -> Answer<'_, Vec<Appended>>;
+
+    /// The entries of a topic after `from`, oldest first; when there are more than `limit`, the newest ones.
+    fn read_topic(
+        &self,
+        namespace: &NamespaceName,
+        topic: &Topic,
+        from: From,
+        limit: usize,
+    ) -> Answer<'_, LogSlice>;
+
+    /// The messages with these numbers, each `None` where there is none (any more).
+    fn messages(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<Arc<Message>>>>;
+
+    /// The number of the newest message with this public id.
+    fn find(&self, namespace: &NamespaceName, id: &MessageId) -> Answer<'_, Option<Seq>>;
+
+    /// The newest number given out in a namespace; 0 when there is none. Immediately known, never blocks.
+    fn head(&self, namespace: &NamespaceName) -> Seq;
+}
+
+/// Devices, whose they are, and the rooms that they are in.
+pub trait Devices {
+    /// Makes a device known, or recognises it. The first registration gives it an ordinal and a cursor at
+    /// the head of the namespace. A known device that comes with another user starts anew, with a new
+    /// ordinal, no rooms and a cursor at the head: what waits for the old user is not for the new one.
+    fn register(&self, registration: Registration) -> Answer<'_, Registered>;
+
+    /// Puts a device into rooms and takes it out of others. Idempotent. Answers the rooms it is in now.
+    fn change_rooms(
+        &self,
+        namespace: &NamespaceName,
+        device: Ordinal,
+        join: Vec<RoomName>,
+        leave: Vec<RoomName>,
+    ) -> Answer<'_, Vec<RoomName>>;
+
+    /// Moves cursors forward (never back) and notes when devices were last seen. Not synced on its own:
+    /// losing it redelivers, nothing else.
+    fn settle(&self, namespace: &NamespaceName, devices: Vec<(Ordinal, Seq, Timestamp)>) -> Answer<'_, ()>;
+
+    /// The devices asked for, each `None` where there is none.
+    fn devices(&self, namespace: &NamespaceName, which: Which) -> Answer<'_, Vec<Option<Device>>>;
+
+    /// Everybody and every room of a namespace, for a node that starts.
+    fn census(&self, namespace: &NamespaceName) -> Answer<'_, Census>;
+}
+
+/// Who has which message.
+pub trait Receipts {
+    /// Replaces the receipts of these messages. Not synced on its own.
+    fn record(&self, receipts: Vec<(NamespaceName, Seq, ReceiptRecord)>) -> Answer<'_, ()>;
+
+    /// The receipts of these messages, each `None` where none was recorded.
+    fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>>;
+}
+
+/// Small named values that change rarely: namespaces, key digests. Their meaning is the node's.
+pub trait Settings {
+    /// Sets a value durably; `None` removes it.
+    fn put(&self, key: &str, value: Option<Bytes>) -> Answer<'_, ()>;
+
+    /// All values whose key starts with `prefix`, in key order.
+    fn list(&self, prefix: &str) -> Answer<'_, Vec<(String, Bytes)>>;
+
+    /// Which life of the store this is.
+    fn epoch(&self) -> Epoch;
+
+    /// Makes everything durable, and refuses what comes later with [`StoreError::Closed`].
+    fn close(&self) -> Answer<'_, ()>;
+}
+
+/// A message about to be appended.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Where it belongs.
+    pub namespace: NamespaceName,
+    /// Its public id.
+    pub id: MessageId,
+    /// Whether a caller chose the id, so that it may have come before. A made-up one is never looked up.
+    pub id_may_repeat: bool,
+    /// Digest of what the caller sent.
+    pub fingerprint: [u8; 16],
+    /// The event.
+    pub event: EventName,
+    /// The payload: JSON text.
+    pub data: Bytes,
+    /// Who was meant, as asked.
+    pub to: Target,
+    /// Who was not, as asked.
+    pub except: Except,
+    /// The topics to append it to: at least one, no duplicates.
+    pub topics: Vec<Topic>,
+    /// Who is meant, by ordinal.
+    pub meant: Arc<RoaringBitmap>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// From when on it is no longer delivered.
+    pub expires_at: Timestamp,
+    /// Which queue it waits in.
+    pub priority: Priority,
+    /// Whether it waits for devices that are away.
+    pub keep: bool,
+}
+
+/// What became of a [`NewMessage`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Appended {
+    /// It is stored.
+    New(Arc<Message>),
+    /// The same push was accepted less than 24 h before: this is that message, as stored then.
+    Duplicate(Arc<Message>),
+    /// Another push was accepted under this id less than 24 h before. (An id older than that is free again.)
+    Conflict,
+}
+
+/// Where to read a topic from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// What the namespace accepted after this number.
+    After(Seq),
+    /// What the topic got after this offset.
+    AfterOffset(u64),
+}
+
+/// A stretch of a topic log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogSlice {
+    /// Offset and number of each entry, oldest first, without gaps.
+    pub entries: Vec<(u64, Seq)>,
+    /// Whether entries are missing between `from` and the first one here, because of `limit` or because
+    /// they were trimmed, or because `from` is an offset that the topic has not reached.
+    pub truncated: bool,
+    /// The newest offset of the topic; 0 when it is empty.
+    pub head: u64,
+}
+
+/// A device about to be registered.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// Where it belongs.
+    pub namespace: NamespaceName,
+    /// Its id.
+    pub device: DeviceId,
+    /// Whose it is, if anybody's.
+    pub user: Option<UserId>,
+    /// What it is.
+    pub platform: Platform,
+    /// When it asked.
+    pub now: Timestamp,
+}
+
+/// A registered device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its small number.
+    pub ordinal: Ordinal,
+    /// Its id.
+    pub id: DeviceId,
+    /// Whose it is, if anybody's.
+    pub user: Option<UserId>,
+    /// What it is.
+    pub platform: Platform,
+    /// The rooms it is in, sorted.
+    pub rooms: Vec<RoomName>,
+    /// Everything up to here is settled for it: acknowledged, expired, or not meant for it.
+    pub cursor: Seq,
+    /// When it was first seen.
+    pub created_at: Timestamp,
+    /// When it was last seen.
+    pub seen_at: Timestamp,
+}
+
+/// The answer to a [`Registration`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// The device as it is now. Its platform is the one just given.
+    pub device: Device,
+    /// Whether it was unknown before (or belonged to another user).
+    pub new: bool,
+    /// The ordinal that it had with another user, and the rooms that ordinal was in: no longer meant by anything.
+    pub replaced: Option<(Ordinal, Vec<RoomName>)>,
+}
+
+/// Which devices to look up.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// By id, answered in this order.
+    Ids(Vec<DeviceId>),
+    /// By ordinal, answered in this order.
+    Ordinals(Vec<Ordinal>),
+    /// All of this user, by ordinal.
+    OfUser(UserId),
+}
+
+/// Everybody and every room of a namespace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Census {
+    /// The devices of each platform, at [`Platform`]'s index.
+    pub platforms: [RoaringBitmap; 5],
+    /// The members of each room that has any.
+    pub rooms: HashMap<RoomName, RoaringBitmap>,
+}
+
+/// How many buckets [`ReceiptRecord::ack_times`] has.
+pub const ACK_TIME_BUCKETS: usize = 96;
+
+/// What is known of a message's way.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReceiptRecord {
+    /// The devices it was written to.
+    pub written: RoaringBitmap,
+    /// The devices that acknowledged it.
+    pub acked: RoaringBitmap,
+    /// How many acknowledgements came after how long: counts by bucket, at most [`ACK_TIME_BUCKETS`],
+    /// shorter when the rest is zero. What a bucket means is the ledger's.
+    pub ack_times: Vec<u32>,
+}
+
+/// Why a store did not do as asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no space left on the device.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// Another process has the directory.
+    #[error("the data directory {} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// What was read is not what was written.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// The directory was written by a version that this one cannot read.
+    #[error("the data directory has format {found}, this version reads {expected}")]
+    Format {
+        /// The version found.
+        found: u32,
+        /// The version that this program reads.
+        expected: u32,
+    },
+    /// The operating system refused.
+    #[error("the store cannot be read or written: {0}")]
+    Io(String),
+    /// The store has been closed.
+    #[error("the store is closed")]
+    Closed,
+}

@@ -1,0 +1,2 @@
+//! The Tidings server.
+fn main() {}
