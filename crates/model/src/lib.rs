@@ -9,6 +9,7 @@
 //! [`limit`] (how large anything may be).
 
 pub mod disconnect;
+pub mod error_code;
 pub mod limit;
 pub mod message;
 pub mod name;
@@ -17,6 +18,7 @@ pub mod time;
 pub mod topic;
 
 pub use disconnect::Disconnect;
+pub use error_code::ErrorCode;
 pub use message::{Durability, Message, Priority, Push};
 pub use name::{DeviceId, EventName, MessageId, NameError, NamespaceName, RoomName, UserId};
 pub use target::{Except, Platform, Target};

@@ -1,1 +1,130 @@
-//! The use cases, one file per verb, between the ports and the shells.
+//! The use cases, one file for each verb.
+//!
+//! The node composes: it asks the store, decides by the rules of a namespace, tells the shards what to
+//! deliver and the ledger what happened. It knows no socket, no client protocol and no HTTP; the shells
+//! (gateway and API) translate and call one use case each.
+//!
+//! Reading order: [`publish`] (a push becomes a message), [`deliver`] (to the shards), [`connect`] (a
+//! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`ack`] (it has the message),
+//! [`ledger`] (who has it and who has not), [`namespace`] (whose rules hold).
+
+pub mod ack;
+pub mod clock;
+pub mod connect;
+pub mod deliver;
+pub mod ids;
+pub mod join;
+pub mod keys;
+pub mod ledger;
+pub mod metrics;
+pub mod namespace;
+pub mod publish;
+pub mod resume;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tidings_model::NamespaceName;
+use tidings_store::{Store, StoreError};
+use tokio::sync::mpsc;
+
+pub use clock::Clock;
+pub use deliver::ToShard;
+pub use metrics::Metrics;
+pub use namespace::Namespace;
+
+/// A node: one process's view of the whole.
+pub struct Node {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Clock,
+    pub(crate) ids: ids::MessageIds,
+    pub(crate) namespaces: RwLock<HashMap<NamespaceName, Arc<Namespace>>>,
+    pub(crate) shards: deliver::Shards,
+    pub(crate) publisher: mpsc::Sender<publish::Job>,
+    pub(crate) ledger: ledger::Ledger,
+    pub(crate) keys: keys::Keys,
+    metrics: Arc<Metrics>,
+    name: String,
+}
+
+/// What a node is built from.
+pub struct Parts {
+    /// What survives.
+    pub store: Arc<dyn Store>,
+    /// What time it is.
+    pub clock: Clock,
+    /// How many shards there are: 1 to [`tidings_hub::directory::SHARDS_MAX`].
+    pub shards: usize,
+    /// How clients and operators see this node called.
+    pub name: String,
+    /// Where numbers go.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Node {
+    /// Builds a node on what the store holds, and the inbox of each shard. To be called on a runtime: the
+    /// node's actors run there until the node is dropped.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn start(parts: Parts) -> Result<(Arc<Self>, Vec<mpsc::Receiver<ToShard>>), StoreError> {
+        let (shards, inboxes) = deliver::Shards::new(parts.shards);
+        let (publisher, jobs) = mpsc::channel(publish::QUEUE_JOBS);
+        let ledger = ledger::Ledger::start(Arc::clone(&parts.store), parts.clock.clone(), &parts.metrics);
+        let node = Arc::new(Self {
+            ids: ids::MessageIds::default(),
+            namespaces: RwLock::new(namespace::load(&*parts.store).await?),
+            keys: keys::Keys::load(&*parts.store).await?,
+            store: parts.store,
+            clock: parts.clock,
+            shards,
+            publisher,
+            ledger,
+            metrics: parts.metrics,
+            name: parts.name,
+        });
+        tokio::spawn(publish::run(Arc::downgrade(&node), jobs));
+        Ok((node, inboxes))
+    }
+
+    /// How clients and operators see this node called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where numbers go.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// What time it is.
+    #[must_use]
+    pub fn now(&self) -> tidings_model::Timestamp {
+        self.clock.now()
+    }
+
+    /// Which life of the store this is.
+    #[must_use]
+    pub fn epoch(&self) -> tidings_model::Epoch {
+        self.store.epoch()
+    }
+
+    /// A namespace, if it exists.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<Arc<Namespace>> {
+        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Writes down everything that is only in memory and closes the store. Nothing is accepted afterwards.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.ledger.flush().await;
+        self.store.close().await
+    }
+}

@@ -1,0 +1,56 @@
+//! Encode once for each format and topic, share with everybody.
+//!
+//! The fan-out loop asks for the frame of a member's codec; the first one to ask pays for the encoding.
+
+use std::rc::Rc;
+
+use tidings_model::{Message, Topic, message};
+use tidings_wire::push::{self, Codec, PushView};
+
+use crate::frame::Frame;
+
+/// The frames of one message as it stands in one topic, by codec.
+#[derive(Debug, Default)]
+pub struct Broadcast {
+    frames: [Option<Rc<Frame>>; Codec::ALL.len()],
+}
+
+impl Broadcast {
+    /// The frame of `message` for receivers in its `topic`th topic, in the format of `codec`.
+    pub fn frame(&mut self, message: &Message, topic: usize, namespace: u32, codec: Codec) -> Rc<Frame> {
+        let slot = &mut self.frames[codec.index()];
+        slot.get_or_insert_with(|| encode(message, topic, namespace, codec)).clone()
+    }
+}
+
+/// Encodes a message for one codec, as it stands in its `topic`th topic.
+#[must_use]
+pub fn encode(message: &Message, topic: usize, namespace: u32, codec: Codec) -> Rc<Frame> {
+    let (name, offset) = &message.topics[topic];
+    let encoded = push::encode(
+        codec,
+        &PushView {
+            id: message.id.as_str(),
+            event: message.event.as_str(),
+            // The edge checked that it is JSON, hence UTF-8.
+            data: std::str::from_utf8(&message.data).unwrap_or("null"),
+            room: if let Topic::Room(room) = name { Some(room.as_str()) } else { None },
+            user: if let Topic::User(user) = name { Some(user.as_str()) } else { None },
+            sent_at_ms: message.accepted_at.0,
+            topic: &name.to_string(),
+            epoch: message.epoch.0,
+            offset: *offset,
+            seq: message.seq.0,
+            ack_id: message::ack_id(message.seq),
+            namespace: message.namespace.as_str(),
+        },
+    );
+    // What is already in a queue when the message expires is dropped there; a message that reaches only
+    // who is connected now is not: being queued, it has reached them.
+    let expires_at = if message.expires_at > message.accepted_at {
+        message.expires_at
+    } else {
+        tidings_model::Timestamp::NEVER
+    };
+    Frame::message(encoded, namespace, message.seq, expires_at)
+}

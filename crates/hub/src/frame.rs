@@ -1,0 +1,71 @@
+//! Immutable bytes ready for a socket, shared by everybody who gets them.
+//!
+//! A frame knows which message it carries, so that an outbox can drop it when it expires and say what
+//! it never wrote. It does not know who receives it.
+
+use std::rc::Rc;
+
+use tidings_model::{Seq, Timestamp};
+use tidings_wire::push::Encoded;
+
+/// Which of an outbox's queues a frame waits in. Earlier lanes leave first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Heartbeats, replies, goodbyes.
+    Control = 0,
+    /// Messages with high priority.
+    High = 1,
+    /// All other messages.
+    Normal = 2,
+}
+
+/// Bytes ready for a socket.
+#[derive(Debug)]
+pub struct Frame {
+    bytes: Box<[u8]>,
+    payload_at: u8,
+    /// The message inside; 0 when it is none of the messages, such as a reply.
+    pub seq: Seq,
+    /// The namespace of the message, as the shard numbers them.
+    pub namespace: u32,
+    /// From when on the frame is not worth writing.
+    pub expires_at: Timestamp,
+}
+
+impl Frame {
+    /// A frame that carries a message.
+    #[must_use]
+    pub fn message(encoded: Encoded, namespace: u32, seq: Seq, expires_at: Timestamp) -> Rc<Self> {
+        Rc::new(Self {
+            bytes: encoded.bytes.into_boxed_slice(),
+            payload_at: encoded.payload_at,
+            seq,
+            namespace,
+            expires_at,
+        })
+    }
+
+    /// A frame that belongs to the protocol: a reply, a heartbeat, a goodbye.
+    #[must_use]
+    pub fn control(encoded: Encoded) -> Rc<Self> {
+        Self::message(encoded, 0, Seq(0), Timestamp::NEVER)
+    }
+
+    /// Everything, as a stream transport writes it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What is inside the transport's own header, for transports that wrap payloads in their own way.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[usize::from(self.payload_at)..]
+    }
+
+    /// Whether the transport's header is a binary WebSocket frame's.
+    #[must_use]
+    pub fn is_binary(&self) -> bool {
+        self.payload_at > 0 && self.bytes[0] & 0x0f == 2
+    }
+}

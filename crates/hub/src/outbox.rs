@@ -1,0 +1,261 @@
+//! A connection's bounded queue of frames: three lanes, one write.
+//!
+//! The outbox hands out the bytes for the next write and is told how many of them the socket took. It
+//! does not know the socket, and what happens at the bound is its owner's decision.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use tidings_model::{Seq, Timestamp};
+
+use crate::frame::{Frame, Lane};
+
+/// How much may wait for one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most frames.
+    pub frames: usize,
+    /// Most bytes.
+    pub bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { frames: 1024, bytes: 1 << 20 }
+    }
+}
+
+/// The queue is at its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// Frames that wait for one connection.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    lanes: [VecDeque<Rc<Frame>>; 3],
+    /// The frame that the socket took only a part of, and how much of it.
+    started: Option<(Rc<Frame>, usize)>,
+    bytes: usize,
+}
+
+/// Frames up to this size are copied together into one write; a larger one is written from where it is.
+const COPY_BYTES_MAX: usize = 16 * 1024;
+
+/// Most bytes in one write.
+pub const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+impl Outbox {
+    /// Queues a frame. Control frames are let in beyond the bound of messages, up to twice the bound:
+    /// a connection that cannot even take its heartbeats has lost its right to more.
+    ///
+    /// # Errors
+    /// [`Full`] when the bound would be passed; the frame is not queued.
+    pub fn push(&mut self, lane: Lane, frame: Rc<Frame>, bounds: Bounds) -> Result<(), Full> {
+        let slack = if lane == Lane::Control { 2 } else { 1 };
+        let fits = self.len() < bounds.frames * slack
+            && (self.bytes + frame.bytes().len() <= bounds.bytes * slack || self.is_empty());
+        if !fits {
+            return Err(Full);
+        }
+        self.bytes += frame.bytes().len();
+        self.lanes[lane as usize].push_back(frame);
+        Ok(())
+    }
+
+    /// How many frames wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lanes.iter().map(VecDeque::len).sum::<usize>() + usize::from(self.started.is_some())
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.started.is_none() && self.lanes.iter().all(VecDeque::is_empty)
+    }
+
+    /// How many bytes wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The bytes for the next write: one frame in place, or several small ones copied into `scratch`.
+    /// Empty when nothing waits. Nothing is taken out until [`Outbox::advance`].
+    pub fn next_write<'a>(&'a self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        let mut waiting = self.waiting();
+        let Some((first, skip)) = waiting.next() else { return &[] };
+        let head = &first.bytes()[skip..];
+        if head.len() > COPY_BYTES_MAX || self.len() == 1 {
+            return head;
+        }
+        scratch.clear();
+        scratch.extend_from_slice(head);
+        for (frame, _) in waiting {
+            if frame.bytes().len() > COPY_BYTES_MAX || scratch.len() + frame.bytes().len() > WRITE_BYTES_MAX {
+                break;
+            }
+            scratch.extend_from_slice(frame.bytes());
+        }
+        scratch
+    }
+
+    /// The socket took `written` bytes of what [`Outbox::next_write`] gave.
+    pub fn advance(&mut self, written: usize) {
+        let mut left = written;
+        while left > 0 {
+            let Some((frame, skip)) = self.pop() else { return };
+            let rest = frame.bytes().len() - skip;
+            if left < rest {
+                self.started = Some((frame, skip + left));
+                self.bytes += rest - left;
+                return;
+            }
+            left -= rest;
+        }
+        self.release_memory();
+    }
+
+    /// Takes the next whole frame, for transports that wrap frames themselves.
+    pub fn pop_frame(&mut self) -> Option<Rc<Frame>> {
+        let frame = self.pop().map(|(frame, _)| frame);
+        if self.is_empty() {
+            self.release_memory();
+        }
+        frame
+    }
+
+    /// Drops the messages that are no longer worth writing, each reported to `dropped`.
+    pub fn drop_expired(&mut self, now: Timestamp, mut dropped: impl FnMut(&Frame)) {
+        for lane in &mut self.lanes[Lane::High as usize..] {
+            if lane.iter().all(|frame| now < frame.expires_at) {
+                continue;
+            }
+            lane.retain(|frame| {
+                let live = now < frame.expires_at;
+                if !live {
+                    self.bytes -= frame.bytes().len();
+                    dropped(frame);
+                }
+                live
+            });
+        }
+    }
+
+    /// The messages that wait, a partly written one included: `(namespace, seq)` each.
+    pub fn messages(&self) -> impl Iterator<Item = (u32, Seq)> {
+        self.waiting().map(|(frame, _)| (frame.namespace, frame.seq)).filter(|(_, seq)| seq.0 > 0)
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = (&Rc<Frame>, usize)> {
+        let started = self.started.iter().map(|(frame, skip)| (frame, *skip));
+        started.chain(self.lanes.iter().flatten().map(|frame| (frame, 0)))
+    }
+
+    fn pop(&mut self) -> Option<(Rc<Frame>, usize)> {
+        let next =
+            self.started.take().or_else(|| self.lanes.iter_mut().find_map(VecDeque::pop_front).map(|f| (f, 0)));
+        if let Some((frame, skip)) = &next {
+            self.bytes -= frame.bytes().len() - skip;
+        }
+        next
+    }
+
+    /// An idle connection keeps no queue memory.
+    fn release_memory(&mut self) {
+        for lane in &mut self.lanes {
+            if lane.is_empty() && lane.capacity() > 0 {
+                *lane = VecDeque::new();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tidings_wire::push::Encoded;
+
+    use super::*;
+
+    fn frame(text: &str, seq: u64, expires: u64) -> Rc<Frame> {
+        let encoded = Encoded { bytes: text.as_bytes().to_vec(), payload_at: 0 };
+        Frame::message(encoded, 0, Seq(seq), Timestamp(expires))
+    }
+
+    fn push(outbox: &mut Outbox, lane: Lane, text: &str) {
+        outbox.push(lane, frame(text, 1, 100), Bounds::default()).unwrap();
+    }
+
+    #[test]
+    fn all_that_waits_leaves_in_one_write_control_first() {
+        let (mut outbox, mut scratch) = (Outbox::default(), Vec::new());
+        push(&mut outbox, Lane::Normal, "n1");
+        push(&mut outbox, Lane::High, "h1");
+        push(&mut outbox, Lane::Normal, "n2");
+        push(&mut outbox, Lane::Control, "c1");
+        assert_eq!(outbox.next_write(&mut scratch), b"c1h1n1n2");
+        outbox.advance(8);
+        assert!(outbox.is_empty() && outbox.bytes() == 0);
+    }
+
+    #[test]
+    fn a_started_frame_is_finished_before_anything_overtakes() {
+        let (mut outbox, mut scratch) = (Outbox::default(), Vec::new());
+        push(&mut outbox, Lane::Normal, "normal");
+        assert_eq!(outbox.next_write(&mut scratch), b"normal");
+        outbox.advance(2);
+        push(&mut outbox, Lane::Control, "control");
+        assert_eq!(outbox.next_write(&mut scratch), b"rmalcontrol");
+    }
+
+    #[test]
+    fn the_bound_holds_and_one_large_frame_always_fits() {
+        let bounds = Bounds { frames: 2, bytes: 4 };
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.push(Lane::Normal, frame("larger than the bound", 1, 9), bounds), Ok(()));
+        assert_eq!(outbox.push(Lane::Normal, frame("x", 2, 9), bounds), Err(Full));
+        outbox.advance(21);
+        assert_eq!(outbox.push(Lane::Normal, frame("a", 1, 9), bounds), Ok(()));
+        assert_eq!(outbox.push(Lane::Normal, frame("b", 2, 9), bounds), Ok(()));
+        assert_eq!(outbox.push(Lane::Normal, frame("c", 3, 9), bounds), Err(Full));
+        assert_eq!(outbox.push(Lane::Control, frame("pong", 0, 9), bounds), Ok(()));
+    }
+
+    #[test]
+    fn expired_messages_are_not_written() {
+        let (mut outbox, mut scratch) = (Outbox::default(), Vec::new());
+        outbox.push(Lane::Normal, frame("old", 1, 10), Bounds::default()).unwrap();
+        outbox.push(Lane::Normal, frame("new", 2, 20), Bounds::default()).unwrap();
+        let mut dropped = Vec::new();
+        outbox.drop_expired(Timestamp(10), |frame| dropped.push(frame.seq.0));
+        assert_eq!((dropped, outbox.next_write(&mut scratch)), (vec![1], &b"new"[..]));
+        assert_eq!(outbox.bytes(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn any_partial_writes_give_the_same_bytes(
+            frames in prop::collection::vec((0usize..3, 1usize..40_000), 1..12),
+            cuts in prop::collection::vec(1usize..50_000, 1..40),
+        ) {
+            let (mut outbox, mut scratch) = (Outbox::default(), Vec::new());
+            let lanes = [Lane::Control, Lane::High, Lane::Normal];
+            let mut expected: [Vec<u8>; 3] = Default::default();
+            for (index, (lane, size)) in frames.iter().enumerate() {
+                let text = char::from(b'a' + index as u8).to_string().repeat(*size);
+                outbox.push(lanes[*lane], frame(&text, 1, 100), Bounds::default()).unwrap();
+                expected[*lane].extend(text.as_bytes());
+            }
+            let (mut written, mut cuts) = (Vec::new(), cuts.into_iter().cycle());
+            while !outbox.is_empty() {
+                let bytes = outbox.next_write(&mut scratch);
+                let took = bytes.len().min(cuts.next().unwrap());
+                written.extend_from_slice(&bytes[..took]);
+                outbox.advance(took);
+            }
+            prop_assert_eq!(outbox.bytes(), 0);
+            prop_assert_eq!(written, expected.concat());
+        }
+    }
+}

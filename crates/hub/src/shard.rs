@@ -1,0 +1,438 @@
+//! One core's slice of the connections: who is subscribed to what, and the fan-out to them.
+//!
+//! A **peer** is a connection with its outbox. A **member** is a device of a namespace on a peer; a
+//! Socket.IO connection may carry several. A member first catches up: what arrives meanwhile is held
+//! back, until the shell says up to which number it has replayed everything. So each message reaches a
+//! member once, and none is missed in between.
+//!
+//! The shard knows neither sockets nor formats nor time. It owns everything in it outright: one thread,
+//! no locks, no atomics for each recipient.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use rustc_hash::FxHashMap;
+use tidings_model::{Message, NamespaceName, Ordinal, Priority, RoomName, Seq, Topic};
+use tidings_wire::push::Codec;
+
+use crate::broadcast::{self, Broadcast};
+use crate::frame::{Frame, Lane};
+use crate::outbox::{Bounds, Full, Outbox};
+use crate::slots::{Key, Slots};
+
+mod members;
+#[cfg(test)]
+mod tests;
+
+pub use members::Attach;
+use members::{Member, State};
+
+/// Names a connection of this shard.
+pub type PeerKey = Key;
+/// Names a device on a connection of this shard.
+pub type MemberKey = Key;
+
+/// How many recipients of a big room are served before other work gets its turn.
+pub const SLICE: usize = 1_024;
+
+/// Most messages that are held back for one member while it catches up; with more, it replays again.
+pub const HELD_MAX: usize = 256;
+
+/// A message on its way to the members of a shard.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The message.
+    pub message: Arc<Message>,
+    /// For each of its topics: whose topic it is, for topics of a user or a device; empty for rooms and `all`.
+    pub direct: Vec<Box<[u32]>>,
+}
+
+/// A small set of ordinals, often only one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ordinals {
+    /// Nobody.
+    None,
+    /// One device.
+    One(u32),
+    /// Several.
+    Many(RoaringBitmap),
+}
+
+impl Ordinals {
+    fn insert(&mut self, ordinal: u32) {
+        match self {
+            Self::None => *self = Self::One(ordinal),
+            Self::One(one) if *one == ordinal => {}
+            Self::One(one) => *self = Self::Many([*one, ordinal].into_iter().collect()),
+            Self::Many(many) => {
+                many.insert(ordinal);
+            }
+        }
+    }
+}
+
+/// What the shell needs to hear.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A message was put into the outboxes of these devices.
+    Written {
+        /// The message.
+        message: Arc<Message>,
+        /// The devices.
+        by: Ordinals,
+    },
+    /// A message that was reported as written never left: its connection ended, or it expired first.
+    Unwritten {
+        /// Where the message belongs.
+        namespace: NamespaceName,
+        /// The message.
+        seq: Seq,
+        /// The device.
+        ordinal: Ordinal,
+    },
+    /// The outbox of this connection is full; the connection is to be ended.
+    Slow(PeerKey),
+}
+
+/// The answer to [`Shard::go_live`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatchUp {
+    /// The member gets everything live from now on.
+    Live,
+    /// More came in between than is held back: replay once more.
+    Again,
+    /// The member is gone.
+    Gone,
+}
+
+#[derive(Debug)]
+struct Peer {
+    outbox: Outbox,
+    members: Vec<MemberKey>,
+    dirty: bool,
+    slow: bool,
+}
+
+/// The subscribers of a namespace on this shard.
+#[derive(Debug)]
+struct Place {
+    name: NamespaceName,
+    all: Vec<MemberKey>,
+    rooms: HashMap<RoomName, u32>,
+    /// The first member of each device; further ones follow by [`Member::sibling`].
+    devices: FxHashMap<u32, MemberKey>,
+}
+
+#[derive(Debug)]
+struct Room {
+    name: RoomName,
+    members: Vec<MemberKey>,
+}
+
+/// A fan-out that is not finished: the rooms of a message that have more members than a slice.
+#[derive(Debug)]
+struct Job {
+    delivery: Arc<Delivery>,
+    place: u32,
+    topic: usize,
+    /// The members that still wait, as they were when this topic's turn came; served from the end.
+    waiting: Option<Vec<MemberKey>>,
+    /// Who was served through another topic of the same message; only kept when it has several.
+    served: Option<RoaringBitmap>,
+    frames: Broadcast,
+    written: Ordinals,
+}
+
+/// One core's slice of the connections.
+#[derive(Debug)]
+pub struct Shard {
+    peers: Slots<Peer>,
+    members: Slots<Member>,
+    places: Vec<Place>,
+    place_of: HashMap<NamespaceName, u32>,
+    rooms: Vec<Room>,
+    free_rooms: Vec<u32>,
+    jobs: VecDeque<Job>,
+    dirty: Vec<PeerKey>,
+    events: Vec<Event>,
+    bounds: Bounds,
+}
+
+impl Shard {
+    /// An empty shard; `bounds` holds for each connection's outbox.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            peers: Slots::default(),
+            members: Slots::default(),
+            places: Vec::new(),
+            place_of: HashMap::new(),
+            rooms: Vec::new(),
+            free_rooms: Vec::new(),
+            jobs: VecDeque::new(),
+            dirty: Vec::new(),
+            events: Vec::new(),
+            bounds,
+        }
+    }
+
+    /// Takes a connection in.
+    pub fn add_peer(&mut self) -> PeerKey {
+        self.peers.insert(Peer { outbox: Outbox::default(), members: Vec::new(), dirty: false, slow: false })
+    }
+
+    /// Lets a connection go. What its outbox still held is reported as never written. Its members are
+    /// to be detached before.
+    pub fn remove_peer(&mut self, key: PeerKey) {
+        if let Some(peer) = self.peers.remove(key) {
+            debug_assert!(peer.members.is_empty(), "members are detached first");
+        }
+    }
+
+    /// What waits for a connection.
+    pub fn outbox(&mut self, peer: PeerKey) -> Option<&mut Outbox> {
+        self.peers.get_mut(peer).map(|peer| &mut peer.outbox)
+    }
+
+    /// Queues a frame that is no message for one connection. A connection whose outbox is full even for
+    /// that is reported as slow.
+    pub fn send(&mut self, peer: PeerKey, lane: Lane, frame: Rc<Frame>) {
+        let bounds = self.bounds;
+        if let Some(found) = self.peers.get_mut(peer) {
+            match found.outbox.push(lane, frame, bounds) {
+                Ok(()) => mark_dirty(&mut self.dirty, found, peer),
+                Err(Full) => report_slow(&mut self.events, found, peer),
+            }
+        }
+    }
+
+    /// Takes the connections that have something to write since the last call.
+    pub fn take_dirty(&mut self, into: &mut Vec<PeerKey>) {
+        for peer in self.dirty.drain(..) {
+            if let Some(found) = self.peers.get_mut(peer) {
+                found.dirty = false;
+                into.push(peer);
+            }
+        }
+    }
+
+    /// Drops what has expired in a connection's outbox.
+    pub fn drop_expired(&mut self, peer: PeerKey, now: tidings_model::Timestamp) {
+        let Some(found) = self.peers.get_mut(peer) else { return };
+        let mut dropped = Vec::new();
+        found.outbox.drop_expired(now, |frame| dropped.push((frame.namespace, frame.seq)));
+        if !dropped.is_empty() {
+            let members = std::mem::take(&mut found.members);
+            self.report_unwritten(&members, dropped);
+            if let Some(found) = self.peers.get_mut(peer) {
+                found.members = members;
+            }
+        }
+    }
+
+    /// Takes what happened since the last call.
+    pub fn take_events(&mut self, into: &mut Vec<Event>) {
+        into.append(&mut self.events);
+    }
+
+    /// Whether there is anything for [`Shard::take_events`] or [`Shard::take_dirty`].
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.events.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// Takes a message in. Topics of users and devices are served at once; rooms and `all` too unless
+    /// they are big or stand behind a big one, in which case [`Shard::work`] serves them in slices.
+    /// Messages are to be taken in by their numbers, so that each topic keeps its order.
+    pub fn deliver(&mut self, delivery: Arc<Delivery>) {
+        let Some(&place) = self.place_of.get(&delivery.message.namespace) else { return };
+        let several = delivery.message.topics.len() > 1;
+        let mut job = Job {
+            place,
+            topic: 0,
+            waiting: None,
+            served: several.then(RoaringBitmap::new),
+            frames: Broadcast::default(),
+            written: Ordinals::None,
+            delivery,
+        };
+        self.serve_direct(&mut job);
+        if self.jobs.is_empty() && self.serve(&mut job, SLICE) {
+            self.finish(job);
+        } else {
+            self.jobs.push_back(job);
+        }
+    }
+
+    /// Serves one slice of the unfinished fan-outs. Answers whether more is left.
+    pub fn work(&mut self) -> bool {
+        if let Some(mut job) = self.jobs.pop_front() {
+            if self.serve(&mut job, SLICE) {
+                self.finish(job);
+            } else {
+                self.jobs.push_front(job);
+            }
+        }
+        !self.jobs.is_empty()
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn peer_count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// All connections.
+    pub fn peer_keys(&self) -> impl Iterator<Item = PeerKey> + '_ {
+        self.peers.keys()
+    }
+
+    fn serve_direct(&mut self, job: &mut Job) {
+        let delivery = Arc::clone(&job.delivery);
+        while job.topic < delivery.message.topics.len() {
+            if matches!(delivery.message.topics[job.topic].0, Topic::Room(_) | Topic::All) {
+                return;
+            }
+            for ordinal in &delivery.direct[job.topic] {
+                let mut next = self.places[job.place as usize].devices.get(ordinal).copied();
+                while let Some(key) = next {
+                    next = self.members.get(key).and_then(|member| member.sibling);
+                    self.serve_one(job, key);
+                }
+            }
+            job.topic += 1;
+            job.frames = Broadcast::default();
+        }
+    }
+
+    /// Serves up to `budget` members of the job's rooms. Answers whether the job is done.
+    fn serve(&mut self, job: &mut Job, budget: usize) -> bool {
+        let mut left = budget;
+        while job.topic < job.delivery.message.topics.len() {
+            let mut waiting = match job.waiting.take() {
+                Some(waiting) => waiting,
+                None => self.subscribers(job.place, &job.delivery.message.topics[job.topic].0),
+            };
+            let now = left.min(waiting.len());
+            for key in waiting.split_off(waiting.len() - now) {
+                self.serve_one(job, key);
+            }
+            left -= now;
+            if !waiting.is_empty() {
+                job.waiting = Some(waiting);
+                return false;
+            }
+            job.topic += 1;
+            job.frames = Broadcast::default();
+        }
+        true
+    }
+
+    fn subscribers(&self, place: u32, topic: &Topic) -> Vec<MemberKey> {
+        let place = &self.places[place as usize];
+        match topic {
+            Topic::All => place.all.clone(),
+            Topic::Room(name) => {
+                place.rooms.get(name).map(|room| self.rooms[*room as usize].members.clone()).unwrap_or_default()
+            }
+            Topic::User(_) | Topic::Device(_) => Vec::new(),
+        }
+    }
+
+    fn serve_one(&mut self, job: &mut Job, key: MemberKey) {
+        let message = &job.delivery.message;
+        let Some(member) = self.members.get_mut(key) else { return };
+        if !message.meant.contains(member.ordinal.0) {
+            return;
+        }
+        if let Some(served) = &mut job.served
+            && !served.insert(key.index)
+        {
+            return;
+        }
+        match &mut member.state {
+            State::CatchingUp(held) => held.push(&job.delivery, job.topic),
+            State::Live if message.seq <= member.floor => {}
+            State::Live => {
+                let frame = job.frames.frame(message, job.topic, job.place, member.codec);
+                if queue(&mut self.peers, &mut self.dirty, &mut self.events, member, message, frame, self.bounds)
+                {
+                    job.written.insert(member.ordinal.0);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, job: Job) {
+        if job.written != Ordinals::None {
+            self.events.push(Event::Written { message: Arc::clone(&job.delivery.message), by: job.written });
+        }
+    }
+
+    /// Everything below this number has reached the outboxes that it was meant for.
+    fn low_water(&self) -> Seq {
+        let lowest = self.jobs.iter().map(|job| job.delivery.message.seq.0).min();
+        Seq(lowest.map_or(u64::MAX, |seq| seq - 1))
+    }
+
+    fn report_unwritten(&mut self, members: &[MemberKey], messages: Vec<(u32, Seq)>) {
+        for (place, seq) in messages {
+            let ordinal = members
+                .iter()
+                .filter_map(|key| self.members.get(*key))
+                .find(|member| member.place == place)
+                .map(|member| member.ordinal);
+            if let Some(ordinal) = ordinal {
+                let namespace = self.places[place as usize].name.clone();
+                self.events.push(Event::Unwritten { namespace, seq, ordinal });
+            }
+        }
+    }
+}
+
+/// Puts a message into the outbox of a member's connection. Answers whether it fitted.
+fn queue(
+    peers: &mut Slots<Peer>,
+    dirty: &mut Vec<PeerKey>,
+    events: &mut Vec<Event>,
+    member: &mut Member,
+    message: &Message,
+    frame: Rc<Frame>,
+    bounds: Bounds,
+) -> bool {
+    let Some(peer) = peers.get_mut(member.peer) else { return false };
+    let lane = match message.priority {
+        Priority::High => Lane::High,
+        Priority::Normal => Lane::Normal,
+    };
+    if peer.slow {
+        return false;
+    }
+    match peer.outbox.push(lane, frame, bounds) {
+        Ok(()) => {
+            member.delivered(message.seq);
+            mark_dirty(dirty, peer, member.peer);
+            true
+        }
+        Err(Full) => {
+            report_slow(events, peer, member.peer);
+            false
+        }
+    }
+}
+
+fn mark_dirty(dirty: &mut Vec<PeerKey>, peer: &mut Peer, key: PeerKey) {
+    if !peer.dirty {
+        peer.dirty = true;
+        dirty.push(key);
+    }
+}
+
+fn report_slow(events: &mut Vec<Event>, peer: &mut Peer, key: PeerKey) {
+    if !peer.slow {
+        peer.slow = true;
+        events.push(Event::Slow(key));
+    }
+}

@@ -1,0 +1,338 @@
+//! The devices on the connections of a shard: coming, catching up, joining, acknowledging, leaving.
+
+use std::sync::Arc;
+
+use tidings_model::{Message, NamespaceName, Ordinal, RoomName, Seq};
+use tidings_wire::push::Codec;
+
+use super::{
+    CatchUp, Delivery, Event, HELD_MAX, MemberKey, Ordinals, PeerKey, Place, Room, Shard, broadcast, queue,
+};
+
+/// A device about to be attached to a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Attach<'a> {
+    /// The connection.
+    pub peer: PeerKey,
+    /// The format of its frames.
+    pub codec: Codec,
+    /// Where the device belongs.
+    pub namespace: &'a NamespaceName,
+    /// Its number there.
+    pub ordinal: Ordinal,
+    /// The rooms that it is in.
+    pub rooms: &'a [RoomName],
+}
+
+/// How many unacknowledged messages are remembered for a member. With more the member's settled
+/// position stands still for the rest of its connection; its mailbox is then read from further back.
+const PENDING_MAX: usize = 256;
+
+/// A device on a connection.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) peer: PeerKey,
+    pub(super) ordinal: Ordinal,
+    pub(super) place: u32,
+    pub(super) codec: Codec,
+    pub(super) state: State,
+    /// Everything up to here was replayed.
+    pub(super) floor: Seq,
+    /// The next member of the same device on this shard.
+    pub(super) sibling: Option<MemberKey>,
+    /// The newest message it was given.
+    last: Seq,
+    pending: Vec<Seq>,
+    /// Where the settled position stopped when `pending` overflowed.
+    frozen: Option<Seq>,
+    /// Its rooms, and where it stands among the members of each.
+    rooms: Vec<(u32, u32)>,
+    /// Where it stands among all of the namespace.
+    all_at: u32,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    CatchingUp(Box<Held>),
+    Live,
+}
+
+/// What came while a member catches up.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    deliveries: Vec<(Arc<Delivery>, usize)>,
+    overflowed: bool,
+}
+
+impl Held {
+    pub(super) fn push(&mut self, delivery: &Arc<Delivery>, topic: usize) {
+        if self.deliveries.len() < HELD_MAX {
+            self.deliveries.push((Arc::clone(delivery), topic));
+        } else {
+            self.overflowed = true;
+        }
+    }
+}
+
+impl Member {
+    pub(super) fn delivered(&mut self, seq: Seq) {
+        self.last = self.last.max(seq);
+        if self.frozen.is_some() {
+            return;
+        }
+        if self.pending.len() == PENDING_MAX {
+            self.frozen = Some(self.settled(Seq(u64::MAX)));
+            self.pending = Vec::new();
+        } else {
+            self.pending.push(seq);
+        }
+    }
+
+    fn acknowledged(&mut self, seq: Seq) {
+        if let Some(at) = self.pending.iter().position(|pending| *pending == seq) {
+            self.pending.remove(at);
+            if self.pending.is_empty() {
+                self.pending = Vec::new();
+            }
+        }
+    }
+
+    fn settled(&self, low_water: Seq) -> Seq {
+        let own = match (self.frozen, self.pending.iter().min()) {
+            (Some(frozen), _) => frozen,
+            (None, Some(first)) => Seq(first.0 - 1),
+            (None, None) => self.last.max(self.floor),
+        };
+        own.min(low_water)
+    }
+}
+
+impl Shard {
+    /// Subscribes a device on a connection to everything that can be meant for it. It starts by
+    /// catching up: see [`Shard::go_live`].
+    pub fn attach(&mut self, attach: Attach<'_>) -> Option<MemberKey> {
+        self.peers.get(attach.peer)?;
+        let place = self.place(attach.namespace);
+        let key = self.members.insert(Member {
+            peer: attach.peer,
+            ordinal: attach.ordinal,
+            place,
+            codec: attach.codec,
+            state: State::CatchingUp(Box::default()),
+            floor: Seq(0),
+            sibling: None,
+            last: Seq(0),
+            pending: Vec::new(),
+            frozen: None,
+            rooms: Vec::new(),
+            all_at: self.places[place as usize].all.len() as u32,
+        });
+        let found = &mut self.places[place as usize];
+        found.all.push(key);
+        let sibling = found.devices.insert(attach.ordinal.0, key);
+        if let Some(member) = self.members.get_mut(key) {
+            member.sibling = sibling;
+        }
+        if let Some(peer) = self.peers.get_mut(attach.peer) {
+            peer.members.push(key);
+        }
+        for room in attach.rooms {
+            self.join(key, room);
+        }
+        Some(key)
+    }
+
+    /// Takes a device off its connection. Answers up to where everything is settled for it: it has
+    /// acknowledged all that was meant for it up to there.
+    pub fn detach(&mut self, key: MemberKey) -> Option<Seq> {
+        let peer = self.members.get(key)?.peer;
+        let waiting: Vec<(u32, Seq)> = self.peers.get(peer)?.outbox.messages().collect();
+        let place = self.members.get(key)?.place;
+        let own = waiting.into_iter().filter(|(of, _)| *of == place).collect();
+        self.report_unwritten(&[key], own);
+        while let Some((room, _)) = self.members.get(key).and_then(|member| member.rooms.last().copied()) {
+            let name = self.rooms[room as usize].name.clone();
+            self.leave(key, &name);
+        }
+        let low_water = self.low_water();
+        let member = self.members.remove(key)?;
+        self.leave_all(&member);
+        self.unlink(key, &member);
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.members.retain(|other| *other != key);
+        }
+        matches!(member.state, State::Live).then(|| member.settled(low_water))
+    }
+
+    /// The devices on a connection.
+    #[must_use]
+    pub fn members_of(&self, peer: PeerKey) -> &[MemberKey] {
+        self.peers.get(peer).map_or(&[], |peer| &peer.members)
+    }
+
+    /// Subscribes a member to a room. Idempotent.
+    pub fn join(&mut self, key: MemberKey, name: &RoomName) {
+        let Some(place) = self.members.get(key).map(|member| member.place) else { return };
+        let room = self.room(place, name);
+        let at = self.rooms[room as usize].members.len() as u32;
+        let Some(member) = self.members.get_mut(key) else { return };
+        if member.rooms.iter().all(|(other, _)| *other != room) {
+            member.rooms.push((room, at));
+            self.rooms[room as usize].members.push(key);
+        }
+    }
+
+    /// Takes a member out of a room. Idempotent.
+    pub fn leave(&mut self, key: MemberKey, name: &RoomName) {
+        let Some(member) = self.members.get_mut(key) else { return };
+        let place = &mut self.places[member.place as usize];
+        let Some(&room) = place.rooms.get(name) else { return };
+        let Some(index) = member.rooms.iter().position(|(other, _)| *other == room) else { return };
+        let (_, at) = member.rooms.swap_remove(index);
+        let members = &mut self.rooms[room as usize].members;
+        members.swap_remove(at as usize);
+        if let Some(moved) = members.get(at as usize).copied()
+            && let Some(moved) = self.members.get_mut(moved)
+            && let Some(entry) = moved.rooms.iter_mut().find(|(other, _)| *other == room)
+        {
+            entry.1 = at;
+        }
+        if self.rooms[room as usize].members.is_empty() {
+            place.rooms.remove(name);
+            self.rooms[room as usize].members = Vec::new();
+            self.free_rooms.push(room);
+        }
+    }
+
+    /// Puts a message from the mailbox into a catching-up member's outbox, as it stands in its
+    /// `topic`th topic. Answers false when it does not fit, or the member is gone.
+    pub fn replay(&mut self, key: MemberKey, message: &Arc<Message>, topic: usize) -> bool {
+        let Some(member) = self.members.get_mut(key) else { return false };
+        let frame = broadcast::encode(message, topic, member.place, member.codec);
+        let written = queue(
+            &mut self.peers,
+            &mut self.dirty,
+            &mut self.events,
+            member,
+            message,
+            frame,
+            self.bounds,
+        );
+        if written {
+            let by = Ordinals::One(member.ordinal.0);
+            self.events.push(Event::Written { message: Arc::clone(message), by });
+        }
+        written
+    }
+
+    /// Everything up to `floor` has been replayed: hands over what was held back since, and delivers
+    /// live from now on — unless too much came in between.
+    pub fn go_live(&mut self, key: MemberKey, floor: Seq) -> CatchUp {
+        let Some(member) = self.members.get_mut(key) else { return CatchUp::Gone };
+        let State::CatchingUp(held) = &mut member.state else { return CatchUp::Live };
+        let held = std::mem::take(&mut **held);
+        if held.overflowed {
+            return CatchUp::Again;
+        }
+        member.floor = floor;
+        member.state = State::Live;
+        for (delivery, topic) in held.deliveries {
+            if delivery.message.seq > floor {
+                self.replay(key, &delivery.message, topic);
+            }
+        }
+        CatchUp::Live
+    }
+
+    /// A member has acknowledged a message.
+    pub fn acknowledge(&mut self, key: MemberKey, seq: Seq) {
+        if let Some(member) = self.members.get_mut(key) {
+            member.acknowledged(seq);
+        }
+    }
+
+    /// The namespace and number of the device that a member stands for.
+    #[must_use]
+    pub fn device_of(&self, key: MemberKey) -> Option<(&NamespaceName, Ordinal)> {
+        let member = self.members.get(key)?;
+        Some((&self.places[member.place as usize].name, member.ordinal))
+    }
+
+    fn place(&mut self, name: &NamespaceName) -> u32 {
+        if let Some(place) = self.place_of.get(name) {
+            return *place;
+        }
+        let place = self.places.len() as u32;
+        self.places.push(Place {
+            name: name.clone(),
+            all: Vec::new(),
+            rooms: std::collections::HashMap::new(),
+            devices: rustc_hash::FxHashMap::default(),
+        });
+        self.place_of.insert(name.clone(), place);
+        place
+    }
+
+    fn room(&mut self, place: u32, name: &RoomName) -> u32 {
+        let rooms = &mut self.places[place as usize].rooms;
+        if let Some(room) = rooms.get(name) {
+            return *room;
+        }
+        let fresh = Room { name: name.clone(), members: Vec::new() };
+        let room = match self.free_rooms.pop() {
+            Some(room) => {
+                self.rooms[room as usize] = fresh;
+                room
+            }
+            None => {
+                self.rooms.push(fresh);
+                self.rooms.len() as u32 - 1
+            }
+        };
+        rooms.insert(name.clone(), room);
+        room
+    }
+
+    fn leave_all(&mut self, member: &Member) {
+        let all = &mut self.places[member.place as usize].all;
+        all.swap_remove(member.all_at as usize);
+        if let Some(moved) = all.get(member.all_at as usize).copied()
+            && let Some(moved) = self.members.get_mut(moved)
+        {
+            moved.all_at = member.all_at;
+        }
+    }
+
+    /// Takes a member out of the chain of its device.
+    fn unlink(&mut self, key: MemberKey, member: &Member) {
+        let devices = &mut self.places[member.place as usize].devices;
+        if devices.get(&member.ordinal.0) == Some(&key) {
+            match member.sibling {
+                Some(sibling) => devices.insert(member.ordinal.0, sibling),
+                None => devices.remove(&member.ordinal.0),
+            };
+            return;
+        }
+        let mut next = devices.get(&member.ordinal.0).copied();
+        while let Some(current) = next {
+            let Some(found) = self.members.get_mut(current) else { return };
+            if found.sibling == Some(key) {
+                found.sibling = member.sibling;
+                return;
+            }
+            next = found.sibling;
+        }
+    }
+
+    /// Bytes that a member takes besides the messages that it has not acknowledged.
+    #[must_use]
+    pub const fn bytes_per_member() -> usize {
+        std::mem::size_of::<Member>()
+    }
+
+    /// Events that were not taken, for tests.
+    #[cfg(test)]
+    pub(super) fn pending_events(&self) -> &[Event] {
+        &self.events
+    }
+}

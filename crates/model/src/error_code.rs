@@ -1,0 +1,53 @@
+//! What can go wrong, as the outside sees it: one table of stable slugs for REST, gRPC and every client
+//! protocol.
+
+/// A public error code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorCode {
+    /// The stable slug.
+    pub slug: &'static str,
+    /// The HTTP status it is answered with.
+    pub status: u16,
+    /// What it means, in a few words.
+    pub title: &'static str,
+}
+
+macro_rules! error_codes {
+    ($($name:ident = $slug:literal $status:literal $title:literal;)*) => {
+        impl ErrorCode {
+            $(#[doc = $title] pub const $name: Self = Self { slug: $slug, status: $status, title: $title };)*
+
+            /// The whole table.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+error_codes! {
+    INVALID_REQUEST = "invalid_request" 400 "The request is not valid";
+    NOT_SUPPORTED = "not_supported" 400 "This version cannot do what was asked";
+    UNAUTHORIZED = "unauthorized" 401 "A valid key is needed";
+    FORBIDDEN = "forbidden" 403 "The key or client may not do this";
+    NOT_FOUND = "not_found" 404 "There is no such thing";
+    METHOD_NOT_ALLOWED = "method_not_allowed" 405 "The path exists, but not with this method";
+    CONFLICT = "conflict" 409 "It contradicts what is there already";
+    PAYLOAD_TOO_LARGE = "payload_too_large" 413 "The request is larger than the limit";
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type" 415 "The body is not of a type that is understood";
+    RATE_LIMITED = "rate_limited" 429 "Too many requests; retry later";
+    INTERNAL = "internal" 500 "Something went wrong here; the log has the request id";
+    OVERLOADED = "overloaded" 503 "The server has no room for more now; retry later";
+    DEPENDENCY_UNAVAILABLE = "dependency_unavailable" 503 "Something that this needs is away; retry later";
+    STORAGE_FULL = "storage_full" 507 "The disk is full; nothing was accepted";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs_are_unique() {
+        for (index, one) in ErrorCode::ALL.iter().enumerate() {
+            assert!(ErrorCode::ALL[index + 1..].iter().all(|other| other.slug != one.slug), "{one:?}");
+        }
+    }
+}

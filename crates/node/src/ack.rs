@@ -1,0 +1,77 @@
+//! A device has a message.
+
+use std::sync::Arc;
+
+use tidings_model::{MessageId, NamespaceName, Ordinal, Seq, Timestamp};
+use tidings_store::StoreError;
+
+use crate::{Namespace, Node};
+
+/// One receipt.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    /// Where the message belongs.
+    pub namespace: NamespaceName,
+    /// The message.
+    pub seq: Seq,
+    /// Who has it.
+    pub device: Ordinal,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// What became of receipts that named messages by their public ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AckOutcome {
+    /// The messages that the device has (now, or already before).
+    pub acked: Vec<Seq>,
+    /// The ids that are unknown, or of messages that were not meant for the device.
+    pub unknown: Vec<MessageId>,
+}
+
+impl Node {
+    /// Takes receipts. Gives back those that the ledger has no room for now; offer them again.
+    pub fn acks(&self, acks: Vec<Ack>) -> Vec<Ack> {
+        self.ledger.acked(acks)
+    }
+
+    /// The message that a Socket.IO acknowledgement id means now.
+    #[must_use]
+    pub fn seq_of_ack(&self, namespace: &NamespaceName, ack_id: u64) -> Option<Seq> {
+        let ack_id = u32::try_from(ack_id).ok()?;
+        tidings_model::message::seq_of_ack(ack_id, self.store.head(namespace))
+    }
+
+    /// Takes receipts for messages that are named by their public ids.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn ack_ids(
+        &self,
+        namespace: &Arc<Namespace>,
+        device: Ordinal,
+        ids: Vec<MessageId>,
+    ) -> Result<AckOutcome, StoreError> {
+        let at = self.clock.now();
+        let (mut outcome, mut known) = (AckOutcome::default(), Vec::new());
+        for id in ids {
+            match self.store.find(&namespace.name, &id).await? {
+                Some(seq) => known.push((id, seq)),
+                None => outcome.unknown.push(id),
+            }
+        }
+        let acks = known
+            .iter()
+            .map(|(_, seq)| Ack { namespace: namespace.name.clone(), seq: *seq, device, at })
+            .collect();
+        let meant = self.ledger.ack_and_tell(acks).await;
+        for ((id, seq), meant) in known.into_iter().zip(meant) {
+            if meant {
+                outcome.acked.push(seq);
+            } else {
+                outcome.unknown.push(id);
+            }
+        }
+        Ok(outcome)
+    }
+}

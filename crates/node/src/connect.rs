@@ -1,0 +1,115 @@
+//! A device comes and goes.
+//!
+//! Coming has an order that everything else relies on: the shard attaches the device (catching up),
+//! then the directory knows the connection, then its rooms are read, then what it missed. Whatever is
+//! accepted or joined in between reaches it by one of these ways.
+
+use std::sync::Arc;
+
+use tidings_model::{DeviceId, NamespaceName, Ordinal, Platform, RoomName, Seq, UserId};
+use tidings_store::port::Which;
+use tidings_store::{Device, Registration, StoreError};
+
+use crate::namespace::AuthMode;
+use crate::{Namespace, Node, ids};
+
+/// What a client says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    /// Its device, made up when missing.
+    pub device: Option<DeviceId>,
+    /// Its user.
+    pub user: Option<UserId>,
+    /// What it is.
+    pub platform: Platform,
+    /// Its token, where the namespace wants one.
+    pub token: Option<String>,
+}
+
+/// A device that may be here.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Where it belongs.
+    pub namespace: Arc<Namespace>,
+    /// The device as registered.
+    pub device: Device,
+    /// Whether it was never here before.
+    pub new: bool,
+}
+
+/// Why a client may not connect.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// There is no such namespace.
+    #[error("there is no such namespace")]
+    NoNamespace,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The public id of a connection.
+#[must_use]
+pub fn connection_id(number: u64) -> String {
+    format!("c{number:x}")
+}
+
+/// The number behind a public id.
+#[must_use]
+pub fn connection_number(id: &str) -> Option<u64> {
+    u64::from_str_radix(id.strip_prefix('c')?, 16).ok()
+}
+
+impl Node {
+    /// Decides who a client is, and registers its device.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says why it may not be here.
+    pub async fn identify(&self, namespace: &NamespaceName, claim: Claim) -> Result<Identity, ConnectError> {
+        let namespace = self.namespace(namespace.as_str()).ok_or(ConnectError::NoNamespace)?;
+        let AuthMode::Open = namespace.settings.auth;
+        let registered = self
+            .store
+            .register(Registration {
+                namespace: namespace.name.clone(),
+                device: claim.device.unwrap_or_else(ids::device_id),
+                user: claim.user,
+                platform: claim.platform,
+                now: self.clock.now(),
+            })
+            .await?;
+        let device = registered.device;
+        let mut directory = namespace.directory();
+        if let Some((old, rooms)) = &registered.replaced {
+            directory.forget(*old, rooms);
+        }
+        directory.register(device.ordinal, device.platform);
+        drop(directory);
+        Ok(Identity { namespace, device, new: registered.new })
+    }
+
+    /// A connection of a device has come, and its shard holds back what arrives for it. Answers the rooms
+    /// that it is to be subscribed to.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn came(&self, who: &Identity, connection: u64, shard: u8) -> Result<Vec<RoomName>, StoreError> {
+        who.namespace.directory().connect(who.device.ordinal, connection, shard);
+        let found = self.store.devices(&who.namespace.name, Which::Ordinals(vec![who.device.ordinal])).await?;
+        Ok(found.into_iter().flatten().next().map(|device| device.rooms).unwrap_or_default())
+    }
+
+    /// A connection of a device has gone. `settled`: up to where everything that was meant for the
+    /// device has been acknowledged.
+    pub fn went(
+        &self,
+        namespace: &Arc<Namespace>,
+        device: Ordinal,
+        connection: u64,
+        shard: u8,
+        settled: Option<Seq>,
+    ) {
+        namespace.directory().disconnect(device, connection, shard);
+        self.ledger.settle(&namespace.name, device, settled.unwrap_or_default(), self.clock.now());
+    }
+}

@@ -1,0 +1,65 @@
+//! From the node to the shards: which of them have somebody for a message.
+
+use std::sync::Arc;
+
+use tidings_hub::Delivery;
+use tidings_model::{NamespaceName, Ordinal, RoomName, Topic};
+use tokio::sync::mpsc;
+
+use crate::Namespace;
+
+/// Most messages that wait for a shard; with more, publishing waits for the shard.
+pub const INBOX_MESSAGES: usize = 4_096;
+
+/// What a shard is told.
+#[derive(Clone, Debug)]
+pub enum ToShard {
+    /// Give this message to whom it is meant for.
+    Deliver(Arc<Delivery>),
+    /// A device has changed rooms: so do all of its connections.
+    Rooms {
+        /// Where the device belongs.
+        namespace: NamespaceName,
+        /// The device.
+        device: Ordinal,
+        /// The rooms it is in from now on.
+        join: Arc<[RoomName]>,
+        /// The rooms it is no longer in.
+        leave: Arc<[RoomName]>,
+    },
+}
+
+/// The inboxes of the shards.
+#[derive(Debug)]
+pub(crate) struct Shards {
+    inboxes: Vec<mpsc::Sender<ToShard>>,
+}
+
+impl Shards {
+    pub(crate) fn new(count: usize) -> (Self, Vec<mpsc::Receiver<ToShard>>) {
+        let (inboxes, receivers) = (0..count).map(|_| mpsc::channel(INBOX_MESSAGES)).unzip();
+        (Self { inboxes }, receivers)
+    }
+
+    /// Tells the shards in `mask`, in order with everything else they are told.
+    pub(crate) async fn tell(&self, mask: u64, what: ToShard) {
+        for (index, inbox) in self.inboxes.iter().enumerate() {
+            if mask & 1 << index != 0 {
+                // A shard that is gone has no connections that could miss anything.
+                let _ = inbox.send(what.clone()).await;
+            }
+        }
+    }
+
+    /// Hands a message to the shards that may have somebody for it.
+    pub(crate) async fn deliver(&self, namespace: &Namespace, delivery: Arc<Delivery>) {
+        let wide = delivery.message.topics.iter().any(|(topic, _)| matches!(topic, Topic::All | Topic::Room(_)));
+        let mask = if wide {
+            u64::MAX
+        } else {
+            let directory = namespace.directory();
+            delivery.direct.iter().fold(0, |mask, devices| mask | directory.shards_of(devices))
+        };
+        self.tell(mask, ToShard::Deliver(delivery)).await;
+    }
+}

@@ -1,0 +1,70 @@
+//! Ids that the node makes up.
+
+use std::sync::{Mutex, PoisonError};
+
+use tidings_model::{DeviceId, MessageId, Timestamp};
+
+/// Crockford's base 32: no I, L, O or U, so that an id can be read aloud.
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// Makes message ids: 48 bits of time, 80 random bits, sorted by time as text (the ULID layout). Within
+/// a millisecond the random part counts up.
+#[derive(Debug, Default)]
+pub struct MessageIds {
+    last: Mutex<(u64, u128)>,
+}
+
+impl MessageIds {
+    /// The next id.
+    pub fn next(&self, now: Timestamp) -> MessageId {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = if now.0 > last.0 {
+            // The top bit stays free, so that counting up never wraps within a millisecond.
+            (now.0, u128::from_le_bytes(random()) & ((1 << 79) - 1))
+        } else {
+            (last.0, last.1 + 1)
+        };
+        let number = u128::from(last.0 & ((1 << 48) - 1)) << 80 | last.1 & ((1 << 80) - 1);
+        let text: String =
+            (0..26).rev().map(|i| char::from(ALPHABET[(number >> (5 * i)) as usize & 31])).collect();
+        MessageId::new(&text).unwrap_or_else(|_| unreachable!("26 letters and digits are a name"))
+    }
+}
+
+/// A device id for a client that brought none: nobody can guess it.
+#[must_use]
+pub fn device_id() -> DeviceId {
+    let text = format!("dev-{}", token());
+    DeviceId::new(&text).unwrap_or_else(|_| unreachable!("letters and digits are a name"))
+}
+
+/// 128 random bits as 26 letters and digits.
+#[must_use]
+pub fn token() -> String {
+    let number = u128::from_le_bytes(random());
+    (0..26).map(|i| char::from(ALPHABET[(number >> (5 * i)) as usize & 31].to_ascii_lowercase())).collect()
+}
+
+/// Random bytes from the operating system.
+///
+/// # Panics
+/// When the operating system has no randomness to give: nothing that needs an id can go on then.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_ids_sort_by_time_and_never_repeat() {
+        let ids = MessageIds::default();
+        let made: Vec<_> = [5, 5, 5, 6, 4, 7].into_iter().map(|ms| ids.next(Timestamp(ms))).collect();
+        assert!(made.windows(2).all(|pair| pair[0] < pair[1]), "{made:?}");
+        assert_eq!(made[0].as_str().len(), 26);
+    }
+}

@@ -1,0 +1,86 @@
+//! Rooms: a device joins and leaves.
+//!
+//! Order matters. Joining: written down, then subscribed on the shards, then in the directory; so
+//! whoever is meant is subscribed. Leaving goes the other way round.
+
+use std::sync::Arc;
+
+use tidings_model::{Ordinal, RoomName};
+use tidings_store::StoreError;
+use tidings_store::port::Which;
+
+use crate::{Namespace, Node, ToShard};
+
+/// Why a device did not join.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The device would be in more rooms than the namespace allows.
+    #[error("the device would be in {rooms} rooms, at most {limit} are allowed")]
+    TooManyRooms {
+        /// How many rooms it would be in.
+        rooms: usize,
+        /// The most that is allowed.
+        limit: usize,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Node {
+    /// Puts a device into rooms. Idempotent. Answers all the rooms it is in.
+    ///
+    /// # Errors
+    /// [`JoinError`]; it joined none of the rooms then.
+    pub async fn join(
+        &self,
+        namespace: &Arc<Namespace>,
+        device: Ordinal,
+        rooms: Vec<RoomName>,
+    ) -> Result<Vec<RoomName>, JoinError> {
+        let limit = namespace.settings.rooms_per_device;
+        let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
+        let mut after = found.into_iter().flatten().next().map(|found| found.rooms).unwrap_or_default();
+        after.extend_from_slice(&rooms);
+        after.sort_unstable();
+        after.dedup();
+        if after.len() > limit {
+            return Err(JoinError::TooManyRooms { rooms: after.len(), limit });
+        }
+        let now = self.store.change_rooms(&namespace.name, device, rooms.clone(), Vec::new()).await?;
+        self.tell_rooms(namespace, device, &rooms, &[]).await;
+        let mut directory = namespace.directory();
+        for room in &rooms {
+            directory.join(device, room);
+        }
+        Ok(now)
+    }
+
+    /// Takes a device out of rooms. Idempotent. Answers all the rooms it is still in.
+    ///
+    /// # Errors
+    /// When the store failed; the device may still be in the rooms then.
+    pub async fn leave(
+        &self,
+        namespace: &Arc<Namespace>,
+        device: Ordinal,
+        rooms: Vec<RoomName>,
+    ) -> Result<Vec<RoomName>, StoreError> {
+        let now = self.store.change_rooms(&namespace.name, device, Vec::new(), rooms.clone()).await?;
+        {
+            let mut directory = namespace.directory();
+            for room in &rooms {
+                directory.leave(device, room);
+            }
+        }
+        self.tell_rooms(namespace, device, &[], &rooms).await;
+        Ok(now)
+    }
+
+    async fn tell_rooms(&self, namespace: &Namespace, device: Ordinal, join: &[RoomName], leave: &[RoomName]) {
+        let mask = namespace.directory().shards_of(&[device.0]);
+        let namespace = namespace.name.clone();
+        let what = ToShard::Rooms { namespace, device, join: join.into(), leave: leave.into() };
+        self.shards.tell(mask, what).await;
+    }
+}

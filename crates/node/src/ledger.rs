@@ -1,0 +1,321 @@
+//! Who has it, and who has not: the books of every message.
+//!
+//! One actor owns the books of the messages that something happens to; the store has those of all
+//! others. What happened is written down in batches: a crash may forget the last moments (and a device
+//! is then given a message again), but never invents a receipt. The ledger does not know how a message
+//! reaches a device.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidings_hub::Event;
+use tidings_model::{Message, NamespaceName, Ordinal, Seq, Timestamp};
+use tidings_store::Store;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ack::Ack;
+use crate::{Clock, Metrics};
+
+mod entry;
+pub mod report;
+
+use entry::Entry;
+
+/// Most things that wait to be put in the books.
+const QUEUE: usize = 16_384;
+
+/// How often what happened is written down.
+const FLUSH_EVERY: Duration = Duration::from_millis(50);
+
+/// How long the books of a message stay in memory after the last thing happened to it.
+const IDLE_MS: u64 = 10_000;
+
+/// With more messages than this in memory, the books of one stay for a second only.
+const MESSAGES_IN_MEMORY: usize = 65_536;
+
+type Key = (NamespaceName, Seq);
+
+/// The handle of the ledger.
+#[derive(Clone, Debug)]
+pub(crate) struct Ledger {
+    queue: mpsc::Sender<Entered>,
+}
+
+enum Entered {
+    Opened(Arc<Message>),
+    Happened(Vec<Event>),
+    Acked(Vec<Ack>),
+    AckedTell(Vec<Ack>, oneshot::Sender<Vec<bool>>),
+    Settled(NamespaceName, Ordinal, Seq, Timestamp),
+    Look(NamespaceName, Vec<Seq>, oneshot::Sender<Vec<Option<Entry>>>),
+    Flush(oneshot::Sender<()>),
+}
+
+impl Ledger {
+    /// Starts the actor on this runtime; it ends, having written everything down, when the last handle goes.
+    pub(crate) fn start(store: Arc<dyn Store>, clock: Clock, metrics: &Arc<Metrics>) -> Self {
+        let (queue, entered) = mpsc::channel(QUEUE);
+        let books = Books {
+            store,
+            clock,
+            metrics: Arc::clone(metrics),
+            entries: HashMap::new(),
+            dirty: Vec::new(),
+            settled: HashMap::new(),
+        };
+        tokio::spawn(books.run(entered));
+        Self { queue }
+    }
+
+    /// A message was accepted.
+    pub(crate) async fn opened(&self, message: Arc<Message>) {
+        let _ = self.queue.send(Entered::Opened(message)).await;
+    }
+
+    /// Something happened on a shard. Gives it back when there is no room now.
+    pub(crate) fn happened(&self, events: Vec<Event>) -> Vec<Event> {
+        match self.queue.try_send(Entered::Happened(events)) {
+            Err(mpsc::error::TrySendError::Full(Entered::Happened(events))) => events,
+            Ok(()) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// Receipts came. Gives them back when there is no room now.
+    pub(crate) fn acked(&self, acks: Vec<Ack>) -> Vec<Ack> {
+        match self.queue.try_send(Entered::Acked(acks)) {
+            Err(mpsc::error::TrySendError::Full(Entered::Acked(acks))) => acks,
+            Ok(()) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// Receipts came; answers for each whether the message was meant for the device.
+    pub(crate) async fn ack_and_tell(&self, acks: Vec<Ack>) -> Vec<bool> {
+        let (tell, told) = oneshot::channel();
+        let count = acks.len();
+        let _ = self.queue.send(Entered::AckedTell(acks, tell)).await;
+        told.await.unwrap_or_else(|_| vec![false; count])
+    }
+
+    /// Everything up to `seq` is settled for a device, last seen at `now`. Dropped when there is no room:
+    /// the device is then asked about more than needed when it comes back.
+    pub(crate) fn settle(&self, namespace: &NamespaceName, device: Ordinal, seq: Seq, now: Timestamp) {
+        let _ = self.queue.try_send(Entered::Settled(namespace.clone(), device, seq, now));
+    }
+
+    /// The books of these messages, each `None` for an unknown one.
+    pub(crate) async fn look(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Vec<Option<Entry>> {
+        let (tell, told) = oneshot::channel();
+        let _ = self.queue.send(Entered::Look(namespace.clone(), seqs, tell)).await;
+        told.await.unwrap_or_default()
+    }
+
+    /// Writes everything down that was entered before.
+    pub(crate) async fn flush(&self) {
+        let (tell, told) = oneshot::channel();
+        let _ = self.queue.send(Entered::Flush(tell)).await;
+        let _ = told.await;
+    }
+}
+
+/// The books themselves, owned by the actor.
+struct Books {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    entries: HashMap<Key, Entry>,
+    dirty: Vec<Key>,
+    settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
+}
+
+impl Books {
+    async fn run(mut self, mut entered: mpsc::Receiver<Entered>) {
+        let mut batch = Vec::new();
+        let mut tick = tokio::time::interval(FLUSH_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // Neither may starve the other, hence not biased.
+                count = entered.recv_many(&mut batch, 256) => {
+                    if count == 0 {
+                        self.write_down().await;
+                        return;
+                    }
+                    self.load_missing(&batch).await;
+                    for one in batch.drain(..) {
+                        self.enter(one).await;
+                    }
+                }
+                _ = tick.tick() => {
+                    self.write_down().await;
+                    self.let_go();
+                }
+            }
+        }
+    }
+
+    /// Brings the books of the messages that `batch` is about into memory, with as few reads as possible.
+    async fn load_missing(&mut self, batch: &[Entered]) {
+        let mut missing: HashMap<NamespaceName, Vec<Seq>> = HashMap::new();
+        let mut want = |namespace: &NamespaceName, seq: Seq| {
+            if !self.entries.contains_key(&(namespace.clone(), seq)) {
+                missing.entry(namespace.clone()).or_default().push(seq);
+            }
+        };
+        for one in batch {
+            match one {
+                Entered::Acked(acks) | Entered::AckedTell(acks, _) => {
+                    acks.iter().for_each(|ack| want(&ack.namespace, ack.seq));
+                }
+                Entered::Happened(events) => events.iter().for_each(|event| match event {
+                    Event::Written { message, .. } => want(&message.namespace, message.seq),
+                    Event::Unwritten { namespace, seq, .. } => want(namespace, *seq),
+                    Event::Slow(_) => {}
+                }),
+                Entered::Look(namespace, seqs, _) => seqs.iter().for_each(|seq| want(namespace, *seq)),
+                Entered::Opened(_) | Entered::Settled(..) | Entered::Flush(_) => {}
+            }
+        }
+        for (namespace, mut seqs) in missing {
+            seqs.sort_unstable();
+            seqs.dedup();
+            self.load(&namespace, seqs).await;
+        }
+    }
+
+    async fn load(&mut self, namespace: &NamespaceName, seqs: Vec<Seq>) {
+        let messages = self.store.messages(namespace, seqs.clone()).await;
+        let receipts = self.store.receipts(namespace, seqs.clone()).await;
+        let (messages, receipts) = match (messages, receipts) {
+            (Ok(messages), Ok(receipts)) => (messages, receipts),
+            (Err(why), _) | (_, Err(why)) => {
+                tracing::error!(error = %why, %namespace, "the ledger cannot read its books");
+                return;
+            }
+        };
+        let now = self.clock.now();
+        for ((seq, message), record) in seqs.into_iter().zip(messages).zip(receipts) {
+            if let Some(message) = message {
+                let entry = Entry::new(&message, record.unwrap_or_default(), now);
+                self.entries.insert((namespace.clone(), seq), entry);
+            }
+        }
+    }
+
+    async fn enter(&mut self, one: Entered) {
+        let now = self.clock.now();
+        match one {
+            Entered::Opened(message) => {
+                let key = (message.namespace.clone(), message.seq);
+                // A shard may have been faster.
+                self.entries.entry(key).or_insert_with(|| Entry::new(&message, Default::default(), now));
+            }
+            Entered::Happened(events) => events.into_iter().for_each(|event| self.happened(event, now)),
+            Entered::Acked(acks) => acks.into_iter().for_each(|ack| {
+                self.ack(ack);
+            }),
+            Entered::AckedTell(acks, tell) => {
+                let meant = acks.into_iter().map(|ack| self.ack(ack)).collect();
+                let _ = tell.send(meant);
+            }
+            Entered::Settled(namespace, device, seq, at) => {
+                let entry = self.settled.entry((namespace, device)).or_insert((seq, at));
+                *entry = (entry.0.max(seq), entry.1.max(at));
+            }
+            Entered::Look(namespace, seqs, tell) => {
+                let found = seqs.into_iter().map(|seq| self.entries.get(&(namespace.clone(), seq)).cloned());
+                let _ = tell.send(found.collect());
+            }
+            Entered::Flush(tell) => {
+                self.write_down().await;
+                let _ = tell.send(());
+            }
+        }
+    }
+
+    fn happened(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Written { message, by } => {
+                let key = (message.namespace.clone(), message.seq);
+                let entry = self
+                    .entries
+                    .entry(key.clone())
+                    .or_insert_with(|| Entry::new(&message, Default::default(), now));
+                self.metrics.deliveries.inc_by(entry.written(&by, now));
+                mark(&mut self.dirty, entry, key);
+            }
+            Event::Unwritten { namespace, seq, ordinal } => {
+                let key = (namespace, seq);
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    self.metrics.unwritten.inc_by(entry.unwritten(ordinal, now));
+                    mark(&mut self.dirty, entry, key);
+                }
+            }
+            Event::Slow(_) => {}
+        }
+    }
+
+    /// Answers whether the message was meant for the device.
+    fn ack(&mut self, ack: Ack) -> bool {
+        let key = (ack.namespace, ack.seq);
+        let entry = self.entries.get_mut(&key).filter(|entry| entry.meant.contains(ack.device.0));
+        let Some(entry) = entry else {
+            self.metrics.acks_refused.inc();
+            return false;
+        };
+        if entry.acked(ack.device, ack.at) {
+            self.metrics.acks.inc();
+            mark(&mut self.dirty, entry, key);
+        }
+        true
+    }
+
+    /// Receipts first, cursors after them: what a cursor has passed must be on record.
+    async fn write_down(&mut self) {
+        let mut records = Vec::with_capacity(self.dirty.len());
+        for key in self.dirty.drain(..) {
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.dirty = false;
+                records.push((key.0, key.1, entry.record.clone()));
+            }
+        }
+        if !records.is_empty() {
+            let keys: Vec<Key> = records.iter().map(|(namespace, seq, _)| (namespace.clone(), *seq)).collect();
+            if let Err(why) = self.store.record(records).await {
+                tracing::error!(error = %why, "receipts could not be written down; kept in memory");
+                for key in keys {
+                    if let Some(entry) = self.entries.get_mut(&key) {
+                        mark(&mut self.dirty, entry, key);
+                    }
+                }
+                return;
+            }
+        }
+        let mut by_namespace: HashMap<NamespaceName, Vec<(Ordinal, Seq, Timestamp)>> = HashMap::new();
+        for ((namespace, device), (seq, at)) in self.settled.drain() {
+            by_namespace.entry(namespace).or_default().push((device, seq, at));
+        }
+        for (namespace, devices) in by_namespace {
+            if let Err(why) = self.store.settle(&namespace, devices).await {
+                tracing::error!(error = %why, %namespace, "cursors could not be written down");
+            }
+        }
+    }
+
+    fn let_go(&mut self) {
+        let idle = if self.entries.len() > MESSAGES_IN_MEMORY { IDLE_MS / 10 } else { IDLE_MS };
+        let before = Timestamp(self.clock.now().0.saturating_sub(idle));
+        self.entries.retain(|_, entry| entry.dirty || entry.touched_at > before);
+        if self.entries.capacity() > 4 * self.entries.len() + 1024 {
+            self.entries.shrink_to_fit();
+        }
+        self.metrics.ledger_messages.set(i64::try_from(self.entries.len()).unwrap_or(i64::MAX));
+    }
+}
+
+fn mark(dirty: &mut Vec<Key>, entry: &mut Entry, key: Key) {
+    if !entry.dirty {
+        entry.dirty = true;
+        dirty.push(key);
+    }
+}

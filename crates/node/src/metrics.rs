@@ -1,0 +1,91 @@
+//! The numbers of a node. They are handed in, so that every test has its own.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The numbers of a node.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Pushes that were accepted.
+    pub pushes: Counter,
+    /// Messages put into the outbox of a device's connections.
+    pub deliveries: Counter,
+    /// Messages that were in an outbox and never left: the connection ended, or they expired.
+    pub unwritten: Counter,
+    /// Receipts that were new.
+    pub acks: Counter,
+    /// Receipts for messages that are unknown or were not meant for the device.
+    pub acks_refused: Counter,
+    /// Connections that are open, by client protocol.
+    pub connections: Family<Protocol, Gauge>,
+    /// Connections that were opened, by client protocol.
+    pub connections_opened: Family<Protocol, Counter>,
+    /// Connections that have ended, by close code.
+    pub connections_closed: Family<Reason, Counter>,
+    /// Socket writes.
+    pub writes: Counter,
+    /// Bytes written to sockets.
+    pub bytes_written: Counter,
+    /// Messages in the ledger's memory.
+    pub ledger_messages: Gauge,
+}
+
+/// Which client protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Protocol {
+    /// `json`, `engineio3`, `engineio4` or `sse`.
+    pub protocol: &'static str,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// The close code, from the table.
+    pub code: u32,
+    /// Its reason, from the table.
+    pub reason: &'static str,
+}
+
+impl Metrics {
+    /// Registers everything under `tidings_…`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("tidings");
+        registry.register("pushes", "Pushes that were accepted", metrics.pushes.clone());
+        registry.register("deliveries", "Messages put into outboxes of devices", metrics.deliveries.clone());
+        registry.register(
+            "unwritten",
+            "Messages in an outbox that never left: the connection ended or they expired",
+            metrics.unwritten.clone(),
+        );
+        registry.register("acks", "Receipts that were new", metrics.acks.clone());
+        registry.register(
+            "acks_refused",
+            "Receipts for messages that are unknown or not meant for the device",
+            metrics.acks_refused.clone(),
+        );
+        registry.register("connections", "Open connections by client protocol", metrics.connections.clone());
+        registry.register(
+            "connections_opened",
+            "Connections that were opened, by client protocol",
+            metrics.connections_opened.clone(),
+        );
+        registry.register(
+            "connections_closed",
+            "Connections that have ended, by close code",
+            metrics.connections_closed.clone(),
+        );
+        registry.register("socket_writes", "Writes to client sockets", metrics.writes.clone());
+        registry.register(
+            "socket_written_bytes",
+            "Bytes written to client sockets",
+            metrics.bytes_written.clone(),
+        );
+        registry.register("ledger_messages", "Messages in the ledger's memory", metrics.ledger_messages.clone());
+        metrics
+    }
+}

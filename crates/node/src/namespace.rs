@@ -1,0 +1,134 @@
+//! Namespaces: whose rules hold, and who is registered there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tidings_hub::Directory;
+use tidings_model::{NamespaceName, Timestamp, limit};
+use tidings_store::{Store, StoreError};
+
+use crate::Node;
+
+const PREFIX: &str = "namespace/";
+
+/// A namespace of this node.
+#[derive(Debug)]
+pub struct Namespace {
+    /// Its name.
+    pub name: NamespaceName,
+    /// Its rules.
+    pub settings: Settings,
+    directory: Mutex<Directory>,
+}
+
+/// The rules of a namespace, as they are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// What people call it.
+    #[serde(default)]
+    pub title: String,
+    /// Who may connect.
+    pub auth: AuthMode,
+    /// When it was created, in milliseconds since the Unix epoch.
+    pub created_at: u64,
+    /// Largest `data` of a push, in bytes.
+    pub message_size: usize,
+    /// Most rooms of a device.
+    pub rooms_per_device: usize,
+    /// Most messages that a device is sent when it comes back.
+    pub mailbox_messages: usize,
+}
+
+/// Who may connect as whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// What a client says of itself is believed. For development.
+    Open,
+}
+
+impl Settings {
+    /// The rules that a namespace starts with.
+    #[must_use]
+    pub fn new(title: &str, auth: AuthMode, now: Timestamp) -> Self {
+        Self {
+            title: title.to_owned(),
+            auth,
+            created_at: now.0,
+            message_size: limit::DATA_BYTES_DEFAULT,
+            rooms_per_device: limit::ROOMS_PER_DEVICE_DEFAULT,
+            mailbox_messages: limit::MAILBOX_MESSAGES_DEFAULT,
+        }
+    }
+}
+
+impl Namespace {
+    fn new(name: NamespaceName, settings: Settings, directory: Directory) -> Arc<Self> {
+        Arc::new(Self { name, settings, directory: Mutex::new(directory) })
+    }
+
+    /// Who is registered and online. Held only for moments, never across an await.
+    pub fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a namespace was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// There is one with this name.
+    #[error("a namespace with this name exists already")]
+    Exists,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+pub(crate) async fn load(store: &dyn Store) -> Result<HashMap<NamespaceName, Arc<Namespace>>, StoreError> {
+    let mut namespaces = HashMap::new();
+    for (key, value) in store.list(PREFIX).await? {
+        let name = NamespaceName::new(&key[PREFIX.len()..]).map_err(|why| damaged(&key, &why))?;
+        let settings = serde_json::from_slice(&value).map_err(|why| damaged(&key, &why))?;
+        let census = store.census(&name).await?;
+        let directory = Directory::new(census.platforms, census.rooms);
+        namespaces.insert(name.clone(), Namespace::new(name, settings, directory));
+    }
+    Ok(namespaces)
+}
+
+fn damaged(key: &str, why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Damaged(format!("setting {key}: {why}"))
+}
+
+impl Node {
+    /// Creates a namespace.
+    ///
+    /// # Errors
+    /// When it exists, or cannot be written down.
+    pub async fn create_namespace(
+        &self,
+        name: NamespaceName,
+        settings: Settings,
+    ) -> Result<Arc<Namespace>, CreateError> {
+        if self.namespace(name.as_str()).is_some() {
+            return Err(CreateError::Exists);
+        }
+        let value = serde_json::to_vec(&settings).map_err(|why| damaged(name.as_str(), &why))?;
+        self.store.put(&format!("{PREFIX}{name}"), Some(Bytes::from(value))).await?;
+        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+        // Whoever else created it meanwhile wrote the same key; the first one in memory stays.
+        let fresh = || Namespace::new(name.clone(), settings, Directory::default());
+        Ok(Arc::clone(namespaces.entry(name.clone()).or_insert_with(fresh)))
+    }
+
+    /// All namespaces, by name.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = namespaces.values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+}

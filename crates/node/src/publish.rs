@@ -1,0 +1,266 @@
+//! A push becomes a message: who is meant, is it a retry, what order does it get.
+//!
+//! One actor appends and delivers, so that what is delivered first was appended first. Whatever waits
+//! while one append is on its way to the disk goes along with the next one.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use roaring::RoaringBitmap;
+use tidings_hub::Delivery;
+use tidings_hub::directory::Meant;
+use tidings_model::{DeviceId, Durability, Message, NamespaceName, Push, Topic, UserId};
+use tidings_store::port::Which;
+use tidings_store::{Appended, NewMessage, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{Namespace, Node};
+
+/// Most pushes that wait to be appended; with more, a push is refused as [`PublishError::Overloaded`].
+pub const QUEUE_JOBS: usize = 16_384;
+
+/// Most pushes in one append.
+const APPEND_MESSAGES_MAX: usize = 1_024;
+
+/// Appends on their way to the disk at once: while one waits for its fsync, the next one gathers.
+const APPENDS_IN_FLIGHT: usize = 2;
+
+/// A push that was accepted.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The message that it became.
+    pub message: Arc<Message>,
+    /// Whether the same push had been accepted before: nothing new was sent.
+    pub duplicate: bool,
+    /// How many connections the devices had that are meant.
+    pub online: u64,
+}
+
+/// Why a push was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// There is no such namespace.
+    #[error("there is no such namespace")]
+    NoNamespace,
+    /// Another push was accepted under the same id.
+    #[error("another push was accepted with this id")]
+    Conflict,
+    /// Too many pushes wait.
+    #[error("too many pushes wait to be stored; retry in a moment")]
+    Overloaded,
+    /// `data` has more bytes than the namespace allows.
+    #[error("data has {bytes} bytes, at most {limit} are allowed")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The most that is allowed.
+        limit: usize,
+    },
+    /// The store failed; nothing was accepted.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A push on its way to the store.
+pub(crate) struct Job {
+    namespace: Arc<Namespace>,
+    message: NewMessage,
+    durability: Durability,
+    direct: Vec<Box<[u32]>>,
+    reply: oneshot::Sender<Result<Accepted, PublishError>>,
+}
+
+impl Node {
+    /// Accepts a push: resolves who is meant, appends it, delivers it to who is here.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was accepted then.
+    pub async fn publish(&self, namespace: &NamespaceName, push: Push) -> Result<Accepted, PublishError> {
+        let pending = self.submit(namespace, push).await?;
+        pending.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Accepts many pushes, each on its own, in order. One that is refused spoils none of the others.
+    pub async fn publish_batch(
+        &self,
+        namespace: &NamespaceName,
+        pushes: impl IntoIterator<Item = Push>,
+    ) -> Vec<Result<Accepted, PublishError>> {
+        let mut pending = Vec::new();
+        for push in pushes {
+            pending.push(self.submit(namespace, push).await);
+        }
+        let mut results = Vec::with_capacity(pending.len());
+        for one in pending {
+            results.push(match one {
+                Ok(reply) => reply.await.unwrap_or(Err(PublishError::Store(StoreError::Closed))),
+                Err(why) => Err(why),
+            });
+        }
+        results
+    }
+
+    /// Says who would be meant by a push now, without accepting it.
+    ///
+    /// # Errors
+    /// As [`Node::publish`].
+    pub async fn dry_run(&self, namespace: &NamespaceName, push: &Push) -> Result<(u64, u64), PublishError> {
+        let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
+        let (_, _, meant) = self.resolve(&namespace, push).await?;
+        let online = namespace.directory().connections_of(&meant);
+        Ok((meant.len(), online))
+    }
+
+    async fn submit(
+        &self,
+        namespace: &NamespaceName,
+        push: Push,
+    ) -> Result<oneshot::Receiver<Result<Accepted, PublishError>>, PublishError> {
+        let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
+        let limit = namespace.settings.message_size;
+        if push.data.len() > limit {
+            return Err(PublishError::TooLarge { bytes: push.data.len(), limit });
+        }
+        let (topics, direct, meant) = self.resolve(&namespace, &push).await?;
+        let now = self.clock.now();
+        let (reply, receiver) = oneshot::channel();
+        let job = Job {
+            message: NewMessage {
+                namespace: namespace.name.clone(),
+                id_may_repeat: push.id.is_some(),
+                id: push.id.unwrap_or_else(|| self.ids.next(now)),
+                fingerprint: push.fingerprint,
+                event: push.event,
+                data: push.data,
+                to: push.to,
+                except: push.except,
+                topics,
+                meant: Arc::new(meant),
+                accepted_at: now,
+                expires_at: if push.keep { now.after(push.ttl) } else { now },
+                priority: push.priority,
+                keep: push.keep && push.ttl > Duration::ZERO,
+            },
+            durability: push.durability,
+            namespace,
+            direct,
+            reply,
+        };
+        self.publisher.try_send(job).map_err(|full| match full {
+            mpsc::error::TrySendError::Full(_) => PublishError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => PublishError::Store(StoreError::Closed),
+        })?;
+        Ok(receiver)
+    }
+
+    /// The topics of a push in the order in which a connection looks for it (nearest first), whose
+    /// devices each direct one has, and who is meant altogether.
+    async fn resolve(
+        &self,
+        namespace: &Namespace,
+        push: &Push,
+    ) -> Result<(Vec<Topic>, Vec<Box<[u32]>>, RoaringBitmap), StoreError> {
+        let (mut topics, mut direct) = (Vec::new(), Vec::new());
+        for id in &push.to.devices {
+            topics.push(Topic::Device(id.clone()));
+        }
+        direct.extend(self.devices(namespace, &push.to.devices).await?);
+        for user in &push.to.users {
+            topics.push(Topic::User(user.clone()));
+            direct.push(self.devices_of(namespace, user).await?);
+        }
+        topics.extend(push.to.rooms.iter().cloned().map(Topic::Room));
+        topics.extend(push.to.all.then_some(Topic::All));
+        direct.resize_with(topics.len(), Box::default);
+        let mut except: RoaringBitmap =
+            self.devices(namespace, &push.except.devices).await?.iter().flatten().copied().collect();
+        for user in &push.except.users {
+            except.extend(&*self.devices_of(namespace, user).await?);
+        }
+        let connections: Vec<u64> =
+            push.except.connections.iter().filter_map(|id| crate::connect::connection_number(id)).collect();
+        let meant = namespace.directory().resolve(&Meant {
+            all: push.to.all,
+            ordinals: direct.iter().flatten().copied().collect(),
+            rooms: &push.to.rooms,
+            platforms: &push.to.platforms,
+            except,
+            except_rooms: &push.except.rooms,
+            except_connections: &connections,
+        });
+        Ok((topics, direct, meant))
+    }
+
+    async fn devices(&self, namespace: &Namespace, ids: &[DeviceId]) -> Result<Vec<Box<[u32]>>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.store.devices(&namespace.name, Which::Ids(ids.to_vec())).await?;
+        Ok(found.into_iter().map(|device| device.iter().map(|device| device.ordinal.0).collect()).collect())
+    }
+
+    async fn devices_of(&self, namespace: &Namespace, user: &UserId) -> Result<Box<[u32]>, StoreError> {
+        let found = self.store.devices(&namespace.name, Which::OfUser(user.clone())).await?;
+        Ok(found.into_iter().flatten().map(|device| device.ordinal.0).collect())
+    }
+}
+
+/// Appends and delivers, until the node is gone.
+pub(crate) async fn run(node: Weak<Node>, mut jobs: mpsc::Receiver<Job>) {
+    let Some(store) = node.upgrade().map(|node| Arc::clone(&node.store)) else { return };
+    let mut appends = FuturesOrdered::new();
+    loop {
+        let mut batch = Vec::new();
+        tokio::select! {
+            biased;
+            // What is on disk is delivered before anything else is taken up.
+            Some((batch, outcome)) = appends.next() => {
+                let Some(node) = node.upgrade() else { return };
+                settle(&node, batch, outcome).await;
+            }
+            count = jobs.recv_many(&mut batch, APPEND_MESSAGES_MAX), if appends.len() < APPENDS_IN_FLIGHT => {
+                if count == 0 {
+                    return;
+                }
+                let store = Arc::clone(&store);
+                appends.push_back(async move {
+                    let durable = batch.iter().any(|job: &Job| job.durability == Durability::Durable);
+                    let durability = if durable { Durability::Durable } else { Durability::Memory };
+                    let messages = batch.iter().map(|job| job.message.clone()).collect();
+                    let outcome = store.append(messages, durability).await;
+                    (batch, outcome)
+                });
+            }
+        }
+    }
+}
+
+async fn settle(node: &Node, batch: Vec<Job>, outcome: Result<Vec<Appended>, StoreError>) {
+    let appended = match outcome {
+        Ok(appended) => appended,
+        Err(why) => {
+            tracing::error!(error = %why, pushes = batch.len(), "pushes refused: the store cannot append");
+            for job in batch {
+                let _ = job.reply.send(Err(PublishError::Store(why.clone())));
+            }
+            return;
+        }
+    };
+    for (job, appended) in batch.into_iter().zip(appended) {
+        let answer = match appended {
+            Appended::New(message) => {
+                let online = job.namespace.directory().connections_of(&message.meant);
+                node.metrics.pushes.inc();
+                node.ledger.opened(Arc::clone(&message)).await;
+                let delivery = Arc::new(Delivery { message: Arc::clone(&message), direct: job.direct });
+                node.shards.deliver(&job.namespace, delivery).await;
+                Ok(Accepted { message, duplicate: false, online })
+            }
+            Appended::Duplicate(message) => Ok(Accepted { message, duplicate: true, online: 0 }),
+            Appended::Conflict => Err(PublishError::Conflict),
+        };
+        let _ = job.reply.send(answer);
+    }
+}
