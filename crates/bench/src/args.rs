@@ -1,0 +1,320 @@
+//! What can be asked of the bench on the command line, and the checked form of it.
+
+use std::{net::SocketAddr, net::ToSocketAddrs, path::PathBuf, time::Duration};
+
+use crate::{error::BenchError, limits, post::Call};
+
+/// Connections from which on the targets hold; below, figures are shown without a verdict.
+pub(crate) const TARGET_CONNECTIONS: usize = 10_000;
+/// Connections of `--quick`.
+const QUICK_CONNECTIONS: usize = 200;
+/// Fewest connections that mean anything: the idle slope needs two different counts.
+const CONNECTIONS_MIN: usize = 10;
+
+/// Arguments of `tidings bench`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// What to measure; everything when left out
+    #[command(subcommand)]
+    pub(crate) scenario: Option<Scenario>,
+    /// Use this running server instead of starting one, as in http://127.0.0.1:8080
+    #[arg(long, global = true, requires = "key")]
+    url: Option<String>,
+    /// A key of that server that may push
+    #[arg(long, global = true, requires = "url", env = "TIDINGS_BENCH_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// Process id of that server, when it runs on this machine: its memory and CPU time are read from /proc
+    #[arg(long, global = true, requires = "url")]
+    pid: Option<u32>,
+    /// Namespace to use; it must accept any client
+    #[arg(long, global = true, default_value = "demo")]
+    namespace: String,
+    /// Plain WebSocket connections [default: 10000]
+    #[arg(long, short = 'n', global = true)]
+    connections: Option<usize>,
+    /// Rounds of each kind, of which the median is reported [default: 15]
+    #[arg(long, global = true)]
+    rounds: Option<usize>,
+    /// Pushes kept outstanding in the second part of the fan-out
+    #[arg(long, global = true, default_value_t = 20)]
+    in_flight: usize,
+    /// How pushes are called in while several are outstanding
+    #[arg(long, global = true, value_enum, default_value_t = Call::Batch)]
+    call: Call,
+    /// Bytes of a frame on the wire, as far as the server's own part leaves room
+    #[arg(long, global = true, default_value_t = 130)]
+    frame_bytes: usize,
+    /// `durability` of the pushes; with `memory` the disk is not part of the figure
+    #[arg(long, global = true, value_enum, default_value_t = Durability::Memory)]
+    durability: Durability,
+    /// `ttl` of the pushes, as in 0s; the server's default when left out
+    #[arg(long, global = true)]
+    ttl: Option<String>,
+    /// Handshakes under way at once
+    #[arg(long, global = true, default_value_t = 128)]
+    concurrency: usize,
+    /// Seconds without any progress after which a run is given up
+    #[arg(long, global = true, default_value_t = 10)]
+    patience: u64,
+    /// Write everything that was measured to this file as JSON
+    #[arg(long, global = true)]
+    json: Option<PathBuf>,
+    /// A smoke test: 200 connections, few rounds, no meaningful figures
+    #[arg(long, global = true)]
+    quick: bool,
+}
+
+/// What can be measured, and the processes that the bench starts of itself.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
+pub(crate) enum Scenario {
+    /// Memory of an idle, connected and subscribed connection
+    Idle,
+    /// One push to a room that everybody is in
+    Fanout,
+    /// Receives what the floor sends, driven by lines on standard input
+    #[command(hide = true)]
+    FloorReader {
+        /// Connections to the sender.
+        #[arg(long)]
+        sockets: usize,
+        /// The frame in hexadecimal digits.
+        #[arg(long)]
+        frame: String,
+    },
+    /// The bare send loop, driven by lines on standard input
+    #[command(hide = true)]
+    FloorSender {
+        /// Connections to accept.
+        #[arg(long)]
+        sockets: usize,
+        /// The frame in hexadecimal digits.
+        #[arg(long)]
+        frame: String,
+    },
+    /// Holds idle connections, driven by lines on standard input
+    #[command(hide = true)]
+    Holder {
+        /// Where the server listens.
+        #[arg(long)]
+        address: SocketAddr,
+        /// Connections to hold.
+        #[arg(long)]
+        clients: usize,
+        /// The number of the first device.
+        #[arg(long)]
+        first: usize,
+    },
+}
+
+/// `durability` of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    /// Accepted when it is in memory.
+    Memory,
+    /// Accepted when it is on the disk.
+    Durable,
+}
+
+impl Durability {
+    /// The word of the contract.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Durable => "durable",
+        }
+    }
+}
+
+/// A server that runs already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The value of the `Host` header.
+    pub authority: String,
+    /// Key that may push.
+    pub key: String,
+    /// Its process, when it is on this machine.
+    pub pid: Option<u32>,
+}
+
+/// Arguments that make sense together and fit the machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Measure idle memory.
+    pub idle: bool,
+    /// Measure the fan-out.
+    pub fanout: bool,
+    /// The server to use; nothing means to start one.
+    pub running: Option<Running>,
+    /// Namespace that accepts any client.
+    pub namespace: String,
+    /// Clients.
+    pub connections: usize,
+    /// Clients that one process can hold.
+    pub per_process: usize,
+    /// Rounds of each kind.
+    pub rounds: usize,
+    /// Pushes kept outstanding.
+    pub in_flight: usize,
+    /// How they are called in.
+    pub call: Call,
+    /// Bytes of a frame that is aimed at.
+    pub frame_bytes: usize,
+    /// `durability` of the pushes.
+    pub durability: Durability,
+    /// `ttl` of the pushes.
+    pub ttl: Option<String>,
+    /// Handshakes under way at once.
+    pub concurrency: usize,
+    /// How long nothing may happen.
+    pub patience: Duration,
+    /// Where the JSON goes.
+    pub json: Option<PathBuf>,
+}
+
+impl Plan {
+    /// Checks the arguments against each other and against what one process can hold.
+    pub(crate) fn resolve(args: Args, per_process: u64) -> Result<Self, BenchError> {
+        let wrong = |what: String| Err(BenchError::Arguments(what));
+        let (connections, rounds) =
+            if args.quick { (QUICK_CONNECTIONS, 3) } else { (TARGET_CONNECTIONS, 15) };
+        let (connections, rounds) = (args.connections.unwrap_or(connections), args.rounds.unwrap_or(rounds));
+        let fanout = args.scenario != Some(Scenario::Idle);
+        let idle = args.scenario != Some(Scenario::Fanout);
+        if connections < CONNECTIONS_MIN {
+            return wrong(format!("--connections {connections}: at least {CONNECTIONS_MIN} are needed"));
+        }
+        if rounds == 0 {
+            return wrong("--rounds 0: at least one round is needed".to_owned());
+        }
+        if !(1..=1000).contains(&args.in_flight) {
+            return wrong(format!("--in-flight {}: allowed is 1 to 1000", args.in_flight));
+        }
+        if args.call == Call::Single && args.in_flight > 64 {
+            return wrong(format!("--in-flight {} --call single: allowed is 1 to 64", args.in_flight));
+        }
+        if args.frame_bytes > 60_000 {
+            return wrong(format!("--frame-bytes {}: allowed is up to 60000", args.frame_bytes));
+        }
+        if args.concurrency == 0 || args.patience == 0 {
+            return wrong("--concurrency and --patience must be at least 1".to_owned());
+        }
+        if fanout || args.url.is_none() {
+            limits::check(connections as u64, per_process)?;
+        }
+        let running = match (args.url, args.key) {
+            (Some(url), Some(key)) => {
+                let (authority, address) = parse_url(&url)?;
+                Some(Running { address, authority, key, pid: args.pid })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            idle,
+            fanout,
+            running,
+            namespace: args.namespace,
+            connections,
+            per_process: usize::try_from(per_process).unwrap_or(usize::MAX),
+            rounds,
+            in_flight: args.in_flight,
+            call: args.call,
+            frame_bytes: args.frame_bytes,
+            durability: args.durability,
+            ttl: args.ttl,
+            concurrency: args.concurrency,
+            patience: Duration::from_secs(args.patience),
+            json: args.json,
+        })
+    }
+}
+
+/// The authority of an `http://` URL and the address behind it.
+pub(crate) fn parse_url(url: &str) -> Result<(String, SocketAddr), BenchError> {
+    let wrong = |why: &str| BenchError::Arguments(format!("--url {url}: {why}"));
+    let Some(rest) = url.strip_prefix("http://") else {
+        return Err(wrong("must begin with http:// (TLS is not part of what is measured)"));
+    };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if !path.is_empty() {
+        return Err(wrong("must not have a path"));
+    }
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let with_port = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+    let mut addresses = with_port.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
+    let address = addresses.next().ok_or_else(|| wrong("the name has no address"))?;
+    Ok((authority.to_owned(), address))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn plan(line: &str) -> Result<Plan, String> {
+        let words = std::iter::once("bench").chain(line.split_ascii_whitespace());
+        let program = Program::try_parse_from(words).map_err(|error| error.to_string())?;
+        Plan::resolve(program.args, 19_500).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn refused(line: &str, because: &str) {
+        let text = plan(line).unwrap_err();
+        assert!(text.contains(because), "{line}: {text}");
+    }
+
+    #[test]
+    fn defaults_are_the_conditions_of_the_targets() {
+        let plan = plan("").unwrap();
+        assert_eq!((plan.connections, plan.in_flight, plan.frame_bytes), (10_000, 20, 130));
+        assert!(plan.idle && plan.fanout && plan.running.is_none());
+        assert_eq!((plan.durability, plan.call), (Durability::Memory, Call::Batch));
+    }
+
+    #[test]
+    fn a_scenario_takes_the_common_arguments_on_either_side() {
+        for line in ["idle --connections 500", "--connections 500 idle"] {
+            let plan = plan(line).unwrap();
+            assert_eq!((plan.idle, plan.fanout, plan.connections), (true, false, 500), "{line}");
+        }
+        let plan = plan("fanout --quick --url http://127.0.0.1:9 --key k").unwrap();
+        assert_eq!((plan.idle, plan.fanout, plan.connections), (false, true, 200));
+        assert_eq!(plan.running.unwrap().authority, "127.0.0.1:9");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_reason() {
+        refused("--connections 1", "at least 10");
+        refused("--connections 20000", "use --connections 19500");
+        refused("--rounds 0", "at least one round");
+        refused("--in-flight 0", "allowed is 1 to 1000");
+        refused("--in-flight 65 --call single", "allowed is 1 to 64");
+        refused("--frame-bytes 70000", "up to 60000");
+        refused("--patience 0", "at least 1");
+        refused("--url http://127.0.0.1:1", "--key");
+        refused("--pid 1", "--url");
+        refused("--durability disk", "memory, durable");
+    }
+
+    #[test]
+    fn urls_are_plain_http_without_a_path() {
+        assert_eq!(parse_url("http://127.0.0.1/").unwrap().1.port(), 80);
+        assert_eq!(parse_url("http://[::1]:81").unwrap().1.port(), 81);
+        let check = |url: &str, why: &str| {
+            let text = parse_url(url).unwrap_err().to_string();
+            assert!(text.contains(why), "{text}");
+        };
+        check("https://127.0.0.1", "http://");
+        check("127.0.0.1:80", "http://");
+        check("http://127.0.0.1/v1", "path");
+    }
+}

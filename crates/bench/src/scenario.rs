@@ -1,0 +1,63 @@
+//! What is measured: one file per scenario. Here they are put in order and their figures into one report.
+
+pub(crate) mod fanout;
+pub(crate) mod idle;
+
+use crate::{
+    args::{Args, Plan, Scenario},
+    client::Script,
+    error::BenchError,
+    fleet::Destination,
+    floor, limits,
+    report::Report,
+    server::Server,
+};
+
+/// The room that all clients join.
+const ROOM: &str = "bench";
+
+/// Runs what was asked for and prints the report.
+pub(crate) fn run(args: Args) -> Result<(), BenchError> {
+    let per_process = limits::connections_per_process();
+    match &args.scenario {
+        Some(Scenario::FloorReader { sockets, frame }) => return floor::run_reader(*sockets, frame),
+        Some(Scenario::FloorSender { sockets, frame }) => return floor::run_sender(*sockets, frame),
+        Some(Scenario::Holder { address, clients, first }) => {
+            let (address, clients, first) = (*address, *clients, *first);
+            let plan = Plan::resolve(args, per_process)?;
+            return idle::run_holder(&plan, address, clients, first);
+        }
+        Some(Scenario::Idle | Scenario::Fanout) | None => {}
+    }
+    let plan = Plan::resolve(args, per_process)?;
+    let mut report = Report::new(&plan);
+    if plan.idle {
+        let mut server = Server::of(plan.running.as_ref())?;
+        let figures = idle::run(&plan, &server).map_err(|error| server.explain(error))?;
+        report.add_idle(figures);
+    }
+    if plan.fanout {
+        let mut server = Server::of(plan.running.as_ref())?;
+        let figures = fanout::run(&plan, &server).map_err(|error| server.explain(error))?;
+        report.add_fanout(figures);
+    }
+    print!("{}", report.table());
+    match &plan.json {
+        Some(path) => report.write_json(path),
+        None => Ok(()),
+    }
+}
+
+/// Where the clients of a plan go.
+fn destination(plan: &Plan, server: &Server) -> Destination {
+    Destination {
+        address: server.address(),
+        script: Script {
+            authority: server.authority().to_owned(),
+            namespace: plan.namespace.clone(),
+            room: ROOM.to_owned(),
+        },
+        concurrency: plan.concurrency,
+        patience: plan.patience,
+    }
+}

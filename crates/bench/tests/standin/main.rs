@@ -1,0 +1,144 @@
+//! The bench as a whole, against a stand-in for the server.
+//!
+//! This program is what the bench takes itself for: `serve` is the stand-in, `bench` is the bench (which starts this
+//! program again for both), anything else runs the checks.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod server;
+
+use std::process::{Command, ExitCode, Output};
+
+use clap::Parser;
+
+#[derive(Parser)]
+enum Program {
+    /// The stand-in for the server.
+    Serve {
+        #[arg(long)]
+        dev: bool,
+        #[arg(long)]
+        listen: String,
+        #[arg(long)]
+        store: std::path::PathBuf,
+    },
+    /// The bench.
+    Bench(tidings_bench::Args),
+}
+
+fn main() -> ExitCode {
+    let first = std::env::args().nth(1).unwrap_or_default();
+    if first != "serve" && first != "bench" {
+        return checks(&first);
+    }
+    match Program::parse() {
+        Program::Serve { dev, listen, store } => {
+            assert!(dev && store.is_dir(), "the bench starts a development server with a store of its own");
+            server::serve(&listen);
+            ExitCode::SUCCESS
+        }
+        Program::Bench(args) => tidings_bench::run(args),
+    }
+}
+
+const CHECKS: &[(&str, fn())] = &[
+    ("everything_is_measured_and_reported", everything_is_measured_and_reported),
+    ("single_calls_and_long_frames_work", single_calls_and_long_frames_work),
+    ("what_is_lost_is_named", what_is_lost_is_named),
+    ("a_server_that_ends_is_quoted", a_server_that_ends_is_quoted),
+    ("bad_arguments_are_refused", bad_arguments_are_refused),
+];
+
+fn checks(filter: &str) -> ExitCode {
+    let wanted = CHECKS.iter().filter(|(name, _)| filter.starts_with('-') || name.contains(filter));
+    if filter == "--list" {
+        wanted.for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    for (name, check) in wanted {
+        check();
+        println!("test {name} ... ok");
+    }
+    ExitCode::SUCCESS
+}
+
+fn bench(arguments: &str, fault: &str) -> Output {
+    Command::new(std::env::current_exe().unwrap())
+        .arg("bench")
+        .args(arguments.split_ascii_whitespace())
+        .env(server::FAULT, fault)
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn fails(arguments: &str, fault: &str, code: i32, because: &[&str]) {
+    let output = bench(arguments, fault);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments}, {fault}: {text}");
+    for because in because {
+        assert!(text.contains(because), "{arguments}, {fault}: {because:?} is not in: {text}");
+    }
+}
+
+fn everything_is_measured_and_reported() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let output = bench(&format!("--quick --json {}", file.path().display()), "");
+    let (table, errors) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    for expected in
+        ["floor", "≥ 0.9 × floor", "20 in flight: deliveries/s", "bytes/connection", "latency p99"]
+    {
+        assert!(table.contains(expected), "{expected:?} is not in:\n{table}");
+    }
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+    let fanout = &json["fanout"];
+    // Three pushes to fit the frame, three rounds of one, three rounds of five windows of twenty.
+    assert_eq!(fanout["accepted"], 306);
+    assert_eq!((&fanout["expected"], &fanout["received"]), (&61_200.into(), &61_200.into()));
+    assert_eq!((&fanout["frame_bytes"], &fanout["samples"]), (&130.into(), &4.into()));
+    assert!(fanout["single_floor"]["rate"].as_f64().unwrap() > 0.0);
+    assert!(json["idle"]["bytes"].as_u64().unwrap() > 0);
+}
+
+fn single_calls_and_long_frames_work() {
+    let output =
+        bench("fanout -n 100 --rounds 1 --call single --in-flight 3 --frame-bytes 2000 --ttl 0s", "");
+    let (table, errors) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    assert!(table.contains("frames of 2000 bytes") && table.contains("3 in flight"), "{table}");
+}
+
+fn what_is_lost_is_named() {
+    // One after the other, so that the stand-in knows who is who.
+    let run = "fanout -n 100 --rounds 1 --patience 1 --concurrency 1";
+    fails(
+        run,
+        "lose",
+        1,
+        &["nothing more arrives", "1 missing, 0 too many", "client b-7: has 103 of 104 messages"],
+    );
+    fails(run, "twice", 1, &["more frames arrive than were sent", "client b-7: has "]);
+    fails(
+        run,
+        "swap",
+        1,
+        &["wrong frames", "0 missing, 0 too many", "client b-50: message", "came where another client has"],
+    );
+}
+
+fn a_server_that_ends_is_quoted() {
+    let run = "fanout -n 100 --rounds 1";
+    fails(run, "no start", 1, &["ended before it listened (exit status: 3)", "told not to"]);
+    fails(run, "die", 1, &["the server has ended (exit status: 4)", "dies as told"]);
+}
+
+fn bad_arguments_are_refused() {
+    fails("--connections 3", "", 2, &["--connections 3: at least 10"]);
+    fails("--connections 999999999", "", 2, &["999999999 connections need", "ulimit -n"]);
+    fails("--url https://localhost --key k", "", 2, &["must begin with http://"]);
+    fails("--url http://127.0.0.1:1", "", 2, &["--key"]);
+    fails("idle --url http://127.0.0.1:1 --key k -n 10", "", 1, &["client b-", "refused"]);
+}
