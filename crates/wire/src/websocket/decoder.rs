@@ -61,7 +61,15 @@ impl Decoder {
         }
     }
 
-    /// Whether nothing is held: the bytes so far ended with the end of a message.
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| {
+            size_of::<Partial>() + partial.payload.capacity() + partial.control.capacity()
+        })
+    }
+
+    /// Whether the bytes so far ended with the end of a message.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.partial.as_ref().is_none_or(|partial| partial.is_idle())
@@ -71,8 +79,11 @@ impl Decoder {
 /// The header and the end of the frame in front, when it is a whole message that has arrived whole.
 fn whole_frame(input: &[u8], peer: Peer, limit: usize) -> Result<Option<(Head, usize)>, Error> {
     let Some(head) = Head::parse(input, peer)? else { return Ok(None) };
+    if !head.fin || head.opcode == Opcode::Continuation {
+        return Ok(None);
+    }
     head.check_limit(0, limit)?;
-    if !head.fin || head.opcode == Opcode::Continuation || input.len() - head.size < head.payload {
+    if input.len() - head.size < head.payload {
         return Ok(None);
     }
     Ok(Some((head, head.size + head.payload)))
