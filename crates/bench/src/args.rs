@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, global = true, requires = "key")]
     url: Option<String>,
     /// A key of that server that may push
-    #[arg(long, global = true, requires = "url", env = "TIDINGS_BENCH_KEY", hide_env_values = true)]
+    #[arg(long, global = true, env = "TIDINGS_BENCH_KEY", hide_env_values = true)]
     key: Option<String>,
     /// Process id of that server, when it runs on this machine: its memory and CPU time are read from /proc
     #[arg(long, global = true, requires = "url")]
@@ -181,8 +181,8 @@ impl Plan {
         let (connections, rounds) =
             if args.quick { (QUICK_CONNECTIONS, 3) } else { (TARGET_CONNECTIONS, 15) };
         let (connections, rounds) = (args.connections.unwrap_or(connections), args.rounds.unwrap_or(rounds));
-        let fanout = args.scenario != Some(Scenario::Idle);
-        let idle = args.scenario != Some(Scenario::Fanout);
+        let fanout = matches!(args.scenario, None | Some(Scenario::Fanout));
+        let idle = matches!(args.scenario, None | Some(Scenario::Idle));
         if connections < CONNECTIONS_MIN {
             return wrong(format!("--connections {connections}: at least {CONNECTIONS_MIN} are needed"));
         }

@@ -6,6 +6,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -26,9 +27,17 @@ pub(crate) const FOREIGN: usize = 1 << 40;
 const BUFFER: usize = 256 * 1024;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
+/// A turn with fewer events than this was woken too early to be cheap.
+const EVENTS_FEW: usize = 64;
+/// Clients from which on such a turn is followed by a nap.
+const NAP_CLIENTS: usize = 1_000;
+/// How long the nap is. One wake-up for each of ten thousand frames would cost the reader as much as reading them,
+/// and the sender, who does the waking on this machine, too; that would be measured as slowness of the server. A
+/// latency is longer by this at most, where a round takes some hundred times as long.
+const NAP: Duration = Duration::from_micros(100);
 /// Clients per source address: far below the ephemeral ports of one address, of which some are in TIME_WAIT.
 const PER_SOURCE: usize = 2_000;
-/// Every so manieth client reads what it gets.
+/// One client in this many reads what it gets.
 pub(crate) const SAMPLE_EVERY: usize = 50;
 /// The number in the first push of a run. Numbers of the same length keep all frames equally long.
 pub(crate) const FIRST_NUMBER: u64 = 1_000_000;
@@ -137,7 +146,9 @@ impl Fleet {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other.doing("waiting for sockets")?,
         }
+        let mut events = 0;
         for event in &self.events {
+            events += 1;
             let index = event.token().0;
             let Some(link) = self.links.get_mut(index) else {
                 self.foreign.push((index, event.is_readable()));
@@ -162,6 +173,9 @@ impl Fleet {
                 Ok(Step::Same | Step::Received(_)) => {}
                 Err(error) => self.broken.push((index, error.to_string())),
             }
+        }
+        if (1..EVENTS_FEW).contains(&events) && self.ready >= NAP_CLIENTS && self.ready == self.links.len() {
+            thread::sleep(NAP);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -25,6 +25,10 @@ use crate::{
 const START_MAX: Duration = Duration::from_secs(30);
 /// How long it may take to end before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
+/// How long after its connections broke a server that dies may take to have died.
+const END_MAX: Duration = Duration::from_millis(300);
+/// Time between two looks at whether it has ended.
+const LOOK: Duration = Duration::from_millis(20);
 /// Lines of its standard error that are kept.
 const STDERR_LINES: usize = 40;
 
@@ -106,9 +110,9 @@ impl Server {
     /// `error`, or, when the server has ended, that it has and what it said last.
     pub(crate) fn explain(&mut self, error: BenchError) -> BenchError {
         let Some(own) = &mut self.own else { return error };
-        match own.process.try_wait() {
-            Ok(Some(status)) => own.failure(format!("{error}\nthe server has ended ({status})")),
-            _ => error,
+        match own.ended_within(END_MAX) {
+            Some(status) => own.failure(format!("{error}\nthe server has ended ({status})")),
+            None => error,
         }
     }
 }
@@ -148,21 +152,28 @@ impl Own {
         BenchError::Server { what, stderr }
     }
 
+    /// How it ended, if it does within `patience`.
+    fn ended_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Ok(Some(status)) = self.process.try_wait() {
+                return Some(status);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
     fn stop(&mut self) {
-        if matches!(self.process.try_wait(), Ok(Some(_))) {
+        if self.ended_within(Duration::ZERO).is_some() {
             return;
         }
         let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid
-            && kill_process(pid, Signal::TERM).is_ok()
-        {
-            let deadline = Instant::now() + STOP_MAX;
-            while Instant::now() < deadline {
-                if matches!(self.process.try_wait(), Ok(Some(_))) {
-                    return;
-                }
-                thread::sleep(Duration::from_millis(20));
-            }
+        let asked = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
+        if asked && self.ended_within(STOP_MAX).is_some() {
+            return;
         }
         let _ = self.process.kill();
         let _ = self.process.wait();

@@ -60,7 +60,7 @@ pub(crate) struct Figures {
 
 /// Connects to the lower end, then to the upper one, and reads the memory at both.
 pub(crate) fn run(plan: &Plan, server: &Server) -> Result<Figures, BenchError> {
-    let base = BASE.min(plan.connections / 2);
+    let base = BASE.min(plan.connections / 2).min(plan.per_process);
     let to = destination(plan, server);
     let bar = progress::bar("idle: connecting", plan.connections as u64);
     let mut fleet = Fleet::new(to.script.clone(), 0)?;

@@ -7,7 +7,10 @@
 
 mod server;
 
-use std::process::{Command, ExitCode, Output};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, ExitCode, Output, Stdio},
+};
 
 use clap::Parser;
 
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
 const CHECKS: &[(&str, fn())] = &[
     ("everything_is_measured_and_reported", everything_is_measured_and_reported),
     ("single_calls_and_long_frames_work", single_calls_and_long_frames_work),
+    ("connections_beyond_one_process_are_held_by_others", connections_beyond_one_process_are_held_by_others),
     ("what_is_lost_is_named", what_is_lost_is_named),
     ("a_server_that_ends_is_quoted", a_server_that_ends_is_quoted),
     ("bad_arguments_are_refused", bad_arguments_are_refused),
@@ -109,6 +113,33 @@ fn single_calls_and_long_frames_work() {
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{errors}");
     assert!(table.contains("frames of 2000 bytes") && table.contains("3 in flight"), "{table}");
+}
+
+fn connections_beyond_one_process_are_held_by_others() {
+    let program = std::env::current_exe().unwrap();
+    let store = tempfile::tempdir().unwrap();
+    let mut server = Command::new(&program)
+        .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--store"])
+        .arg(store.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let url = lines.next().unwrap().rsplit_once(' ').unwrap().1.to_owned();
+    // 600 descriptors leave 100 for connections: two holders are needed besides the bench itself.
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 600 && exec \"$0\" \"$@\""])
+        .arg(&program)
+        .args(["bench", "idle", "-n", "250", "--key", "unused", "--url", &url, "--pid"])
+        .arg(server.id().to_string())
+        .output()
+        .unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let (table, errors) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    assert!(table.contains("slope between 100 and 250 connections"), "{table}");
 }
 
 fn what_is_lost_is_named() {
