@@ -2,11 +2,25 @@
 //!
 //! The port is [`port::Store`]: four small traits, one for each question. Two implementations stand
 //! behind it: [`embedded`] (one directory, fsync group commit) and [`memory`] (the twin that tests and
-//! the conformance suite hold against it). This crate knows neither connections nor who is online.
+//! the conformance suite hold against it). This crate knows neither connections nor who is online, nor
+//! what time it is: times come in with what is stored.
+//!
+//! Reading order: [`port`] (what is promised), [`kv`] (what is on disk), [`embedded`] (how it gets there),
+//! `conformance` (what every implementation is held to; feature `testing`).
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+pub mod embedded;
+pub mod kv;
+pub mod memory;
 pub mod port;
+mod rules;
+#[cfg(test)]
+mod tests;
 
+pub use embedded::{EmbeddedStore, Options, WriterStats};
+pub use memory::MemoryStore;
 pub use port::{
-    Appended, Census, Device, Devices, From, LogSlice, Messages, NewMessage, Receipts, Registered,
-    Registration, Settings, Store, StoreError,
+    Appended, Census, Device, Devices, From, LogSlice, Messages, NewMessage, ReceiptRecord, Receipts,
+    Registered, Registration, Settings, Store, StoreError, Which,
 };

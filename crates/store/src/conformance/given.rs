@@ -1,0 +1,125 @@
+//! What the tests begin with: names, messages, devices, with as little said as possible.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidings_model::{
+    Durability, Except, Message, NamespaceName, Ordinal, Platform, Priority, Seq, Target, Timestamp, Topic,
+};
+
+use crate::port::{Appended, Device, Messages, NewMessage, Registered, Registration, Store, Which};
+
+/// A day in milliseconds.
+pub const DAY: u64 = 24 * 60 * 60 * 1000;
+
+/// A name of any kind.
+///
+/// # Panics
+/// When the text is no such name.
+pub fn name<T: std::str::FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is no name"))
+}
+
+/// The namespace that tests use unless they need two.
+#[must_use]
+pub fn demo() -> NamespaceName {
+    name("demo")
+}
+
+/// A topic as the API writes it.
+///
+/// # Panics
+/// When the text is none.
+#[must_use]
+pub fn topic(text: &str) -> Topic {
+    Topic::parse(text).unwrap_or_else(|_| panic!("{text:?} is no topic"))
+}
+
+/// A message to these topics, accepted at 1,000, with a made-up id.
+#[must_use]
+pub fn message(id: &str, topics: &[&str]) -> NewMessage {
+    NewMessage {
+        namespace: demo(),
+        id: name(id),
+        id_may_repeat: false,
+        fingerprint: [0; 16],
+        event: name("push"),
+        data: Bytes::copy_from_slice(format!("{{\"id\":\"{id}\"}}").as_bytes()),
+        to: Target::default(),
+        except: Except::default(),
+        topics: topics.iter().map(|text| topic(text)).collect(),
+        meant: Arc::default(),
+        accepted_at: Timestamp(1_000),
+        expires_at: Timestamp(2_000),
+        priority: Priority::Normal,
+        keep: true,
+    }
+}
+
+/// A message to `all` whose id its caller chose.
+#[must_use]
+pub fn chosen(id: &str, fingerprint: u8, at: u64) -> NewMessage {
+    NewMessage {
+        id_may_repeat: true,
+        fingerprint: [fingerprint; 16],
+        accepted_at: Timestamp(at),
+        ..message(id, &["all"])
+    }
+}
+
+/// Appends durably.
+///
+/// # Panics
+/// When it does not work.
+pub async fn append(store: &impl Messages, messages: Vec<NewMessage>) -> Vec<Appended> {
+    store.append(messages, Durability::Durable).await.unwrap_or_else(|error| panic!("append: {error}"))
+}
+
+/// Appends one message durably, and answers it as stored.
+///
+/// # Panics
+/// When it is not new.
+pub async fn append_new(store: &impl Messages, message: NewMessage) -> Arc<Message> {
+    match append(store, vec![message]).await.pop() {
+        Some(Appended::New(message)) => message,
+        other => panic!("not new: {other:?}"),
+    }
+}
+
+/// The message with this number.
+///
+/// # Panics
+/// When it cannot be read.
+pub async fn stored(store: &impl Messages, namespace: &NamespaceName, seq: Seq) -> Option<Arc<Message>> {
+    let messages = store.messages(namespace, vec![seq]).await;
+    messages.unwrap_or_else(|error| panic!("messages: {error}")).pop().flatten()
+}
+
+/// A device of a user (nobody's when empty) that registers at this time.
+#[must_use]
+pub fn device(id: &str, user: &str, now: u64) -> Registration {
+    Registration {
+        namespace: demo(),
+        device: name(id),
+        user: (!user.is_empty()).then(|| name(user)),
+        platform: Platform::Web,
+        now: Timestamp(now),
+    }
+}
+
+/// Registers.
+///
+/// # Panics
+/// When it does not work.
+pub async fn register(store: &impl Store, registration: Registration) -> Registered {
+    store.register(registration).await.unwrap_or_else(|error| panic!("register: {error}"))
+}
+
+/// The device with this ordinal.
+///
+/// # Panics
+/// When it cannot be read.
+pub async fn by_ordinal(store: &impl Store, ordinal: Ordinal) -> Option<Device> {
+    let devices = store.devices(&demo(), Which::Ordinals(vec![ordinal])).await;
+    devices.unwrap_or_else(|error| panic!("devices: {error}")).pop().flatten()
+}

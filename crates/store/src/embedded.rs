@@ -1,0 +1,292 @@
+//! The store in one directory: an LSM tree underneath, one writer thread, group commit.
+//!
+//! Whoever changes something hands a [`verb`] to the writer and waits. The writer takes as many as wait,
+//! applies them to one [`transaction`], commits it in one write and at most one `fdatasync`, and answers
+//! all of them. Reading asks the tree directly, on the caller's thread when it is little, on a blocking
+//! thread when it may be much. A durable change becomes visible to readers when it is on disk, not before.
+//!
+//! The directory: `LOCK` (held while open), `SYNCED` (the number of a batch that has reached the disk),
+//! `db/` (the tree). Nothing here knows what the messages, devices and settings mean.
+//!
+//! Reading order: [`verb`], [`transaction`], [`writer`], [`disk`], [`opening`], [`journal`].
+
+mod disk;
+mod journal;
+mod opening;
+mod read;
+mod stats;
+mod transaction;
+mod verb;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use tidings_model::{
+    Durability, Epoch, Message, MessageId, NamespaceName, Ordinal, RoomName, Seq, Timestamp, Topic,
+};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::port::{
+    Answer, Appended, Census, Device, Devices, From, LogSlice, Messages, NewMessage, ReceiptRecord, Receipts,
+    Registered, Registration, Settings, StoreError, Which,
+};
+use disk::Disk;
+pub use stats::WriterStats;
+use verb::{Append, ChangeRooms, Put, Record, Register, Settle, Task, Verb};
+use writer::Command;
+
+/// Most changes that wait for the writer; who comes later waits for room.
+const QUEUE_CHANGES: usize = 4_096;
+
+/// Most KiB of changes that wait for the writer. A single larger one is let in when it is alone.
+const QUEUE_KIB: u32 = 64 * 1024;
+
+/// Longest list of messages, devices or log entries that is read on the caller's thread.
+const INLINE_READS: usize = 64;
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The epoch of the store if this is its first opening: a random number.
+    pub epoch_if_new: Epoch,
+    /// Memory for caching what is read, in bytes.
+    pub cache_bytes: u64,
+    /// Most disk space for journals before older ones are cleared away, in bytes; at least 64 MiB. It is
+    /// also what has to be read again after a crash.
+    pub journal_bytes: u64,
+}
+
+impl Options {
+    /// The defaults: 64 MiB of cache, 256 MiB of journals.
+    #[must_use]
+    pub fn new(epoch_if_new: Epoch) -> Self {
+        Self { epoch_if_new, cache_bytes: 64 << 20, journal_bytes: 256 << 20 }
+    }
+}
+
+/// A store in one directory. Dropping it writes what waits, makes it durable and joins the writer.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    queue: Option<mpsc::Sender<Command>>,
+    writer: Option<JoinHandle<()>>,
+    room: Arc<Semaphore>,
+}
+
+/// What readers and the writer both hold.
+#[derive(Debug)]
+struct Shared {
+    epoch: Epoch,
+    /// The tree, or why there is none: it is away while it is opened anew after a failure, and after the end.
+    disk: RwLock<Result<Arc<Disk>, StoreError>>,
+    heads: RwLock<HashMap<NamespaceName, AtomicU64>>,
+    stats: WriterStats,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in this directory, and begins a new one when there is none. Blocks while it reads
+    /// what has not left the journal yet (see [`Options::journal_bytes`]).
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when somebody else has it open, [`StoreError::Format`] when another version
+    /// wrote it, [`StoreError::Damaged`] when something that had reached the disk is not there any more or
+    /// is not what it was (nothing has been changed then), [`StoreError::Full`] and [`StoreError::Io`].
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, StoreError> {
+        let opened = opening::open(path.as_ref(), options)?;
+        let heads = opened.heads.iter().map(|(name, heads)| (name.clone(), AtomicU64::new(heads.seq.0)));
+        let shared = Arc::new(Shared {
+            epoch: opened.epoch,
+            disk: RwLock::new(Ok(Arc::clone(&opened.disk))),
+            heads: RwLock::new(heads.collect()),
+            stats: WriterStats::default(),
+        });
+        let (queue, waiting) = mpsc::channel(QUEUE_CHANGES);
+        let writer = writer::spawn(Arc::clone(&shared), opened, waiting)?;
+        let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
+        Ok(Self { shared, queue: Some(queue), writer: Some(writer), room })
+    }
+
+    /// What the writer has done so far.
+    #[must_use]
+    pub fn stats(&self) -> &WriterStats {
+        &self.shared.stats
+    }
+
+    async fn submit<V: Verb>(&self, verb: V) -> Result<V::Outcome, StoreError> {
+        let kib = u32::try_from(verb.bytes() / 1024 + 1).unwrap_or(u32::MAX).min(QUEUE_KIB);
+        let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
+        let room = Arc::clone(&self.room).acquire_many_owned(kib).await.map_err(|_| self.shared.ended())?;
+        let (task, answer) = Task::post(verb, room);
+        queue.send(Command::Do(task)).await.map_err(|_| self.shared.ended())?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.ended()))
+    }
+
+    /// Reads: here when it is little, on a blocking thread when it may be much.
+    async fn read<T: Send + 'static>(
+        &self,
+        little: bool,
+        read: impl FnOnce(&Disk) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let disk = self.shared.disk()?;
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if !little => {
+                let reading = runtime.spawn_blocking(move || disk::shield(|| read(&disk)));
+                reading.await.unwrap_or_else(|error| Err(StoreError::Io(error.to_string())))
+            }
+            Ok(_) | Err(_) => disk::shield(|| read(&disk)),
+        }
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has said so; there is nothing left to do about it here.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    fn disk(&self) -> Result<Arc<Disk>, StoreError> {
+        self.disk.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the writer does not answer any more.
+    fn ended(&self) -> StoreError {
+        match self.disk() {
+            Ok(_) => StoreError::Io("the writer has ended".to_owned()),
+            Err(error) => error,
+        }
+    }
+
+    fn head(&self, namespace: &NamespaceName) -> Seq {
+        let heads = self.heads.read().unwrap_or_else(PoisonError::into_inner);
+        Seq(heads.get(namespace).map_or(0, |head| head.load(Ordering::Acquire)))
+    }
+
+    fn set_head(&self, namespace: &NamespaceName, seq: Seq) {
+        {
+            let heads = self.heads.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(head) = heads.get(namespace) {
+                head.store(seq.0, Ordering::Release);
+                return;
+            }
+        }
+        let mut heads = self.heads.write().unwrap_or_else(PoisonError::into_inner);
+        heads.insert(namespace.clone(), AtomicU64::new(seq.0));
+    }
+}
+
+impl Messages for EmbeddedStore {
+    fn append(&self, messages: Vec<NewMessage>, durability: Durability) -> Answer<'_, Vec<Appended>> {
+        Box::pin(self.submit(Append::new(messages, durability, self.shared.epoch)))
+    }
+
+    fn read_topic(
+        &self,
+        namespace: &NamespaceName,
+        topic: &Topic,
+        from: From,
+        limit: usize,
+    ) -> Answer<'_, LogSlice> {
+        let prefix = crate::kv::topic_entry::prefix(namespace, topic);
+        Box::pin(self.read(limit <= INLINE_READS, move |disk| read::topic(disk, &prefix, from, limit)))
+    }
+
+    fn messages(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<Arc<Message>>>> {
+        let namespace = namespace.clone();
+        Box::pin(self.read(seqs.len() <= INLINE_READS, move |disk| read::messages(disk, &namespace, &seqs)))
+    }
+
+    fn find(&self, namespace: &NamespaceName, id: &MessageId) -> Answer<'_, Option<Seq>> {
+        let key = crate::kv::message_id::key(namespace, id);
+        Box::pin(self.read(true, move |disk| read::find(disk, &key)))
+    }
+
+    fn head(&self, namespace: &NamespaceName) -> Seq {
+        self.shared.head(namespace)
+    }
+}
+
+impl Devices for EmbeddedStore {
+    fn register(&self, registration: Registration) -> Answer<'_, Registered> {
+        Box::pin(self.submit(Register(registration)))
+    }
+
+    fn change_rooms(
+        &self,
+        namespace: &NamespaceName,
+        device: Ordinal,
+        join: Vec<RoomName>,
+        leave: Vec<RoomName>,
+    ) -> Answer<'_, Vec<RoomName>> {
+        Box::pin(self.submit(ChangeRooms { namespace: namespace.clone(), device, join, leave }))
+    }
+
+    fn settle(&self, namespace: &NamespaceName, devices: Vec<(Ordinal, Seq, Timestamp)>) -> Answer<'_, ()> {
+        Box::pin(self.submit(Settle { namespace: namespace.clone(), devices }))
+    }
+
+    fn devices(&self, namespace: &NamespaceName, which: Which) -> Answer<'_, Vec<Option<Device>>> {
+        let namespace = namespace.clone();
+        let little = match &which {
+            Which::Ids(ids) => ids.len() <= INLINE_READS,
+            Which::Ordinals(ordinals) => ordinals.len() <= INLINE_READS,
+            // People have few devices, and whoever gave one many pays for it here, once.
+            Which::OfUser(_) => true,
+        };
+        Box::pin(self.read(little, move |disk| read::devices(disk, &namespace, &which)))
+    }
+
+    fn census(&self, namespace: &NamespaceName) -> Answer<'_, Census> {
+        let namespace = namespace.clone();
+        Box::pin(self.read(false, move |disk| read::census(disk, &namespace)))
+    }
+}
+
+impl Receipts for EmbeddedStore {
+    fn record(&self, receipts: Vec<(NamespaceName, Seq, ReceiptRecord)>) -> Answer<'_, ()> {
+        Box::pin(self.submit(Record::new(&receipts)))
+    }
+
+    fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>> {
+        let namespace = namespace.clone();
+        Box::pin(self.read(seqs.len() <= INLINE_READS, move |disk| read::receipts(disk, &namespace, &seqs)))
+    }
+}
+
+impl Settings for EmbeddedStore {
+    fn put(&self, key: &str, value: Option<Bytes>) -> Answer<'_, ()> {
+        Box::pin(self.submit(Put { key: key.to_owned(), value }))
+    }
+
+    fn list(&self, prefix: &str) -> Answer<'_, Vec<(String, Bytes)>> {
+        let prefix = prefix.to_owned();
+        Box::pin(self.read(false, move |disk| read::settings(disk, &prefix)))
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.shared.epoch
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
+            let sent = queue.send(Command::Close(reply)).await.is_ok();
+            let result = if sent { answer.await.ok() } else { None };
+            match result.unwrap_or_else(|| Err(self.shared.ended())) {
+                // Somebody else closed it: that is what was asked for.
+                Err(StoreError::Closed) => Ok(()),
+                other => other,
+            }
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! The tree on disk: the only file that talks to fjall about data. It knows keyspaces, keys and bytes,
+//! and turns what fjall says when something goes wrong into a [`StoreError`].
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use fjall::{Database, OwnedWriteBatch, PersistMode, Readable, Slice, Snapshot};
+
+use crate::StoreError;
+use crate::kv::{Keyspace, meta};
+
+/// Memtables that wait to be written out, per keyspace, before a commit waits too.
+///
+/// At 4, fjall itself waits, and would do so for ever if its workers have died of a full disk; a commit
+/// can add 2. So we wait earlier, with an eye on the workers.
+const SEALED_MEMTABLES_MAX: usize = 1;
+
+/// Tables that wait to be merged, per keyspace, before a commit waits too. fjall itself waits at 30.
+const UNMERGED_TABLES_MAX: usize = 24;
+
+/// How often a waiting commit looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// The open tree.
+pub(super) struct Disk {
+    db: Database,
+    spaces: [fjall::Keyspace; Keyspace::ALL.len()],
+}
+
+/// Why a batch was not committed.
+#[derive(Debug)]
+pub(super) enum CommitError {
+    /// The tree refuses writes because an earlier one failed, perhaps one of its own. Nothing was written.
+    Refused,
+    /// This write failed. How much of it is on disk is not known.
+    Failed(StoreError),
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    pub(super) fn new(db: Database, spaces: [fjall::Keyspace; Keyspace::ALL.len()]) -> Self {
+        Self { db, spaces }
+    }
+
+    fn space(&self, keyspace: Keyspace) -> &fjall::Keyspace {
+        &self.spaces[keyspace as usize]
+    }
+
+    /// The newest value of a key. The writer reads like this: nobody else writes.
+    pub(super) fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Slice>, StoreError> {
+        self.space(keyspace).get(key).map_err(|error| read_error(keyspace, &error))
+    }
+
+    /// Everything as it is now. Readers that need more than one key read like this.
+    pub(super) fn view(&self) -> View<'_> {
+        View { disk: self, snapshot: self.db.snapshot() }
+    }
+
+    /// Writes a batch: all of it or nothing, visible to readers when this returns. `number` counts
+    /// batches; it is written first, where the journal can be counted through.
+    pub(super) fn commit(
+        &self,
+        number: u64,
+        changes: impl Iterator<Item = (Keyspace, Slice, Option<Slice>)>,
+        sync: bool,
+    ) -> Result<(), CommitError> {
+        self.wait_for_room()?;
+        let mode = if sync { PersistMode::SyncData } else { PersistMode::Buffer };
+        let items = changes.size_hint().0 + 1;
+        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), items).durability(Some(mode));
+        batch.insert(self.space(Keyspace::Meta), meta::BATCH_KEY, meta::batch_value(number));
+        for (keyspace, key, value) in changes {
+            match value {
+                Some(value) => batch.insert(self.space(keyspace), key, value),
+                None => batch.remove(self.space(keyspace), key),
+            }
+        }
+        batch.commit().map_err(|error| commit_error(&error))
+    }
+
+    /// Makes everything durable.
+    pub(super) fn sync(&self) -> Result<(), CommitError> {
+        self.db.persist(PersistMode::SyncAll).map_err(|error| commit_error(&error))
+    }
+
+    fn wait_for_room(&self) -> Result<(), CommitError> {
+        let crowded = |space: &fjall::Keyspace| {
+            space.sealed_memtable_count() > SEALED_MEMTABLES_MAX
+                || space.l0_table_count() > UNMERGED_TABLES_MAX
+        };
+        while self.spaces.iter().any(crowded) {
+            // Says so when a worker has failed, because then nothing will ever make room.
+            self.db.persist(PersistMode::Buffer).map_err(|error| commit_error(&error))?;
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+}
+
+/// The tree as it was at one moment.
+pub(super) struct View<'a> {
+    disk: &'a Disk,
+    snapshot: Snapshot,
+}
+
+impl View<'_> {
+    /// The value of a key.
+    pub(super) fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Slice>, StoreError> {
+        let space = self.disk.space(keyspace);
+        self.snapshot.get(space, key).map_err(|error| read_error(keyspace, &error))
+    }
+
+    /// Everything whose key begins with `prefix`, in the order of keys; `.rev()` for the other order.
+    pub(super) fn scan(
+        &self,
+        keyspace: Keyspace,
+        prefix: &[u8],
+    ) -> impl DoubleEndedIterator<Item = Result<(Slice, Slice), StoreError>> + use<> {
+        let entries = self.snapshot.prefix(self.disk.space(keyspace), prefix);
+        entries.map(move |entry| entry.into_inner().map_err(|error| read_error(keyspace, &error)))
+    }
+}
+
+/// Runs what reads the tree. It has checksums of its own, but where it trusts damaged bytes it may
+/// panic; whoever asked then gets an answer, and the store goes on.
+pub(super) fn shield<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(StoreError::Damaged(format!("the storage engine gave up: {said}")))
+    })
+}
+
+/// What an error of the operating system means.
+pub(super) fn io_error(what: impl std::fmt::Display, error: &io::Error) -> StoreError {
+    let text = format!("{what}: {error}");
+    let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge];
+    let damaged = [ErrorKind::UnexpectedEof, ErrorKind::InvalidData];
+    if full.contains(&error.kind()) {
+        StoreError::Full(text)
+    } else if damaged.contains(&error.kind()) {
+        StoreError::Damaged(text)
+    } else {
+        StoreError::Io(text)
+    }
+}
+
+/// What an error of fjall means: the operating system's, if there is one behind it, else damage.
+pub(super) fn engine_error(what: impl std::fmt::Display, error: &fjall::Error) -> StoreError {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return io_error(what, error);
+        }
+        cause = error.source();
+    }
+    StoreError::Damaged(format!("{what}: {error}"))
+}
+
+fn read_error(keyspace: Keyspace, error: &fjall::Error) -> StoreError {
+    engine_error(keyspace.name(), error)
+}
+
+fn commit_error(error: &fjall::Error) -> CommitError {
+    if matches!(error, fjall::Error::Poisoned) {
+        CommitError::Refused
+    } else {
+        CommitError::Failed(engine_error("writing a batch", error))
+    }
+}

@@ -1,0 +1,270 @@
+//! How the directory is opened, and begun: the lock, the order in which things come to be, and what is
+//! checked before anything is believed.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fjall::{CompressionType, Database, KeyspaceCreateOptions};
+use tidings_model::{Epoch, NamespaceName};
+
+use super::Options;
+use super::disk::{Disk, engine_error, io_error, shield};
+use super::journal;
+use crate::StoreError;
+use crate::kv::codec::Broken;
+use crate::kv::namespace_head::{self, Heads};
+use crate::kv::{FORMAT, Keyspace, meta};
+
+const LOCK: &str = "LOCK";
+const SYNCED: &str = "SYNCED";
+const TREE: &str = "db";
+const TREE_IN_THE_MAKING: &str = "db.new";
+
+/// Largest memtable for messages, in bytes. Up to three of them exist at a time.
+const MESSAGE_MEMTABLE_BYTES: u64 = 16 << 20;
+
+/// Largest memtable of every other keyspace, in bytes.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+
+/// Threads that write out memtables and merge tables. Two, so that neither waits for the other.
+const WORKERS: usize = 2;
+
+/// An open directory.
+pub(super) struct Opened {
+    pub(super) directory: Directory,
+    pub(super) disk: Arc<Disk>,
+    pub(super) epoch: Epoch,
+    pub(super) heads: HashMap<NamespaceName, Heads>,
+    /// The newest batch.
+    pub(super) batch: u64,
+}
+
+/// The directory, ours for as long as this lives.
+pub(super) struct Directory {
+    path: PathBuf,
+    options: Options,
+    synced: File,
+    /// Locked; the lock goes with the file.
+    _lock: File,
+}
+
+/// Opens the store in this directory, or begins one.
+pub(super) fn open(path: &Path, options: Options) -> Result<Opened, StoreError> {
+    let error = |error| io_error(path.display(), &error);
+    fs::create_dir_all(path).map_err(error)?;
+    let lock = lock(path)?;
+    let mut synced = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path.join(SYNCED))
+        .map_err(error)?;
+    let number = read_synced(&mut synced).map_err(error)?;
+    let directory = Directory { path: path.to_owned(), options, synced, _lock: lock };
+    if !path.join(TREE).try_exists().map_err(error)? {
+        if number > 0 {
+            let text =
+                format!("{} is gone, but {number} batches had been written", directory.tree().display());
+            return Err(StoreError::Damaged(text));
+        }
+        begin(&directory)?;
+    }
+    let read = read_tree(&directory, number, None)?;
+    Ok(Opened { directory, disk: read.disk, epoch: read.epoch, heads: read.heads, batch: read.batch })
+}
+
+/// A tree, and what the writer needs to know of it.
+pub(super) struct Tree {
+    pub(super) disk: Arc<Disk>,
+    pub(super) heads: HashMap<NamespaceName, Heads>,
+    pub(super) batch: u64,
+    epoch: Epoch,
+}
+
+impl Directory {
+    fn tree(&self) -> PathBuf {
+        self.path.join(TREE)
+    }
+
+    /// Opens the tree again after a failure, without what came after the batch `through`. The tree must
+    /// have been dropped.
+    pub(super) fn reopen(&mut self, through: u64) -> Result<Tree, StoreError> {
+        let synced = read_synced(&mut self.synced).map_err(|error| io_error(SYNCED, &error))?;
+        read_tree(self, synced, Some(through))
+    }
+
+    /// Notes that this batch has reached the disk. The note itself is not synced: it may lag behind.
+    pub(super) fn note_synced(&mut self, batch: u64) -> io::Result<()> {
+        let mut note = [0; 12];
+        note[..8].copy_from_slice(&batch.to_be_bytes());
+        note[8..].copy_from_slice(&crc32fast::hash(&batch.to_be_bytes()).to_be_bytes());
+        self.synced.seek(SeekFrom::Start(0))?;
+        self.synced.write_all(&note)
+    }
+
+    /// Finds out whether there is room again, by taking some.
+    pub(super) fn probe(&self) -> Result<(), StoreError> {
+        let path = self.path.join("PROBE");
+        let take = || {
+            let mut file = File::create(&path)?;
+            file.write_all(&vec![0xa5; PROBE_BYTES])?;
+            file.sync_all()
+        };
+        let taken = take();
+        // The file may not be there; what matters is that it is not there now.
+        let _ = fs::remove_file(&path);
+        taken.map_err(|error| io_error(path.display(), &error))
+    }
+}
+
+/// How much room there must be before a full store is opened anew: enough to write out a memtable.
+const PROBE_BYTES: usize = 8 << 20;
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
+    let file = file.map_err(|error| io_error(path.display(), &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io_error(path.display(), &error)),
+    }
+}
+
+/// The newest batch that is known to have reached the disk; 0 when the note is missing or torn.
+fn read_synced(file: &mut File) -> io::Result<u64> {
+    let mut note = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(12).read_to_end(&mut note)?;
+    let (Some(number), Some(crc)) = (note.first_chunk::<8>(), note.last_chunk::<4>()) else { return Ok(0) };
+    let whole = note.len() == 12 && crc32fast::hash(number).to_be_bytes() == *crc;
+    Ok(if whole { u64::from_be_bytes(*number) } else { 0 })
+}
+
+/// Begins a store. The tree gets its name when it is complete, so that half a tree is never taken for one.
+fn begin(directory: &Directory) -> Result<(), StoreError> {
+    let path = directory.path.join(TREE_IN_THE_MAKING);
+    let error = |error| io_error(path.display(), &error);
+    if path.try_exists().map_err(error)? {
+        fs::remove_dir_all(&path).map_err(error)?;
+    }
+    shield(|| {
+        let failed = |error: fjall::Error| engine_error(path.display(), &error);
+        let db = builder(&path, &directory.options).open().map_err(failed)?;
+        let spaces = keyspaces(&db).map_err(failed)?;
+        let number = |key: &[u8], number| (Keyspace::Meta, key.into(), Some(meta::value(key, number).into()));
+        let first =
+            [number(meta::FORMAT_KEY, FORMAT), number(meta::EPOCH_KEY, directory.options.epoch_if_new.0)];
+        match Disk::new(db, spaces).commit(1, first.into_iter(), true) {
+            Ok(()) => Ok(()),
+            Err(super::disk::CommitError::Failed(error)) => Err(error),
+            Err(super::disk::CommitError::Refused) => {
+                Err(StoreError::Io(format!("{} refuses", path.display())))
+            }
+        }
+    })?;
+    fs::rename(&path, directory.tree()).map_err(error)?;
+    File::open(&directory.path).and_then(|folder| folder.sync_all()).map_err(error)
+}
+
+fn builder(path: &Path, options: &Options) -> fjall::DatabaseBuilder<Database> {
+    Database::builder(path)
+        .cache_size(options.cache_bytes)
+        .max_journaling_size(options.journal_bytes.max(64 << 20))
+        // The journal is read by [`journal`], and the time is better spent elsewhere.
+        .journal_compression(CompressionType::None)
+        .worker_threads(WORKERS)
+}
+
+fn keyspaces(db: &Database) -> fjall::Result<[fjall::Keyspace; Keyspace::ALL.len()]> {
+    let mut opened = Vec::with_capacity(Keyspace::ALL.len());
+    for keyspace in Keyspace::ALL {
+        let bytes = if keyspace == Keyspace::Message { MESSAGE_MEMTABLE_BYTES } else { MEMTABLE_BYTES };
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(bytes);
+        opened.push(db.keyspace(keyspace.name(), options)?);
+    }
+    opened.try_into().map_err(|_| fjall::Error::Unrecoverable)
+}
+
+fn read_tree(directory: &Directory, synced: u64, through: Option<u64>) -> Result<Tree, StoreError> {
+    let path = directory.tree();
+    let newest = journal::audit(&path, synced, through)?.newest;
+    refuse_incomplete(&path)?;
+    shield(|| {
+        let failed = |error: fjall::Error| engine_error(path.display(), &error);
+        let db = builder(&path, &directory.options).open().map_err(failed)?;
+        if let Some(missing) = Keyspace::ALL.into_iter().find(|keyspace| !db.keyspace_exists(keyspace.name()))
+        {
+            return Err(StoreError::Damaged(format!("{}: {} is missing", path.display(), missing.name())));
+        }
+        let spaces = keyspaces(&db).map_err(failed)?;
+        let disk = Disk::new(db, spaces);
+        let format = number(&disk, meta::FORMAT_KEY)?;
+        if format != FORMAT {
+            return Err(StoreError::Format { found: format, expected: FORMAT });
+        }
+        let epoch = Epoch(number(&disk, meta::EPOCH_KEY)?);
+        let batch = batch(&disk)?;
+        if batch < synced.max(newest.unwrap_or(0)) {
+            let text = format!(
+                "{} holds {batch} batches, but {} had been written",
+                path.display(),
+                synced.max(newest.unwrap_or(0))
+            );
+            return Err(StoreError::Damaged(text));
+        }
+        let heads = heads(&disk)?;
+        Ok(Tree { disk: Arc::new(disk), heads, batch, epoch })
+    })
+}
+
+/// fjall deletes a keyspace that has lost its manifest, and a tree that has lost its version begins anew.
+/// All of ours were complete before the tree got its name, so this is damage.
+fn refuse_incomplete(path: &Path) -> Result<(), StoreError> {
+    let check = || {
+        let mut expected = vec![path.join("version"), path.join("lock")];
+        for entry in fs::read_dir(path.join("keyspaces"))? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                expected.push(entry.path().join("current"));
+            }
+        }
+        for file in expected {
+            if !file.try_exists()? {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    };
+    match check() {
+        Ok(None) => Ok(()),
+        Ok(Some(file)) => Err(StoreError::Damaged(format!("{} is missing", file.display()))),
+        Err(error) => Err(io_error(path.display(), &error)),
+    }
+}
+
+fn number(disk: &Disk, key: &[u8]) -> Result<u32, StoreError> {
+    let value =
+        disk.get(Keyspace::Meta, key)?.ok_or_else(|| Keyspace::Meta.damaged(key, Broken::Dangling))?;
+    meta::decode(key, &value).map_err(|broken| Keyspace::Meta.damaged(key, broken))
+}
+
+fn batch(disk: &Disk) -> Result<u64, StoreError> {
+    let damaged = |broken| Keyspace::Meta.damaged(meta::BATCH_KEY, broken);
+    let value = disk.get(Keyspace::Meta, meta::BATCH_KEY)?.ok_or_else(|| damaged(Broken::Dangling))?;
+    meta::decode_batch(&value).map_err(damaged)
+}
+
+fn heads(disk: &Disk) -> Result<HashMap<NamespaceName, Heads>, StoreError> {
+    let entries = disk.view().scan(Keyspace::NamespaceHead, &[]);
+    entries
+        .map(|entry| {
+            let (key, value) = entry?;
+            namespace_head::decode(&key, &value)
+                .map_err(|broken| Keyspace::NamespaceHead.damaged(&key, broken))
+        })
+        .collect()
+}

@@ -1,0 +1,217 @@
+//! Questions to the tree, answered from keys and values. It knows no threads and changes nothing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fjall::Slice;
+use tidings_model::{Message, NamespaceName, Ordinal, Seq};
+
+use super::disk::{Disk, View};
+use crate::StoreError;
+use crate::kv::codec::{self, Broken};
+use crate::kv::{
+    Keyspace, device, device_cursor, device_id, message, message_id, receipt, room_member, setting,
+    topic_entry, user_device,
+};
+use crate::port::{Census, Device, From, LogSlice, ReceiptRecord, Which};
+use crate::rules;
+
+/// A stretch of a topic log, by the prefix of its keys.
+pub(super) fn topic(disk: &Disk, prefix: &[u8], from: From, limit: usize) -> Result<LogSlice, StoreError> {
+    let view = disk.view();
+    let mut newer: Option<u64> = None;
+    let backwards = view.scan(Keyspace::TopicEntry, prefix).rev().map(|entry| {
+        let (offset, seq) = topic_entry(prefix, &entry?)?;
+        // Entries are contiguous; if one is gone, whatever follows it cannot be called complete.
+        if newer.is_some_and(|newer| newer != offset + 1) {
+            let key = topic_entry::key(prefix, offset + 1);
+            return Err(Keyspace::TopicEntry.damaged(&key, Broken::Dangling));
+        }
+        newer = Some(offset);
+        Ok((offset, seq))
+    });
+    rules::slice(from, limit, backwards)
+}
+
+/// The newest offset of a topic; 0 when it is empty.
+pub(super) fn topic_head(view: &View<'_>, prefix: &[u8]) -> Result<u64, StoreError> {
+    match view.scan(Keyspace::TopicEntry, prefix).next_back() {
+        Some(newest) => Ok(topic_entry(prefix, &newest?)?.0),
+        None => Ok(0),
+    }
+}
+
+fn topic_entry(prefix: &[u8], (key, value): &(Slice, Slice)) -> Result<(u64, Seq), StoreError> {
+    let entry = || Ok((topic_entry::offset(prefix, key)?, topic_entry::decode(key, value)?));
+    entry().map_err(|broken| Keyspace::TopicEntry.damaged(key, broken))
+}
+
+/// A message, wherever its value comes from.
+pub(super) fn message(
+    namespace: &NamespaceName,
+    seq: Seq,
+    get: impl Fn(&[u8]) -> Result<Option<Slice>, StoreError>,
+) -> Result<Option<Arc<Message>>, StoreError> {
+    let key = message::key(namespace, seq);
+    match get(&key)? {
+        Some(value) => match message::decode(&key, &value) {
+            Ok(message) => Ok(Some(Arc::new(message))),
+            Err(broken) => Err(Keyspace::Message.damaged(&key, broken)),
+        },
+        None => Ok(None),
+    }
+}
+
+/// The messages with these numbers.
+pub(super) fn messages(
+    disk: &Disk,
+    namespace: &NamespaceName,
+    seqs: &[Seq],
+) -> Result<Vec<Option<Arc<Message>>>, StoreError> {
+    let one = |seq: &Seq| message(namespace, *seq, |key| disk.get(Keyspace::Message, key));
+    seqs.iter().map(one).collect()
+}
+
+/// The number under an id, by the key of the id.
+pub(super) fn find(disk: &Disk, key: &[u8]) -> Result<Option<Seq>, StoreError> {
+    match disk.get(Keyspace::MessageId, key)? {
+        Some(value) => match message_id::decode(key, &value) {
+            Ok(known) => Ok(Some(known.seq)),
+            Err(broken) => Err(Keyspace::MessageId.damaged(key, broken)),
+        },
+        None => Ok(None),
+    }
+}
+
+/// The receipts of these messages.
+pub(super) fn receipts(
+    disk: &Disk,
+    namespace: &NamespaceName,
+    seqs: &[Seq],
+) -> Result<Vec<Option<ReceiptRecord>>, StoreError> {
+    let one = |seq: &Seq| {
+        let key = receipt::key(namespace, *seq);
+        let value = disk.get(Keyspace::Receipt, &key)?;
+        let record = value.map(|value| receipt::decode(&key, &value)).transpose();
+        record.map_err(|broken| Keyspace::Receipt.damaged(&key, broken))
+    };
+    seqs.iter().map(one).collect()
+}
+
+/// The settings whose key starts with `prefix`.
+pub(super) fn settings(disk: &Disk, prefix: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+    let entries = disk.view().scan(Keyspace::Setting, prefix.as_bytes());
+    entries
+        .map(|entry| {
+            let (key, value) = entry?;
+            setting::decode(&key, &value).map_err(|broken| Keyspace::Setting.damaged(&key, broken))
+        })
+        .collect()
+}
+
+/// Everybody and every room.
+pub(super) fn census(disk: &Disk, namespace: &NamespaceName) -> Result<Census, StoreError> {
+    let view = disk.view();
+    let prefix = codec::namespace_prefix(namespace, 0);
+    let mut census = Census::default();
+    for entry in view.scan(Keyspace::Device, &prefix) {
+        let (key, value) = entry?;
+        let decode = || Ok((device::decode_key(&key)?.1, device::decode(&key, &value)?.platform));
+        let (ordinal, platform) = decode().map_err(|broken| Keyspace::Device.damaged(&key, broken))?;
+        census.platforms[platform as usize].insert(ordinal.0);
+    }
+    for entry in view.scan(Keyspace::RoomMember, &prefix) {
+        let (key, value) = entry?;
+        let (_, ordinal, room) =
+            room_member::decode(&key, &value).map_err(|broken| Keyspace::RoomMember.damaged(&key, broken))?;
+        census.rooms.entry(room).or_default().insert(ordinal.0);
+    }
+    Ok(census)
+}
+
+/// The devices asked for.
+pub(super) fn devices(
+    disk: &Disk,
+    namespace: &NamespaceName,
+    which: &Which,
+) -> Result<Vec<Option<Device>>, StoreError> {
+    let view = disk.view();
+    let source = Source {
+        get: |keyspace, key: &[u8]| view.get(keyspace, key),
+        scan: |keyspace, prefix: &[u8]| {
+            view.scan(keyspace, prefix).map(|entry| entry.map(|(key, value)| (key.to_vec(), value))).collect()
+        },
+    };
+    match which {
+        Which::Ids(ids) => ids
+            .iter()
+            .map(|id| match source.ordinal(&device_id::key(namespace, id))? {
+                Some(ordinal) => source.device(namespace, ordinal),
+                None => Ok(None),
+            })
+            .collect(),
+        Which::Ordinals(ordinals) => {
+            ordinals.iter().map(|ordinal| source.device(namespace, *ordinal)).collect()
+        }
+        Which::OfUser(user) => view
+            .scan(Keyspace::UserDevice, &user_device::prefix(namespace, user))
+            .map(|entry| {
+                let (key, value) = entry?;
+                let (_, _, ordinal) = user_device::decode(&key, &value)
+                    .map_err(|broken| Keyspace::UserDevice.damaged(&key, broken))?;
+                source.device(namespace, ordinal)
+            })
+            .collect(),
+    }
+}
+
+/// Where the parts of a device are read: from a view for readers, through a transaction for the writer.
+pub(super) struct Source<Get, Scan> {
+    pub(super) get: Get,
+    pub(super) scan: Scan,
+}
+
+impl<Get, Scan> Source<Get, Scan>
+where
+    Get: Fn(Keyspace, &[u8]) -> Result<Option<Slice>, StoreError>,
+    Scan: Fn(Keyspace, &[u8]) -> Result<Vec<(Vec<u8>, Slice)>, StoreError>,
+{
+    /// The ordinal of a device id, by the key of the id.
+    pub(super) fn ordinal(&self, key: &[u8]) -> Result<Option<Ordinal>, StoreError> {
+        let ordinal = (self.get)(Keyspace::DeviceId, key)?.map(|value| device_id::decode(key, &value));
+        ordinal.transpose().map_err(|broken| Keyspace::DeviceId.damaged(key, broken))
+    }
+
+    /// A device with all of its parts.
+    pub(super) fn device(
+        &self,
+        namespace: &NamespaceName,
+        ordinal: Ordinal,
+    ) -> Result<Option<Device>, StoreError> {
+        let key = device::key(namespace, ordinal);
+        let Some(value) = (self.get)(Keyspace::Device, &key)? else { return Ok(None) };
+        let identity =
+            device::decode(&key, &value).map_err(|broken| Keyspace::Device.damaged(&key, broken))?;
+        let damaged = |broken| Keyspace::DeviceCursor.damaged(&key, broken);
+        let value = (self.get)(Keyspace::DeviceCursor, &key)?.ok_or_else(|| damaged(Broken::Dangling))?;
+        let progress = device_cursor::decode(&key, &value).map_err(damaged)?;
+        let mut rooms = Vec::new();
+        for (key, value) in (self.scan)(Keyspace::RoomMember, &room_member::prefix(namespace, ordinal))? {
+            let (_, _, room) = room_member::decode(&key, &value)
+                .map_err(|broken| Keyspace::RoomMember.damaged(&key, broken))?;
+            rooms.push(room);
+        }
+        // Keys sort by length first.
+        rooms.sort_unstable();
+        Ok(Some(Device {
+            ordinal,
+            id: identity.id,
+            user: identity.user,
+            platform: identity.platform,
+            rooms,
+            cursor: progress.cursor,
+            created_at: identity.created_at,
+            seen_at: progress.seen_at,
+        }))
+    }
+}

@@ -1,0 +1,201 @@
+//! What one batch is going to change, and how it looks to the changes that follow in the same batch.
+//!
+//! A transaction reads through itself to the tree. It is either committed as a whole and then absorbed
+//! into [`Memory`], or dropped, and nothing has happened. It knows no verbs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use fjall::Slice;
+use tidings_model::{Message, NamespaceName, Seq, Topic};
+
+use super::disk::Disk;
+use crate::StoreError;
+use crate::kv::namespace_head::{self, Heads};
+use crate::kv::{Keyspace, topic_entry};
+
+/// Most topics whose newest offset is kept in memory. The others are looked up.
+const TOPIC_HEADS_MAX: usize = 65_536;
+
+/// What the writer knows without looking: always as of the last batch that was committed.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// The newest numbers of every namespace there is.
+    pub(super) heads: HashMap<NamespaceName, Heads>,
+    /// The newest offset of some topics, by the prefix of their keys.
+    topics: HashMap<Vec<u8>, u64>,
+}
+
+impl Memory {
+    pub(super) fn new(heads: HashMap<NamespaceName, Heads>) -> Self {
+        Self { heads, topics: HashMap::new() }
+    }
+
+    /// Takes over what a committed transaction has learned.
+    pub(super) fn absorb(&mut self, learned: Learned) {
+        self.heads.extend(learned.heads);
+        if self.topics.len() + learned.topics.len() > TOPIC_HEADS_MAX {
+            // Forgetting all of them is crude, but it is bounded, and the busy ones are back at once.
+            self.topics.clear();
+        }
+        if learned.topics.len() <= TOPIC_HEADS_MAX {
+            self.topics.extend(learned.topics);
+        }
+    }
+}
+
+/// What a transaction has learned about numbers.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    pub(super) heads: HashMap<NamespaceName, Heads>,
+    topics: HashMap<Vec<u8>, u64>,
+}
+
+/// A key and its value.
+pub(super) type Entry = (Vec<u8>, Vec<u8>);
+
+/// A batch in the making.
+pub(super) struct Transaction<'a> {
+    disk: &'a Disk,
+    memory: &'a Memory,
+    learned: Learned,
+    /// Written, and never read again within the batch.
+    written: Vec<(Keyspace, Slice, Slice)>,
+    /// Changed, and read through.
+    changed: [BTreeMap<Vec<u8>, Option<Slice>>; Keyspace::ALL.len()],
+    /// The messages of this batch whose id may come again within it.
+    fresh: HashMap<(NamespaceName, Seq), Arc<Message>>,
+    sync: bool,
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) fn new(disk: &'a Disk, memory: &'a Memory) -> Self {
+        Self {
+            disk,
+            memory,
+            learned: Learned::default(),
+            written: Vec::new(),
+            changed: Default::default(),
+            fresh: HashMap::new(),
+            sync: false,
+        }
+    }
+
+    /// The value of a key, as this batch has left it.
+    pub(super) fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Slice>, StoreError> {
+        match self.changed[keyspace as usize].get(key) {
+            Some(changed) => Ok(changed.clone()),
+            None => self.disk.get(keyspace, key),
+        }
+    }
+
+    /// Everything whose key begins with `prefix`, as this batch has left it.
+    pub(super) fn scan(
+        &self,
+        keyspace: Keyspace,
+        prefix: &[u8],
+    ) -> Result<Vec<(Vec<u8>, Slice)>, StoreError> {
+        let mut found = BTreeMap::new();
+        for entry in self.disk.view().scan(keyspace, prefix) {
+            let (key, value) = entry?;
+            found.insert(key.to_vec(), value);
+        }
+        let changed = self.changed[keyspace as usize].range(prefix.to_vec()..);
+        for (key, value) in changed.take_while(|(key, _)| key.starts_with(prefix)) {
+            match value {
+                Some(value) => found.insert(key.clone(), value.clone()),
+                None => found.remove(key),
+            };
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// Sets a key.
+    pub(super) fn put(&mut self, keyspace: Keyspace, key: Vec<u8>, value: Vec<u8>) {
+        self.changed[keyspace as usize].insert(key, Some(value.into()));
+    }
+
+    /// Removes a key.
+    pub(super) fn remove(&mut self, keyspace: Keyspace, key: Vec<u8>) {
+        self.changed[keyspace as usize].insert(key, None);
+    }
+
+    /// Sets a key that nothing in this batch reads any more.
+    pub(super) fn write(&mut self, keyspace: Keyspace, key: Vec<u8>, value: Vec<u8>) {
+        self.written.push((keyspace, key.into(), value.into()));
+    }
+
+    /// Asks for the disk: the answer waits for an `fdatasync`.
+    pub(super) fn ask_sync(&mut self) {
+        self.sync = true;
+    }
+
+    /// The newest numbers of a namespace.
+    pub(super) fn heads(&self, namespace: &NamespaceName) -> Heads {
+        let heads = self.learned.heads.get(namespace).or_else(|| self.memory.heads.get(namespace));
+        heads.copied().unwrap_or_default()
+    }
+
+    /// Gives out numbers of a namespace.
+    pub(super) fn set_heads(&mut self, namespace: &NamespaceName, heads: Heads) {
+        self.learned.heads.insert(namespace.clone(), heads);
+    }
+
+    /// Gives a message the next offset of a topic: the offset, and the entry to write for it.
+    pub(super) fn next_entry(
+        &mut self,
+        namespace: &NamespaceName,
+        topic: &Topic,
+        seq: Seq,
+    ) -> Result<(u64, Entry), StoreError> {
+        let prefix = topic_entry::prefix(namespace, topic);
+        let known = self.learned.topics.get(&prefix).or_else(|| self.memory.topics.get(&prefix));
+        let head = match known {
+            Some(head) => *head,
+            None => super::read::topic_head(&self.disk.view(), &prefix)?,
+        };
+        let key = topic_entry::key(&prefix, head + 1);
+        let value = topic_entry::value(&key, seq);
+        self.learned.topics.insert(prefix, head + 1);
+        Ok((head + 1, (key, value)))
+    }
+
+    /// Remembers a message for the rest of the batch.
+    pub(super) fn remember(&mut self, message: &Arc<Message>) {
+        self.fresh.insert((message.namespace.clone(), message.seq), Arc::clone(message));
+    }
+
+    /// A message with this number.
+    pub(super) fn message(
+        &self,
+        namespace: &NamespaceName,
+        seq: Seq,
+    ) -> Result<Option<Arc<Message>>, StoreError> {
+        match self.fresh.get(&(namespace.clone(), seq)) {
+            Some(message) => Ok(Some(Arc::clone(message))),
+            None => super::read::message(namespace, seq, |key| self.disk.get(Keyspace::Message, key)),
+        }
+    }
+
+    /// Whether somebody asked for the disk.
+    pub(super) fn wants_sync(&self) -> bool {
+        self.sync
+    }
+
+    /// What is to be written, and what is to be remembered once it is. Messages come before the entries
+    /// that lead to them, and both before everything else.
+    pub(super) fn finish(mut self) -> (Vec<(Keyspace, Slice, Option<Slice>)>, Learned) {
+        for (namespace, heads) in &self.learned.heads {
+            let key = namespace_head::key(namespace);
+            let value = namespace_head::value(&key, *heads);
+            self.written.push((Keyspace::NamespaceHead, key.into(), value.into()));
+        }
+        let more: usize = self.changed.iter().map(BTreeMap::len).sum();
+        let mut changes = Vec::with_capacity(self.written.len() + more);
+        changes.extend(self.written.into_iter().map(|(space, key, value)| (space, key, Some(value))));
+        for (keyspace, changed) in Keyspace::ALL.into_iter().zip(self.changed) {
+            changes.extend(changed.into_iter().map(|(key, value)| (keyspace, key.into(), value)));
+        }
+        (changes, self.learned)
+    }
+}

@@ -1,0 +1,111 @@
+//! Append messages: give each its number and its offset in every topic.
+
+use std::sync::Arc;
+
+use tidings_model::{Durability, Epoch, Message, Seq};
+
+use super::Verb;
+use crate::StoreError;
+use crate::embedded::transaction::Transaction;
+use crate::kv::message_id::{self, KnownId};
+use crate::kv::{Keyspace, message};
+use crate::port::{Appended, NewMessage};
+use crate::rules::{self, Verdict};
+
+/// Appends messages.
+pub(crate) struct Append {
+    drafts: Vec<Draft>,
+    durability: Durability,
+}
+
+/// A message without a number, as far encoded as it can be.
+struct Draft {
+    message: Arc<Message>,
+    tail: Vec<u8>,
+    id_may_repeat: bool,
+    fingerprint: [u8; 16],
+}
+
+impl Append {
+    /// Encodes the messages. This is the work that need not wait for the writer.
+    pub(crate) fn new(messages: Vec<NewMessage>, durability: Durability, epoch: Epoch) -> Self {
+        let draft = |new: NewMessage| {
+            let (id_may_repeat, fingerprint) = (new.id_may_repeat, new.fingerprint);
+            let message = Arc::new(rules::draft(new, epoch));
+            let tail = message::tail(&message);
+            Draft { message, tail, id_may_repeat, fingerprint }
+        };
+        Self { drafts: messages.into_iter().map(draft).collect(), durability }
+    }
+}
+
+impl Verb for Append {
+    type Outcome = Vec<Appended>;
+
+    fn bytes(&self) -> usize {
+        self.drafts.iter().map(|draft| draft.tail.len() * 2 + 512).sum()
+    }
+
+    fn messages(&self) -> usize {
+        self.drafts.len()
+    }
+
+    fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<Vec<Appended>, StoreError> {
+        if self.durability == Durability::Durable && !self.drafts.is_empty() {
+            // Duplicates too: the message that they repeat may not have reached the disk yet.
+            transaction.ask_sync();
+        }
+        self.drafts.iter_mut().map(|draft| draft.append(transaction)).collect()
+    }
+}
+
+impl Draft {
+    fn append(&mut self, transaction: &mut Transaction<'_>) -> Result<Appended, StoreError> {
+        let namespace = self.message.namespace.clone();
+        let id_key = message_id::key(&namespace, &self.message.id);
+        let mut known =
+            KnownId { seq: Seq(0), accepted_at: self.message.accepted_at, fingerprint: self.fingerprint };
+        if self.id_may_repeat {
+            let stored = transaction.get(Keyspace::MessageId, &id_key)?;
+            let stored = stored.map(|value| message_id::decode(&id_key, &value)).transpose();
+            let stored = stored.map_err(|broken| Keyspace::MessageId.damaged(&id_key, broken))?;
+            match rules::verdict(stored.as_ref(), &known) {
+                Verdict::New => {}
+                Verdict::Duplicate(seq) => {
+                    if let Some(message) = transaction.message(&namespace, seq)? {
+                        return Ok(Appended::Duplicate(message));
+                    }
+                    // The message has been trimmed already: its id is free.
+                }
+                Verdict::Conflict => return Ok(Appended::Conflict),
+            }
+        }
+
+        let mut heads = transaction.heads(&namespace);
+        heads.seq = Seq(heads.seq.0 + 1);
+        known.seq = heads.seq;
+        // Nobody else has the message yet, so nothing is copied.
+        let message = Arc::make_mut(&mut self.message);
+        message.seq = heads.seq;
+        let mut entries = Vec::with_capacity(message.topics.len());
+        for (topic, offset) in &mut message.topics {
+            let (at, entry) = transaction.next_entry(&namespace, topic, heads.seq)?;
+            *offset = at;
+            entries.push(entry);
+        }
+        let key = message::key(&namespace, heads.seq);
+        let value = message::value(&key, message, &self.tail);
+        // The message first: whoever sees an entry must find what it leads to.
+        transaction.write(Keyspace::Message, key, value);
+        for (key, value) in entries {
+            transaction.write(Keyspace::TopicEntry, key, value);
+        }
+        let value = message_id::value(&id_key, &known);
+        if self.id_may_repeat {
+            transaction.remember(&self.message);
+        }
+        transaction.put(Keyspace::MessageId, id_key, value);
+        transaction.set_heads(&namespace, heads);
+        Ok(Appended::New(Arc::clone(&self.message)))
+    }
+}

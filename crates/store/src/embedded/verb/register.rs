@@ -1,0 +1,132 @@
+//! Register a device: recognise it, or make it known.
+
+use tidings_model::Ordinal;
+
+use super::Verb;
+use crate::StoreError;
+use crate::embedded::read::Source;
+use crate::embedded::transaction::Transaction;
+use crate::kv::device::Identity;
+use crate::kv::device_cursor::Progress;
+use crate::kv::{Keyspace, device, device_cursor, device_id, room_member, user_device};
+use crate::port::{Device, Registered, Registration};
+
+/// Registers a device.
+pub(crate) struct Register(pub(crate) Registration);
+
+impl Verb for Register {
+    type Outcome = Registered;
+
+    fn bytes(&self) -> usize {
+        1024
+    }
+
+    fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<Registered, StoreError> {
+        let id_key = device_id::key(&self.0.namespace, &self.0.device);
+        match known(transaction, &self.0, &id_key)? {
+            Some(device) if device.user == self.0.user => Ok(self.recognise(transaction, device)),
+            Some(device) => {
+                self.forget(transaction, &device);
+                let replaced = Some((device.ordinal, device.rooms));
+                Ok(Registered { replaced, ..self.make_known(transaction, id_key)? })
+            }
+            None => self.make_known(transaction, id_key),
+        }
+    }
+}
+
+fn known(
+    transaction: &Transaction<'_>,
+    registration: &Registration,
+    id_key: &[u8],
+) -> Result<Option<Device>, StoreError> {
+    let source = Source {
+        get: |keyspace, key: &[u8]| transaction.get(keyspace, key),
+        scan: |keyspace, prefix: &[u8]| transaction.scan(keyspace, prefix),
+    };
+    match source.ordinal(id_key)? {
+        Some(ordinal) => source.device(&registration.namespace, ordinal),
+        None => Ok(None),
+    }
+}
+
+impl Register {
+    /// Not synced: what it writes is worth nothing to a device that comes again anyway.
+    fn recognise(&self, transaction: &mut Transaction<'_>, mut device: Device) -> Registered {
+        let key = device::key(&self.0.namespace, device.ordinal);
+        if device.platform != self.0.platform {
+            device.platform = self.0.platform;
+            let value = device::value(&key, &identity(&device));
+            transaction.put(Keyspace::Device, key.clone(), value);
+        }
+        if self.0.now > device.seen_at {
+            device.seen_at = self.0.now;
+            let value = device_cursor::value(&key, &progress(&device));
+            transaction.put(Keyspace::DeviceCursor, key, value);
+        }
+        Registered { device, new: false, replaced: None }
+    }
+
+    fn make_known(
+        &self,
+        transaction: &mut Transaction<'_>,
+        id_key: Vec<u8>,
+    ) -> Result<Registered, StoreError> {
+        let Registration { namespace, device: id, user, platform, now } = &self.0;
+        let mut heads = transaction.heads(namespace);
+        let ordinal = u32::try_from(heads.next_ordinal).map(Ordinal).map_err(|_| {
+            StoreError::Full(format!("{namespace} has given out all of its 4,294,967,296 device ordinals"))
+        })?;
+        heads.next_ordinal += 1;
+        let device = Device {
+            ordinal,
+            id: id.clone(),
+            user: user.clone(),
+            platform: *platform,
+            rooms: Vec::new(),
+            cursor: heads.seq,
+            created_at: *now,
+            seen_at: *now,
+        };
+        let key = device::key(namespace, ordinal);
+        transaction.put(Keyspace::Device, key.clone(), device::value(&key, &identity(&device)));
+        let value = device_cursor::value(&key, &progress(&device));
+        transaction.put(Keyspace::DeviceCursor, key, value);
+        let value = device_id::value(&id_key, ordinal);
+        transaction.put(Keyspace::DeviceId, id_key, value);
+        if let Some(user) = user {
+            let key = user_device::key(namespace, user, ordinal);
+            let value = user_device::value(&key);
+            transaction.put(Keyspace::UserDevice, key, value);
+        }
+        transaction.set_heads(namespace, heads);
+        transaction.ask_sync();
+        Ok(Registered { device, new: true, replaced: None })
+    }
+
+    fn forget(&self, transaction: &mut Transaction<'_>, device: &Device) {
+        let namespace = &self.0.namespace;
+        let key = device::key(namespace, device.ordinal);
+        transaction.remove(Keyspace::Device, key.clone());
+        transaction.remove(Keyspace::DeviceCursor, key);
+        if let Some(user) = &device.user {
+            transaction.remove(Keyspace::UserDevice, user_device::key(namespace, user, device.ordinal));
+        }
+        for room in &device.rooms {
+            transaction.remove(Keyspace::RoomMember, room_member::key(namespace, device.ordinal, room));
+        }
+    }
+}
+
+fn identity(device: &Device) -> Identity {
+    Identity {
+        id: device.id.clone(),
+        user: device.user.clone(),
+        platform: device.platform,
+        created_at: device.created_at,
+    }
+}
+
+fn progress(device: &Device) -> Progress {
+    Progress { cursor: device.cursor, seen_at: device.seen_at }
+}

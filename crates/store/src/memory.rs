@@ -1,0 +1,339 @@
+//! The store that forgets: everything in one mutex, for tests and for holding against the others.
+//!
+//! It knows no disk and no durability; both durabilities are the same to it. It grows with what is put
+//! into it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tidings_model::{
+    DeviceId, Durability, Epoch, Message, MessageId, NamespaceName, Ordinal, Platform, RoomName, Seq,
+    Timestamp, Topic, UserId,
+};
+
+use crate::kv::message_id::KnownId;
+use crate::port::{
+    Answer, Appended, Census, Device, Devices, From, LogSlice, Messages, NewMessage, ReceiptRecord, Receipts,
+    Registered, Registration, Settings, StoreError, Which,
+};
+use crate::rules::{self, Verdict};
+
+/// A store in memory.
+#[derive(Debug)]
+pub struct MemoryStore {
+    epoch: Epoch,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    namespaces: HashMap<NamespaceName, Namespace>,
+    settings: BTreeMap<String, Bytes>,
+}
+
+#[derive(Debug, Default)]
+struct Namespace {
+    head: Seq,
+    next_ordinal: u32,
+    messages: BTreeMap<Seq, Arc<Message>>,
+    ids: HashMap<MessageId, KnownId>,
+    topics: HashMap<Topic, Vec<Seq>>,
+    devices: BTreeMap<Ordinal, Known>,
+    ordinals: HashMap<DeviceId, Ordinal>,
+    receipts: HashMap<Seq, ReceiptRecord>,
+}
+
+#[derive(Debug)]
+struct Known {
+    id: DeviceId,
+    user: Option<UserId>,
+    platform: Platform,
+    rooms: BTreeSet<RoomName>,
+    cursor: Seq,
+    created_at: Timestamp,
+    seen_at: Timestamp,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new(epoch: Epoch) -> Self {
+        Self { epoch, state: Mutex::default() }
+    }
+
+    /// The state, whoever panicked while holding it: every change is complete before anything can panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer<'a, T: Send + 'a>(&'a self, ask: impl FnOnce(&mut State) -> T + Send + 'a) -> Answer<'a, T> {
+        Box::pin(async move {
+            let mut state = self.lock();
+            if state.closed { Err(StoreError::Closed) } else { Ok(ask(&mut state)) }
+        })
+    }
+
+    fn of<'a, T: Default + Send + 'a>(
+        &'a self,
+        namespace: &NamespaceName,
+        ask: impl FnOnce(&Namespace) -> T + Send + 'a,
+    ) -> Answer<'a, T> {
+        let namespace = namespace.clone();
+        self.answer(move |state| match state.namespaces.get(&namespace) {
+            Some(namespace) => ask(namespace),
+            None => ask(&Namespace::default()),
+        })
+    }
+
+    fn change<'a, T: Send + 'a>(
+        &'a self,
+        namespace: &NamespaceName,
+        change: impl FnOnce(&mut Namespace) -> T + Send + 'a,
+    ) -> Answer<'a, T> {
+        let namespace = namespace.clone();
+        self.answer(move |state| change(state.namespaces.entry(namespace).or_default()))
+    }
+}
+
+impl Messages for MemoryStore {
+    fn append(&self, messages: Vec<NewMessage>, _: Durability) -> Answer<'_, Vec<Appended>> {
+        let epoch = self.epoch;
+        self.answer(move |state| {
+            let append = |new: NewMessage| {
+                state.namespaces.entry(new.namespace.clone()).or_default().append(new, epoch)
+            };
+            messages.into_iter().map(append).collect()
+        })
+    }
+
+    fn read_topic(
+        &self,
+        namespace: &NamespaceName,
+        topic: &Topic,
+        from: From,
+        limit: usize,
+    ) -> Answer<'_, LogSlice> {
+        let topic = topic.clone();
+        self.of(namespace, move |namespace| {
+            let log = namespace.topics.get(&topic).map_or(&[][..], Vec::as_slice);
+            let backwards = log.iter().enumerate().rev().map(|(index, seq)| Ok((index as u64 + 1, *seq)));
+            rules::slice(from, limit, backwards).unwrap_or_default()
+        })
+    }
+
+    fn messages(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<Arc<Message>>>> {
+        self.of(namespace, move |namespace| {
+            seqs.iter().map(|seq| namespace.messages.get(seq).cloned()).collect()
+        })
+    }
+
+    fn find(&self, namespace: &NamespaceName, id: &MessageId) -> Answer<'_, Option<Seq>> {
+        let id = id.clone();
+        self.of(namespace, move |namespace| namespace.ids.get(&id).map(|known| known.seq))
+    }
+
+    fn head(&self, namespace: &NamespaceName) -> Seq {
+        self.lock().namespaces.get(namespace).map_or(Seq(0), |namespace| namespace.head)
+    }
+}
+
+impl Devices for MemoryStore {
+    fn register(&self, registration: Registration) -> Answer<'_, Registered> {
+        let namespace = registration.namespace.clone();
+        self.change(&namespace, move |namespace| namespace.register(registration))
+    }
+
+    fn change_rooms(
+        &self,
+        namespace: &NamespaceName,
+        device: Ordinal,
+        join: Vec<RoomName>,
+        leave: Vec<RoomName>,
+    ) -> Answer<'_, Vec<RoomName>> {
+        self.change(namespace, move |namespace| {
+            let Some(device) = namespace.devices.get_mut(&device) else { return Vec::new() };
+            device.rooms.extend(join);
+            for room in leave {
+                device.rooms.remove(&room);
+            }
+            device.rooms.iter().cloned().collect()
+        })
+    }
+
+    fn settle(&self, namespace: &NamespaceName, devices: Vec<(Ordinal, Seq, Timestamp)>) -> Answer<'_, ()> {
+        self.change(namespace, move |namespace| {
+            for (ordinal, cursor, seen_at) in devices {
+                if let Some(device) = namespace.devices.get_mut(&ordinal) {
+                    device.cursor = device.cursor.max(cursor);
+                    device.seen_at = device.seen_at.max(seen_at);
+                }
+            }
+        })
+    }
+
+    fn devices(&self, namespace: &NamespaceName, which: Which) -> Answer<'_, Vec<Option<Device>>> {
+        self.of(namespace, move |namespace| match which {
+            Which::Ids(ids) => ids
+                .iter()
+                .map(|id| namespace.ordinals.get(id).and_then(|ordinal| namespace.device(*ordinal)))
+                .collect(),
+            Which::Ordinals(ordinals) => ordinals.iter().map(|ordinal| namespace.device(*ordinal)).collect(),
+            Which::OfUser(user) => namespace
+                .devices
+                .iter()
+                .filter(|(_, device)| device.user.as_ref() == Some(&user))
+                .map(|(ordinal, _)| namespace.device(*ordinal))
+                .collect(),
+        })
+    }
+
+    fn census(&self, namespace: &NamespaceName) -> Answer<'_, Census> {
+        self.of(namespace, |namespace| {
+            let mut census = Census::default();
+            for (ordinal, device) in &namespace.devices {
+                census.platforms[device.platform as usize].insert(ordinal.0);
+                for room in &device.rooms {
+                    census.rooms.entry(room.clone()).or_default().insert(ordinal.0);
+                }
+            }
+            census
+        })
+    }
+}
+
+impl Receipts for MemoryStore {
+    fn record(&self, receipts: Vec<(NamespaceName, Seq, ReceiptRecord)>) -> Answer<'_, ()> {
+        self.answer(move |state| {
+            for (namespace, seq, record) in receipts {
+                state.namespaces.entry(namespace).or_default().receipts.insert(seq, record);
+            }
+        })
+    }
+
+    fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>> {
+        self.of(namespace, move |namespace| {
+            seqs.iter().map(|seq| namespace.receipts.get(seq).cloned()).collect()
+        })
+    }
+}
+
+impl Settings for MemoryStore {
+    fn put(&self, key: &str, value: Option<Bytes>) -> Answer<'_, ()> {
+        let key = key.to_owned();
+        self.answer(move |state| {
+            match value {
+                Some(value) => state.settings.insert(key, value),
+                None => state.settings.remove(&key),
+            };
+        })
+    }
+
+    fn list(&self, prefix: &str) -> Answer<'_, Vec<(String, Bytes)>> {
+        let prefix = prefix.to_owned();
+        self.answer(move |state| {
+            state
+                .settings
+                .range(prefix.clone()..)
+                .take_while(|(key, _)| key.starts_with(&prefix))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect()
+        })
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.lock().closed = true;
+            Ok(())
+        })
+    }
+}
+
+impl Namespace {
+    fn append(&mut self, new: NewMessage, epoch: Epoch) -> Appended {
+        let mut known = KnownId { seq: Seq(0), accepted_at: new.accepted_at, fingerprint: new.fingerprint };
+        if new.id_may_repeat {
+            match rules::verdict(self.ids.get(&new.id), &known) {
+                Verdict::New => {}
+                Verdict::Duplicate(seq) => {
+                    if let Some(message) = self.messages.get(&seq) {
+                        return Appended::Duplicate(Arc::clone(message));
+                    }
+                }
+                Verdict::Conflict => return Appended::Conflict,
+            }
+        }
+        self.head = Seq(self.head.0 + 1);
+        known.seq = self.head;
+        let mut message = rules::draft(new, epoch);
+        message.seq = self.head;
+        for (topic, offset) in &mut message.topics {
+            let log = self.topics.entry(topic.clone()).or_default();
+            log.push(self.head);
+            *offset = log.len() as u64;
+        }
+        let message = Arc::new(message);
+        self.ids.insert(message.id.clone(), known);
+        self.messages.insert(self.head, Arc::clone(&message));
+        Appended::New(message)
+    }
+
+    fn register(&mut self, registration: Registration) -> Registered {
+        let mut replaced = None;
+        if let Some(ordinal) = self.ordinals.get(&registration.device).copied() {
+            match self.devices.get_mut(&ordinal) {
+                Some(device) if device.user == registration.user => {
+                    device.platform = registration.platform;
+                    device.seen_at = device.seen_at.max(registration.now);
+                    let device = self.device(ordinal);
+                    if let Some(device) = device {
+                        return Registered { device, new: false, replaced: None };
+                    }
+                }
+                Some(_) | None => {
+                    let rooms = self.devices.remove(&ordinal).map(|device| device.rooms);
+                    replaced = Some((ordinal, rooms.into_iter().flatten().collect()));
+                }
+            }
+        }
+        let ordinal = Ordinal(self.next_ordinal);
+        self.next_ordinal += 1;
+        self.ordinals.insert(registration.device.clone(), ordinal);
+        let device = Known {
+            id: registration.device,
+            user: registration.user,
+            platform: registration.platform,
+            rooms: BTreeSet::new(),
+            cursor: self.head,
+            created_at: registration.now,
+            seen_at: registration.now,
+        };
+        let answer = device.to_device(ordinal);
+        self.devices.insert(ordinal, device);
+        Registered { device: answer, new: true, replaced }
+    }
+
+    fn device(&self, ordinal: Ordinal) -> Option<Device> {
+        self.devices.get(&ordinal).map(|device| device.to_device(ordinal))
+    }
+}
+
+impl Known {
+    fn to_device(&self, ordinal: Ordinal) -> Device {
+        Device {
+            ordinal,
+            id: self.id.clone(),
+            user: self.user.clone(),
+            platform: self.platform,
+            rooms: self.rooms.iter().cloned().collect(),
+            cursor: self.cursor,
+            created_at: self.created_at,
+            seen_at: self.seen_at,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Long tests: both stores held to the port, and what only a disk can do wrong.
+
+mod conformance;
