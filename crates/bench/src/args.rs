@@ -32,7 +32,7 @@ pub struct Args {
     /// Plain WebSocket connections [default: 10000]
     #[arg(long, short = 'n', global = true)]
     connections: Option<usize>,
-    /// Rounds of each kind, of which the median is reported [default: 15]
+    /// Rounds of each kind, of which the median is reported [default: 11]
     #[arg(long, global = true)]
     rounds: Option<usize>,
     /// Pushes kept outstanding in the second part of the fan-out
@@ -179,7 +179,7 @@ impl Plan {
     pub(crate) fn resolve(args: Args, per_process: u64) -> Result<Self, BenchError> {
         let wrong = |what: String| Err(BenchError::Arguments(what));
         let (connections, rounds) =
-            if args.quick { (QUICK_CONNECTIONS, 3) } else { (TARGET_CONNECTIONS, 15) };
+            if args.quick { (QUICK_CONNECTIONS, 3) } else { (TARGET_CONNECTIONS, 11) };
         let (connections, rounds) = (args.connections.unwrap_or(connections), args.rounds.unwrap_or(rounds));
         let fanout = matches!(args.scenario, None | Some(Scenario::Fanout));
         let idle = matches!(args.scenario, None | Some(Scenario::Idle));

@@ -25,7 +25,7 @@ pub(crate) struct Round {
     pub deliveries: u64,
     /// CPU time of the sender.
     pub cpu_seconds: f64,
-    /// From the command to the frame, over all frames of the round.
+    /// From the command to the frame, over all rounds so far with as many passes and frames.
     pub latency: Percentiles,
 }
 

@@ -8,7 +8,7 @@ use crate::{
     args::{Plan, TARGET_CONNECTIONS},
     error::{BenchError, Doing},
     scenario::{fanout, idle},
-    tally::Percentiles,
+    tally::{Percentiles, spread},
 };
 
 /// Part of the floor's rate that a fan-out of one push at a time must reach.
@@ -19,6 +19,9 @@ const MANY_RATE: f64 = 1.5e6;
 const MANY_TO_SINGLE: f64 = 12.0;
 /// Bytes of memory for an idle connection.
 const IDLE_BYTES: f64 = 2048.0;
+
+/// Spread of the floor between rounds from which on the report warns.
+const RESTLESS: f64 = 0.25;
 
 /// The latencies of the table; the JSON has more.
 const LATENCIES: [&str; 4] = ["p50", "p90", "p99", "max"];
@@ -154,6 +157,12 @@ impl Report {
             "{accepted} pushes accepted, {expected} deliveries expected, {received} received; every connection \
              counted, {samples} read in full (each number once, in order)"
         ));
+        if let Some(restless) = spread(&figures.single_floor.rates).filter(|spread| *spread > RESTLESS) {
+            self.conditions.push(format!(
+                "the floor itself moved by {:.0} % between rounds: the machine had other work, run it again",
+                restless * 100.0
+            ));
+        }
         if let (Some(one), Some(many)) =
             (figures.single.client_cpu_per_million, figures.many.client_cpu_per_million)
         {

@@ -150,6 +150,14 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     Some(if sorted.len() % 2 == 1 { upper } else { f64::midpoint(sorted[middle - 1], upper) })
 }
 
+/// How far the middle half of `values` reaches, as a part of their median.
+pub(crate) fn spread(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (lower, upper) = (sorted.len() / 4, sorted.len().checked_sub(1 + sorted.len() / 4)?);
+    Some((sorted[upper] - sorted[lower]) / median(values)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,5 +201,12 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn the_spread_ignores_outliers() {
+        assert_eq!(spread(&[100.0, 10.0, 90.0, 1000.0, 110.0]), Some(0.2));
+        assert_eq!(spread(&[1.0]), Some(0.0));
+        assert_eq!(spread(&[]), None);
     }
 }

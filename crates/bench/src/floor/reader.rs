@@ -1,10 +1,13 @@
 //! The reading side of the floor: the fleet of clients, without handshakes.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     time::{Duration, Instant},
 };
+
+use hdrhistogram::Histogram;
 
 use super::{Round, arguments, from_hex};
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     error::BenchError,
     fleet::Fleet,
     process::cpu_seconds,
-    tally::{Percentiles, Tally},
+    tally::{Percentiles, Tally, new_histogram},
 };
 
 /// How long nothing may arrive before a round is given up.
@@ -44,6 +47,8 @@ struct Reader {
     sender: Child,
     fleet: Fleet,
     tally: Tally,
+    /// By passes and frames.
+    latencies: BTreeMap<(usize, usize), Histogram<u64>>,
 }
 
 impl Reader {
@@ -55,7 +60,7 @@ impl Reader {
         sender.say("accept")?;
         fleet.connect_bare(address, sockets)?;
         sender.hear()?;
-        Ok(Self { sender, fleet, tally: Tally::new(sockets) })
+        Ok(Self { sender, fleet, tally: Tally::new(sockets), latencies: BTreeMap::new() })
     }
 
     fn round(&mut self, passes: usize, frames: usize) -> Result<Round, BenchError> {
@@ -77,12 +82,15 @@ impl Reader {
             }
         }
         self.sender.hear()?;
+        let latency = self.latencies.entry((passes, frames)).or_insert_with(new_histogram);
+        // Both histograms have the same bounds.
+        let _ = latency.add(self.tally.take_latency());
         let span = self.tally.span(first, self.tally.intended() - 1).unwrap_or_default();
         Ok(Round {
             seconds: span.as_secs_f64(),
             deliveries: self.tally.received() - received,
             cpu_seconds: cpu_seconds(self.sender.pid())? - cpu,
-            latency: Percentiles::of(&self.tally.take_latency()),
+            latency: Percentiles::of(latency),
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     args::Plan,
     error::BenchError,
     fleet::{FIRST_NUMBER, Fleet},
-    floor::{self, Floor},
+    floor::Floor,
     frame::server_text_frame,
     post::Poster,
     process, progress,
@@ -19,7 +19,8 @@ use crate::{
     tally::{Percentiles, Tally, median, new_histogram},
 };
 
-/// How often the window is filled in a round with several pushes outstanding.
+/// How often the window (of one push, or of many) is filled in a round: short rounds measure what else the machine
+/// is doing.
 const WINDOWS: usize = 5;
 /// How long surplus frames are waited for at the end.
 const LINGER: Duration = Duration::from_millis(300);
@@ -102,9 +103,18 @@ impl Rounds {
         self.cpu = self.cpu.zip(cpu).map(|(sum, cpu)| sum + cpu);
     }
 
-    fn add_floor(&mut self, round: floor::Round) {
-        self.add(round.seconds, round.deliveries, Some(round.cpu_seconds));
-        self.last_latency = Some(round.latency);
+    /// A round of the floor: `WINDOWS` times `passes` writes to every socket, of `frames` frames each.
+    fn add_floor(&mut self, floor: &mut Floor, passes: usize, frames: usize) -> Result<(), BenchError> {
+        let (mut seconds, mut deliveries, mut cpu) = (0.0, 0, 0.0);
+        for _ in 0..WINDOWS {
+            let round = floor.round(passes, frames)?;
+            seconds += round.seconds;
+            deliveries += round.deliveries;
+            cpu += round.cpu_seconds;
+            self.last_latency = Some(round.latency);
+        }
+        self.add(seconds, deliveries, Some(cpu));
+        Ok(())
     }
 
     fn series(self) -> Series {
@@ -128,8 +138,8 @@ pub(crate) fn run(plan: &Plan, server: &Server) -> Result<Figures, BenchError> {
     let bar = progress::bar("fan-out: one at a time", plan.rounds as u64);
     let (mut single, mut single_floor) = (Rounds::new(), Rounds::new());
     for _ in 0..plan.rounds {
-        single_floor.add_floor(floor.round(1, 1)?);
-        run.round(&mut single, 1, 1)?;
+        single_floor.add_floor(&mut floor, 1, 1)?;
+        run.round(&mut single, WINDOWS, 1)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -137,8 +147,8 @@ pub(crate) fn run(plan: &Plan, server: &Server) -> Result<Figures, BenchError> {
     let (mut many, mut many_floor, mut fewer) = (Rounds::new(), Rounds::new(), Rounds::new());
     let fewer_frames = FEWER_FRAMES.min(plan.in_flight);
     for _ in 0..plan.rounds {
-        many_floor.add_floor(floor.round(1, plan.in_flight)?);
-        fewer.add_floor(floor.round(plan.in_flight.div_ceil(fewer_frames), fewer_frames)?);
+        many_floor.add_floor(&mut floor, 1, plan.in_flight)?;
+        fewer.add_floor(&mut floor, plan.in_flight.div_ceil(fewer_frames), fewer_frames)?;
         run.round(&mut many, plan.in_flight * WINDOWS, plan.in_flight)?;
         bar.inc(1);
     }

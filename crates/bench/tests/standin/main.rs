@@ -98,9 +98,9 @@ fn everything_is_measured_and_reported() {
     }
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
     let fanout = &json["fanout"];
-    // Three pushes to fit the frame, three rounds of one, three rounds of five windows of twenty.
-    assert_eq!(fanout["accepted"], 306);
-    assert_eq!((&fanout["expected"], &fanout["received"]), (&61_200.into(), &61_200.into()));
+    // Three pushes to fit the frame, three rounds of five windows of one, three of five windows of twenty.
+    assert_eq!(fanout["accepted"], 318);
+    assert_eq!((&fanout["expected"], &fanout["received"]), (&63_600.into(), &63_600.into()));
     assert_eq!((&fanout["frame_bytes"], &fanout["samples"]), (&130.into(), &4.into()));
     assert!(fanout["single_floor"]["rate"].as_f64().unwrap() > 0.0);
     assert!(json["idle"]["bytes"].as_u64().unwrap() > 0);
@@ -149,7 +149,7 @@ fn what_is_lost_is_named() {
         run,
         "lose",
         1,
-        &["nothing more arrives", "1 missing, 0 too many", "client b-7: has 103 of 104 messages"],
+        &["nothing more arrives", "1 missing, 0 too many", "client b-7: has 107 of 108 messages"],
     );
     fails(run, "twice", 1, &["more frames arrive than were sent", "client b-7: has "]);
     fails(

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// The variable that names the fault.
 pub(crate) const FAULT: &str = "TIDINGS_STANDIN_FAULT";
 /// Pushes after which a fault shows, once.
-const FAULT_AFTER: u64 = 5;
+const FAULT_AFTER: u64 = 9;
 const STACK: usize = 128 * 1024;
 const KEY: &str = "standin-key";
 
