@@ -1,0 +1,228 @@
+// The server under test: started as a process on a store of its own, killed, restarted, stopped.
+// Knows nothing of the protocols it speaks.
+
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { until, within } from './until.mjs';
+
+export const BINARY = process.env.TIDINGS_BIN
+  ? path.resolve(process.env.TIDINGS_BIN)
+  : fileURLToPath(new URL('../../target/debug/tidings', import.meta.url));
+
+const LISTENING = /listening on\s+(?:https?:\/\/)?(?:[^\s:]+|\[[^\]]+\]):(\d+)/i;
+const ADMIN_KEY = /admin key:?\s+(\S+)/i;
+const OUTPUT_MAX = 256 * 1024;
+
+const processes = new Set();
+const directories = new Set();
+
+function cleanUp() {
+  for (const child of processes) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+}
+process.on('exit', cleanUp);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
+
+/** A directory that is gone when the test process ends. */
+export function temporaryDirectory(name) {
+  const directory = mkdtempSync(path.join(tmpdir(), `tidings-e2e-${name}-`));
+  directories.add(directory);
+  return directory;
+}
+
+function ephemeralPorts() {
+  try {
+    return readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').trim().split(/\s+/).map(Number);
+  } catch {
+    return [32_768, 65_535];
+  }
+}
+
+/**
+ * A free port outside the range that outgoing connections take theirs from. A server that goes away and
+ * comes back on a port of that range may find it taken by a client, even by one that tries to reach it.
+ */
+export async function restartablePort() {
+  const [first, last] = ephemeralPorts();
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000);
+    if (port >= first && port <= last) continue;
+    const free = await new Promise((resolve) => {
+      const probe = net.createServer();
+      probe.once('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+  return 0;
+}
+
+/** Starts the program and collects what it says. */
+export function launch(args, { env = {} } = {}) {
+  const child = spawn(BINARY, args, {
+    env: { ...process.env, NO_COLOR: '1', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  processes.add(child);
+  const run = { child, stdout: '', stderr: '', exit: undefined };
+  for (const name of ['stdout', 'stderr']) {
+    child[name].setEncoding('utf8');
+    child[name].on('data', (text) => {
+      // eslint-disable-next-line no-control-regex
+      run[name] = (run[name] + text.replace(/\x1b\[[0-9;]*m/g, '')).slice(-OUTPUT_MAX);
+      if (process.env.E2E_SERVER_OUTPUT) process.stderr.write(text);
+    });
+  }
+  run.done = new Promise((resolve) => {
+    const finish = (exit) => {
+      processes.delete(child);
+      run.exit ??= exit;
+      resolve(run.exit);
+    };
+    child.once('error', (error) => finish({ code: null, signal: null, error }));
+    child.once('close', (code, signal) => finish({ code, signal }));
+  });
+  return run;
+}
+
+/** Runs the program to its end, for commands and for starts that must fail. */
+export async function runToExit(args, { ms = 10_000, env } = {}) {
+  const run = launch(args, { env });
+  try {
+    const exit = await within(() => `${BINARY} ${args.join(' ')} ends\n${run.stdout}${run.stderr}`, run.done, ms);
+    if (exit.error) throw exit.error;
+    return { ...exit, stdout: run.stdout, stderr: run.stderr, output: run.stdout + run.stderr };
+  } finally {
+    run.child.kill('SIGKILL');
+  }
+}
+
+export class Server {
+  #run;
+  #expectedToRun = false;
+  #past = '';
+
+  constructor({ store, port = 0, dev = true, args = [], env = {} } = {}) {
+    this.dev = dev;
+    this.store = store ?? path.join(temporaryDirectory('store'), 'data');
+    this.port = port;
+    this.args = args;
+    this.env = env;
+    this.adminKey = undefined;
+  }
+
+  /** A running server on a fresh store; a test passes itself and it is cleaned up after it. */
+  static async start(t, { restartable = false, ...options } = {}) {
+    const server = new Server({ ...options, port: options.port ?? (restartable ? await restartablePort() : 0) });
+    t?.after(() => server.dispose());
+    await server.start();
+    return server;
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  get wsUrl() {
+    return `ws://127.0.0.1:${this.port}`;
+  }
+
+  get pid() {
+    return this.#run?.child.pid;
+  }
+
+  get running() {
+    return this.#run !== undefined && this.#run.exit === undefined;
+  }
+
+  /** Everything the server has said in all of its lives. */
+  get output() {
+    return this.#past + (this.#run ? this.#run.stdout + this.#run.stderr : '');
+  }
+
+  /** The end of what it said, for failure texts. */
+  tail(bytes = 3_000) {
+    return `--- server says (end of it) ---\n${this.output.slice(-bytes)}\n---`;
+  }
+
+  async start({ ms = 20_000 } = {}) {
+    const deadline = performance.now() + ms;
+    for (;;) {
+      this.spawn();
+      try {
+        await this.ready({ ms: Math.max(1, deadline - performance.now()) });
+        return this;
+      } catch (error) {
+        // Somebody's outgoing connection may sit on the port for a moment.
+        const taken = this.#run.exit !== undefined && this.port !== 0 && /in use|EADDRINUSE/i.test(this.#run.stderr + this.#run.stdout);
+        await this.kill9();
+        if (!taken || performance.now() >= deadline) throw error;
+      }
+    }
+  }
+
+  /** Starts the process without waiting for it. */
+  spawn() {
+    if (this.running) throw new Error('the server is running already');
+    if (this.#run) this.#past = this.output.slice(-OUTPUT_MAX);
+    this.#run = launch(['serve', ...(this.dev ? ['--dev'] : []), '--listen', `127.0.0.1:${this.port}`, '--store', this.store, ...this.args], { env: this.env });
+    this.#expectedToRun = true;
+  }
+
+  /** Waits until the server says where it listens and that it may take traffic. */
+  async ready({ ms = 20_000 } = {}) {
+    const run = this.#run;
+    await until(
+      () => `the server (${BINARY}) is ready${run.exit ? `; it ended with ${JSON.stringify(run.exit)}` : ''}\n${this.tail()}`,
+      async () => {
+        if (run.exit) return true;
+        const said = run.stdout + run.stderr;
+        const key = ADMIN_KEY.exec(said);
+        if (key) this.adminKey = key[1];
+        const listening = LISTENING.exec(said);
+        if (!listening) return false;
+        this.port = Number(listening[1]);
+        const answer = await fetch(`${this.url}/readyz`, { signal: AbortSignal.timeout(1_000) });
+        await answer.arrayBuffer();
+        return answer.status === 200 && this.adminKey !== undefined;
+      },
+      { ms, every: 10 },
+    );
+    if (run.exit) throw new Error(`the server (${BINARY}) ended with ${run.exit.error ?? JSON.stringify(run.exit)}\n${this.tail()}`);
+  }
+
+  async kill9() {
+    this.#expectedToRun = false;
+    if (!this.running) return;
+    this.#run.child.kill('SIGKILL');
+    await this.#run.done;
+  }
+
+  /** The same port and the same store again. */
+  async restart(options) {
+    await this.kill9();
+    await this.start(options);
+  }
+
+  /** Asks it to end, as an operator does, and insists on a clean end in time. */
+  async stop({ ms = 10_000 } = {}) {
+    this.#expectedToRun = false;
+    this.#run.child.kill('SIGTERM');
+    const exit = await within(() => `the server stops after SIGTERM\n${this.tail()}`, this.#run.done, ms);
+    if (exit.code !== 0) throw new Error(`after SIGTERM the server ended with ${JSON.stringify(exit)}, expected exit code 0\n${this.tail()}`);
+  }
+
+  /** Ends it, and complains when it had ended by itself or panicked. */
+  async dispose() {
+    const died = this.#expectedToRun && !this.running ? this.#run.exit : undefined;
+    await this.kill9();
+    rmSync(this.store, { recursive: true, force: true });
+    if (died) throw new Error(`the server ended by itself: ${JSON.stringify(died)}\n${this.tail()}`);
+    if (/panicked at/.test(this.output)) throw new Error(`the server panicked\n${this.tail(10_000)}`);
+  }
+}

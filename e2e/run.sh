@@ -1,0 +1,19 @@
+#!/bin/sh
+# All black-box tests against a built server, then the kill loop.
+#   TIDINGS_BIN   the server (default ../target/debug/tidings)
+#   KILL_ROUNDS   rounds of the kill loop (default 10)
+set -eu
+cd "$(dirname "$0")"
+here=$PWD
+
+bin=${TIDINGS_BIN:-$here/../target/debug/tidings}
+if [ ! -x "$bin" ]; then
+  echo "run: there is no server at $bin; build it (cargo build -p tidings) or set TIDINGS_BIN" >&2
+  exit 1
+fi
+
+./setup.sh
+status=0
+node --test --test-concurrency=2 --test-timeout=170000 ./*.test.mjs || status=$?
+node killloop.mjs --rounds "${KILL_ROUNDS:-10}" || status=$?
+exit "$status"

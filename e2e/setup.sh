@@ -1,0 +1,28 @@
+#!/bin/sh
+# Installs what the black-box tests need: the npm packages of package-lock.json, and Debian's Chromium.
+set -eu
+cd "$(dirname "$0")"
+
+if ! command -v npm >/dev/null 2>&1; then
+  echo "setup: node (20 or newer) and npm are needed, on Debian: apt-get install -y nodejs npm" >&2
+  exit 1
+fi
+
+stamp=node_modules/.installed-lock
+if ! cmp -s package-lock.json "$stamp"; then
+  echo "setup: npm ci"
+  npm ci --no-audit --no-fund
+  cp package-lock.json "$stamp"
+fi
+
+if [ ! -x /usr/bin/chromium ]; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "setup: /usr/bin/chromium is missing, installing Debian's package"
+    if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium; }; then
+      echo "setup: that failed; until chromium is there the browser test is SKIPPED" >&2
+    fi
+  else
+    echo "setup: /usr/bin/chromium is missing; as root on Debian: apt-get install -y chromium" >&2
+    echo "setup: until then the browser test is SKIPPED" >&2
+  fi
+fi
