@@ -4,6 +4,7 @@
 //! (which its document only sketches) what its JavaScript parser writes and reads. This module knows no
 //! session, no transport state and no HTTP; the caller says which version the session speaks.
 
+pub mod jsonp;
 mod payload;
 
 use std::borrow::Cow;
