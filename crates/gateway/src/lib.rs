@@ -1,1 +1,113 @@
 //! Clients: listen, upgrade, connections, transports and dialects.
+//!
+//! The HTTP side ([`http`]) runs on the ordinary runtime: it judges a request and hands what becomes of
+//! it to a shard. A shard ([`shard`]) is a thread that owns its connections outright ([`connection`]);
+//! it reads and writes their sockets, and a [`dialect`] maps the packets of a client protocol to use
+//! cases of the node ([`session`]). No policy lives here: who may connect, what a room is and what
+//! becomes of a message is the node's.
+
+mod command;
+mod connection;
+mod dialect;
+mod http;
+mod local;
+mod session;
+pub mod settings;
+mod shard;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tidings_node::{Node, ToShard};
+use tokio::sync::{mpsc, oneshot};
+
+pub use settings::Settings;
+
+use command::{Command, ShardHandle};
+
+/// The gateway: the shards and the way to them.
+#[derive(Clone)]
+pub struct Gateway {
+    front: Arc<Front>,
+}
+
+/// What the HTTP side knows of the shards.
+pub(crate) struct Front {
+    pub(crate) node: Arc<Node>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) shards: Vec<ShardHandle>,
+    draining: AtomicBool,
+}
+
+impl Gateway {
+    /// Starts one shard thread for each inbox of the node.
+    ///
+    /// # Errors
+    /// When the operating system starts no more threads.
+    pub fn start(
+        node: Arc<Node>,
+        inboxes: Vec<mpsc::Receiver<ToShard>>,
+        settings: Settings,
+    ) -> std::io::Result<Self> {
+        let settings = Arc::new(settings);
+        let mut shards = Vec::with_capacity(inboxes.len());
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let (handle, commands) = ShardHandle::new();
+            let (node, settings, load) = (Arc::clone(&node), Arc::clone(&settings), Arc::clone(&handle.load));
+            thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || shard::run(index as u8, node, settings, load, inbox, commands))?;
+            shards.push(handle);
+        }
+        Ok(Self { front: Arc::new(Front { node, settings, shards, draining: AtomicBool::new(false) }) })
+    }
+
+    /// The routes that clients use.
+    pub fn router(&self) -> axum::Router {
+        http::router(Arc::clone(&self.front))
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.front.shards.iter().map(|shard| shard.load.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Says goodbye to every connection and waits until the last one has ended, at most `timeout`. New
+    /// ones are refused from now on. Answers how many were left.
+    pub async fn drain(&self, timeout: Duration) -> usize {
+        self.front.draining.store(true, Ordering::Relaxed);
+        let mut done = Vec::new();
+        for shard in &self.front.shards {
+            let (reply, told) = oneshot::channel();
+            let _ = shard.commands.send(Command::Drain { reply }).await;
+            done.push(told);
+        }
+        let all = async {
+            for told in done {
+                let _ = told.await;
+            }
+        };
+        let _ = tokio::time::timeout(timeout, all).await;
+        self.connections()
+    }
+}
+
+impl Front {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The shard with the fewest connections.
+    pub(crate) fn least_loaded(&self) -> &ShardHandle {
+        let shard = self.shards.iter().min_by_key(|shard| shard.load.load(Ordering::Relaxed));
+        shard.unwrap_or_else(|| unreachable!("a node has at least one shard"))
+    }
+
+    /// The shard that a session id names.
+    pub(crate) fn shard_of(&self, sid: &str) -> Option<&ShardHandle> {
+        self.shards.get(usize::from(u8::from_str_radix(sid.get(..2)?, 16).ok()?))
+    }
+}

@@ -142,6 +142,15 @@ impl Outbox {
         }
     }
 
+    /// Drops every message that has not begun to leave: the connection ends, and what is left of its
+    /// time belongs to the goodbye.
+    pub fn abandon(&mut self) {
+        for lane in &mut self.lanes[Lane::High as usize..] {
+            self.bytes -= lane.iter().map(|frame| frame.bytes().len()).sum::<usize>();
+            *lane = VecDeque::new();
+        }
+    }
+
     /// The messages that wait, a partly written one included: `(namespace, seq)` each.
     pub fn messages(&self) -> impl Iterator<Item = (u32, Seq)> {
         self.waiting().map(|(frame, _)| (frame.namespace, frame.seq)).filter(|(_, seq)| seq.0 > 0)

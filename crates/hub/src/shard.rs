@@ -15,7 +15,6 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use tidings_model::{Message, NamespaceName, Ordinal, Priority, RoomName, Seq, Topic};
-use tidings_wire::push::Codec;
 
 use crate::broadcast::{self, Broadcast};
 use crate::frame::{Frame, Lane};

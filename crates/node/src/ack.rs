@@ -35,6 +35,11 @@ impl Node {
         self.ledger.acked(acks)
     }
 
+    /// Takes what happened on a shard. Gives it back when the ledger has no room now.
+    pub fn happened(&self, events: Vec<tidings_hub::Event>) -> Vec<tidings_hub::Event> {
+        self.ledger.happened(events)
+    }
+
     /// The message that a Socket.IO acknowledgement id means now.
     #[must_use]
     pub fn seq_of_ack(&self, namespace: &NamespaceName, ack_id: u64) -> Option<Seq> {

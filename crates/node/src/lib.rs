@@ -27,13 +27,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tidings_model::NamespaceName;
-use tidings_store::{Store, StoreError};
+use tidings_store::Store;
 use tokio::sync::mpsc;
 
 pub use clock::Clock;
 pub use deliver::ToShard;
 pub use metrics::Metrics;
 pub use namespace::Namespace;
+pub use tidings_store::StoreError;
 
 /// A node: one process's view of the whole.
 pub struct Node {

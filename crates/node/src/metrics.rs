@@ -29,6 +29,8 @@ pub struct Metrics {
     pub writes: Counter,
     /// Bytes written to sockets.
     pub bytes_written: Counter,
+    /// Bytes read from sockets.
+    pub bytes_read: Counter,
     /// Messages in the ledger's memory.
     pub ledger_messages: Gauge,
 }
@@ -85,6 +87,7 @@ impl Metrics {
             "Bytes written to client sockets",
             metrics.bytes_written.clone(),
         );
+        registry.register("socket_read_bytes", "Bytes read from client sockets", metrics.bytes_read.clone());
         registry.register("ledger_messages", "Messages in the ledger's memory", metrics.ledger_messages.clone());
         metrics
     }

@@ -66,7 +66,7 @@ impl Node {
         let mut complete = !who.new;
         let mut found: BTreeMap<Seq, bool> = BTreeMap::new();
         for topic in &topics {
-            let (from, asked, known) = self.start(who.device.cursor, topic, since, floor);
+            let (from, asked, known) = self.read_from(who.device.cursor, topic, since, floor);
             complete &= known;
             let slice = self.store.read_topic(&namespace.name, topic, from, limit).await?;
             // A position that the topic has not reached yet tells of another history than ours.
@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// Where to read a topic from, whether the client asked for exactly that, and whether it makes sense.
-    fn start(&self, cursor: Seq, topic: &Topic, since: &Since, head: Seq) -> (From, bool, bool) {
+    fn read_from(&self, cursor: Seq, topic: &Topic, since: &Since, head: Seq) -> (From, bool, bool) {
         let epoch = self.store.epoch();
         match since {
             Since::Cursor => (From::After(cursor), false, true),

@@ -170,6 +170,15 @@ impl Shard {
         self.peers.get(peer).map_or(&[], |peer| &peer.members)
     }
 
+    /// The members that stand for a device.
+    #[must_use]
+    pub fn members_of_device(&self, namespace: &NamespaceName, device: Ordinal) -> Vec<MemberKey> {
+        let place = self.place_of.get(namespace).map(|place| &self.places[*place as usize]);
+        let first = place.and_then(|place| place.devices.get(&device.0).copied());
+        let next = |key: &MemberKey| self.members.get(*key).and_then(|member| member.sibling);
+        std::iter::successors(first, next).collect()
+    }
+
     /// Subscribes a member to a room. Idempotent.
     pub fn join(&mut self, key: MemberKey, name: &RoomName) {
         let Some(place) = self.members.get(key).map(|member| member.place) else { return };

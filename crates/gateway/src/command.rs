@@ -1,0 +1,107 @@
+//! What the HTTP side tells a shard.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use bytes::Bytes;
+use tidings_model::NamespaceName;
+use tidings_model::RoomName;
+use tidings_node::connect::Claim;
+use tidings_node::resume::Since;
+use tidings_wire::engineio::Version;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::session::Refusal;
+
+/// Most commands that wait for a shard; with more, the HTTP side waits.
+const COMMANDS: usize = 4_096;
+
+/// The way to a shard.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardHandle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    /// How many connections it has, or is about to have.
+    pub(crate) load: Arc<AtomicUsize>,
+}
+
+impl ShardHandle {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        (Self { commands, load: Arc::new(AtomicUsize::new(0)) }, receiver)
+    }
+}
+
+/// A socket after its HTTP handshake, and what was read beyond it.
+#[derive(Debug)]
+pub(crate) struct Upgraded {
+    pub(crate) socket: std::net::TcpStream,
+    pub(crate) leftover: Bytes,
+}
+
+/// What the HTTP side tells a shard.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A plain WebSocket that speaks the JSON protocol.
+    Json { socket: Upgraded, namespace: NamespaceName, claim: Box<Claim> },
+    /// A WebSocket that speaks Engine.IO from the start.
+    EngineIo { socket: Upgraded, version: Version, claim: Box<Query> },
+    /// A new Engine.IO session by polling; answered with the body of the first poll.
+    OpenPolling { version: Version, claim: Box<Query>, reply: oneshot::Sender<PollReply> },
+    /// A poll.
+    Poll { sid: String, reply: oneshot::Sender<PollReply> },
+    /// The client of a poll went away.
+    PollGone { sid: String },
+    /// Packets from the client.
+    Post { sid: String, body: Bytes, binary: bool, reply: oneshot::Sender<Result<(), PollError>> },
+    /// Whether a session may be upgraded; if so, it is reserved for this one socket.
+    MayUpgrade { sid: String, reply: oneshot::Sender<bool> },
+    /// The socket for a session that was reserved; `None` when it did not come.
+    Upgrade { sid: String, socket: Option<Upgraded> },
+    /// An event stream.
+    Sse { request: Box<SseRequest>, reply: oneshot::Sender<Result<mpsc::Receiver<Bytes>, Refusal>> },
+    /// Say goodbye to everybody; answered when the last one has gone.
+    Drain { reply: oneshot::Sender<()> },
+}
+
+/// What the query of an Engine.IO handshake said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    pub(crate) device: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) platform: Option<String>,
+    pub(crate) token: Option<String>,
+    /// A version 3 client that cannot take bytes in a poll.
+    pub(crate) base64: bool,
+}
+
+/// Who wants an event stream, and from where on.
+#[derive(Debug)]
+pub(crate) struct SseRequest {
+    pub(crate) namespace: NamespaceName,
+    pub(crate) claim: Claim,
+    pub(crate) rooms: Vec<RoomName>,
+    pub(crate) since: Since,
+}
+
+/// The answer to a poll.
+#[derive(Debug)]
+pub(crate) enum PollReply {
+    /// Packets.
+    Body {
+        /// The session, told to version 3 clients in a cookie.
+        sid: String,
+        content_type: &'static str,
+        body: Vec<u8>,
+    },
+    /// No such session, or a poll that may not be.
+    Error(PollError),
+}
+
+/// Why a polling request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PollError {
+    /// There is no such session.
+    UnknownSession,
+    /// The request breaks the protocol; the session is closed.
+    BadRequest,
+}

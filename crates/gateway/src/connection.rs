@@ -1,0 +1,260 @@
+//! A connection: its transport, what was read of an unfinished packet, and when it was last heard.
+//!
+//! A connection belongs to one shard thread, so plain cells hold its state. Its task only waits for
+//! readiness; writing happens wherever a turn of the shard ends.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidings_hub::PeerKey;
+use tidings_model::Disconnect;
+use tidings_wire::websocket::Decoder;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::command::PollReply;
+use crate::dialect::Dialect;
+use crate::local::Local;
+use crate::session::Session;
+
+/// How long a closing connection may take to read our goodbye and to hang up.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A connection of this shard.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) key: PeerKey,
+    pub(crate) transport: RefCell<Transport>,
+    pub(crate) dialect: RefCell<Dialect>,
+    pub(crate) sessions: RefCell<Vec<Session>>,
+    pub(crate) decoder: RefCell<Decoder>,
+    /// Bytes that were read and have to wait until the connection is no longer busy.
+    pub(crate) spill: RefCell<Vec<u8>>,
+    /// A use case is under way; what the client sends next waits for it.
+    pub(crate) busy: Cell<bool>,
+    /// The transport takes no more bytes now.
+    pub(crate) blocked: Cell<bool>,
+    pub(crate) closing: Cell<Option<Disconnect>>,
+    /// When the client was last heard, in the shard's milliseconds.
+    pub(crate) heard_at: Cell<u64>,
+    /// When it was asked for a sign of life that it still owes; 0 when it owes none.
+    pub(crate) pinged_at: Cell<u64>,
+    pub(crate) opened_at: u64,
+    /// When the last heartbeat was sent (or would have been, at the start).
+    pub(crate) beat_at: Cell<u64>,
+    /// Wakes the task that waits for readiness.
+    waker: RefCell<Option<Waker>>,
+    /// Something changed that a use case may wait for.
+    changed: Notify,
+}
+
+/// What carries a connection's bytes.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    /// A WebSocket after its handshake.
+    Socket(TcpStream),
+    /// Long polling: the poll that waits for an answer, if one does.
+    Poll(Option<oneshot::Sender<PollReply>>),
+    /// The body of an HTTP answer that does not end.
+    Stream(mpsc::Sender<Bytes>),
+    /// Nothing any more.
+    Gone,
+}
+
+enum Ready {
+    Read,
+    Write,
+    Closing,
+}
+
+impl Connection {
+    pub(crate) fn new(key: PeerKey, transport: Transport, dialect: Dialect, now_ms: u64) -> Rc<Self> {
+        Rc::new(Self {
+            key,
+            transport: RefCell::new(transport),
+            dialect: RefCell::new(dialect),
+            sessions: RefCell::default(),
+            decoder: RefCell::default(),
+            spill: RefCell::default(),
+            busy: Cell::new(false),
+            blocked: Cell::new(false),
+            closing: Cell::new(None),
+            heard_at: Cell::new(now_ms),
+            pinged_at: Cell::new(0),
+            opened_at: now_ms,
+            beat_at: Cell::new(now_ms),
+            waker: RefCell::new(None),
+            changed: Notify::new(),
+        })
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.closing.get().is_none()
+    }
+
+    /// Lets the connection's task, and whoever waits in [`Connection::until`], look again.
+    pub(crate) fn wake(&self) {
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Lets whoever waits in [`Connection::until`] look again. Costs next to nothing when nobody does.
+    pub(crate) fn notify(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until `condition` holds; it is looked at whenever the connection was woken.
+    pub(crate) async fn until(&self, condition: impl Fn() -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if condition() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    async fn ready(&self) -> Ready {
+        poll_fn(|context| {
+            if !self.is_open() {
+                return Poll::Ready(Ready::Closing);
+            }
+            let transport = self.transport.borrow();
+            let Transport::Socket(socket) = &*transport else { return Poll::Ready(Ready::Closing) };
+            if self.blocked.get() && socket.poll_write_ready(context).is_ready() {
+                return Poll::Ready(Ready::Write);
+            }
+            if !self.busy.get() && socket.poll_read_ready(context).is_ready() {
+                return Poll::Ready(Ready::Read);
+            }
+            *self.waker.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn socket<T>(&self, act: impl FnOnce(&TcpStream) -> std::io::Result<T>) -> std::io::Result<T> {
+        match &*self.transport.borrow() {
+            Transport::Socket(socket) => act(socket),
+            Transport::Poll(_) | Transport::Stream(_) | Transport::Gone => {
+                Err(std::io::ErrorKind::NotConnected.into())
+            }
+        }
+    }
+
+    /// Writes to the socket what it takes now.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.socket(|socket| socket.try_write(bytes))
+    }
+}
+
+/// Serves a WebSocket until it ends.
+pub(crate) async fn serve_socket(local: Rc<Local>, connection: Rc<Connection>) {
+    loop {
+        match connection.ready().await {
+            Ready::Read => read(&local, &connection),
+            Ready::Write => {
+                connection.blocked.set(false);
+                local.drop_expired(&connection);
+                local.flush_one(&connection);
+                local.settle();
+            }
+            Ready::Closing => break,
+        }
+    }
+    if connection.closing.get().is_some_and(|why| why != Disconnect::GONE) {
+        // Boxed: only connections that end need the room for it.
+        Box::pin(linger(&local, &connection)).await;
+    }
+    local.remove(&connection);
+}
+
+fn read(local: &Rc<Local>, connection: &Rc<Connection>) {
+    let mut buffer = local.take_read_buffer();
+    match connection.socket(|socket| socket.try_read(&mut buffer)) {
+        Ok(0) => local.close(connection, Disconnect::GONE),
+        Ok(count) => {
+            local.metrics().bytes_read.inc_by(count as u64);
+            connection.heard_at.set(local.now_ms());
+            local.received(connection, &mut buffer[..count]);
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+        Err(_) => local.close(connection, Disconnect::GONE),
+    }
+    local.give_read_buffer(buffer);
+    local.settle();
+}
+
+/// Writes what is left, says that no more comes, and reads until the client hangs up: a socket that is
+/// closed with unread bytes resets the connection, and the goodbye with it.
+async fn linger(local: &Rc<Local>, connection: &Rc<Connection>) {
+    let goodbye = async {
+        while local.has_output(connection) {
+            let writable = poll_fn(|context| {
+                connection.socket(|socket| Ok(socket.poll_write_ready(context))).unwrap_or(Poll::Ready(Ok(())))
+            });
+            if writable.await.is_err() {
+                return;
+            }
+            connection.blocked.set(false);
+            local.flush_one(connection);
+            if matches!(&*connection.transport.borrow(), Transport::Gone) {
+                return;
+            }
+        }
+        let _ = connection.socket(|socket| {
+            socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write)
+        });
+        loop {
+            let readable = poll_fn(|context| {
+                connection.socket(|socket| Ok(socket.poll_read_ready(context))).unwrap_or(Poll::Ready(Ok(())))
+            });
+            let _ = readable.await;
+            let mut buffer = local.take_read_buffer();
+            let outcome = connection.socket(|socket| socket.try_read(&mut buffer));
+            local.give_read_buffer(buffer);
+            match outcome {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, goodbye).await;
+}
+
+/// Serves an event stream until it ends.
+pub(crate) async fn serve_stream(local: Rc<Local>, connection: Rc<Connection>, stream: mpsc::Sender<Bytes>) {
+    while connection.is_open() {
+        if connection.blocked.get() {
+            tokio::select! {
+                room = stream.reserve() => {
+                    drop(room);
+                    connection.blocked.set(false);
+                    local.drop_expired(&connection);
+                    local.flush_one(&connection);
+                }
+                () = connection.until(|| !connection.is_open()) => {}
+            }
+        } else {
+            tokio::select! {
+                () = stream.closed() => local.close(&connection, Disconnect::GONE),
+                () = connection.until(|| !connection.is_open() || connection.blocked.get()) => {}
+            }
+        }
+        local.settle();
+    }
+    // The goodbye, if there is one; a client that takes nothing any more does not get it.
+    local.flush_one(&connection);
+    local.remove(&connection);
+}

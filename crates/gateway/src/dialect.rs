@@ -1,0 +1,178 @@
+//! The dialects: what the packets of each client protocol mean.
+//!
+//! To add one: a module here, a variant of [`Dialect`], and an answer wherever the compiler then asks.
+
+use std::rc::Rc;
+
+use tidings_model::{Disconnect, NamespaceName};
+use tidings_node::connect::Claim;
+use tidings_wire::engineio::Version;
+use tidings_wire::push::Codec;
+
+use crate::command::Query;
+use crate::connection::Connection;
+use crate::local::Local;
+use crate::session::Session;
+
+pub(crate) mod engineio;
+pub(crate) mod json;
+pub(crate) mod socketio;
+pub(crate) mod sse;
+
+/// What a connection speaks, and how far it has come.
+#[derive(Debug)]
+pub(crate) enum Dialect {
+    /// The JSON protocol on a plain WebSocket.
+    Json(json::State),
+    /// Socket.IO over Engine.IO.
+    EngineIo(Box<engineio::State>),
+    /// An event stream.
+    Sse,
+}
+
+impl Dialect {
+    pub(crate) fn json(namespace: NamespaceName, claim: Claim) -> Self {
+        Self::Json(json::State::new(namespace, claim))
+    }
+
+    pub(crate) fn engineio(shard: u8, version: Version, query: Query) -> Self {
+        Self::EngineIo(Box::new(engineio::State::new(shard, version, query)))
+    }
+
+    /// The format in which messages are written to it.
+    pub(crate) fn codec(&self) -> Codec {
+        match self {
+            Self::Json(_) => Codec::Json,
+            Self::EngineIo(_) => Codec::SocketIo,
+            Self::Sse => Codec::Sse,
+        }
+    }
+
+    /// The name in metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "json",
+            Self::EngineIo(state) => match state.version {
+                Version::V3 => "engineio3",
+                Version::V4 => "engineio4",
+            },
+            Self::Sse => "sse",
+        }
+    }
+
+    /// The session id that further requests name it by.
+    pub(crate) fn sid(&self) -> Option<&str> {
+        match self {
+            Self::EngineIo(state) => Some(&state.sid),
+            Self::Json(_) | Self::Sse => None,
+        }
+    }
+}
+
+enum Kind {
+    Json,
+    EngineIo,
+    Sse,
+}
+
+fn kind(connection: &Connection) -> Kind {
+    match &*connection.dialect.borrow() {
+        Dialect::Json(_) => Kind::Json,
+        Dialect::EngineIo(_) => Kind::EngineIo,
+        Dialect::Sse => Kind::Sse,
+    }
+}
+
+/// A text message came.
+pub(crate) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
+    match kind(connection) {
+        Kind::Json => json::text(local, connection, text),
+        Kind::EngineIo => engineio::text(local, connection, text),
+        Kind::Sse => {}
+    }
+}
+
+/// A binary message came.
+pub(crate) fn binary(local: &Rc<Local>, connection: &Rc<Connection>, bytes: &[u8]) {
+    match kind(connection) {
+        Kind::Json => local.close(connection, Disconnect::UNSUPPORTED),
+        Kind::EngineIo => engineio::binary(local, connection, bytes),
+        Kind::Sse => {}
+    }
+}
+
+/// Queues what the protocol says before the server ends a connection.
+pub(crate) fn goodbye(local: &Local, connection: &Connection, sessions: &[Session], why: Disconnect) {
+    match kind(connection) {
+        Kind::Json => json::goodbye(local, connection, why),
+        Kind::EngineIo => engineio::goodbye(local, connection, sessions, why),
+        Kind::Sse => sse::goodbye(local, connection, why),
+    }
+}
+
+/// `{"code":3001,"reason":"shutdown","reconnect":true,"after_ms":1730}`
+pub(crate) fn goaway(why: Disconnect) -> String {
+    let reconnect = why.reconnect();
+    let after = if reconnect { format!(r#","after_ms":{}"#, jitter_ms()) } else { String::new() };
+    format!(r#"{{"code":{},"reason":"{}","reconnect":{reconnect}{after}}}"#, why.code, why.reason)
+}
+
+/// When a client that is sent away should come back: spread over two seconds, so that not all of them
+/// come at once.
+fn jitter_ms() -> u16 {
+    200 + u16::from_le_bytes(tidings_node::ids::random()) % 1_800
+}
+
+/// When the next timer of a connection is due, in the shard's milliseconds.
+pub(crate) fn next_timer(local: &Local, connection: &Connection) -> u64 {
+    let interval = local.settings.ping_interval.as_millis() as u64;
+    let timeout = local.settings.ping_timeout.as_millis() as u64;
+    let connect = local.settings.connect_timeout.as_millis() as u64;
+    let heard = connection.heard_at.get();
+    let waits = match &*connection.dialect.borrow() {
+        Dialect::Json(state) => state.is_connecting(),
+        Dialect::EngineIo(state) => !state.has_connected,
+        Dialect::Sse => false,
+    };
+    let beat = match (connection.pinged_at.get(), &*connection.dialect.borrow()) {
+        // The clients of version 3 send the pings.
+        (_, Dialect::EngineIo(state)) if state.version == Version::V3 => heard + interval + timeout,
+        (0, Dialect::Sse | Dialect::EngineIo(_)) => connection.beat_at.get() + interval,
+        (0, Dialect::Json(_)) => heard.max(connection.beat_at.get()) + interval,
+        (pinged, _) => pinged + timeout,
+    };
+    if waits { beat.min(connection.opened_at + connect) } else { beat }
+}
+
+/// The timer of a connection has fired: sends a heartbeat, or ends what shows no sign of life.
+pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
+    let now = local.now_ms();
+    if now < next_timer(local, connection) {
+        // It was heard since the timer was set.
+        return;
+    }
+    let connect = local.settings.connect_timeout.as_millis() as u64;
+    let pinged = connection.pinged_at.get();
+    let waits = match &*connection.dialect.borrow() {
+        Dialect::Json(state) => state.is_connecting(),
+        Dialect::EngineIo(state) => !state.has_connected,
+        Dialect::Sse => false,
+    };
+    if waits && now >= connection.opened_at + connect {
+        return local.close(connection, Disconnect::NO_CONNECT);
+    }
+    if pinged != 0 {
+        return local.close(connection, Disconnect::NO_PONG);
+    }
+    connection.beat_at.set(now);
+    match kind(connection) {
+        Kind::Json => {
+            connection.pinged_at.set(now);
+            let ping = tidings_wire::websocket::frame(tidings_wire::websocket::Opcode::Ping, b"");
+            local.send_frame(connection, ping);
+        }
+        Kind::EngineIo => engineio::beat(local, connection, now),
+        Kind::Sse => local.send(connection, tidings_wire::sse::HEARTBEAT),
+    }
+    local.settle();
+}

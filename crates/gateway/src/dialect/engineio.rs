@@ -1,0 +1,292 @@
+//! Engine.IO 4 and 3: sessions, polling, upgrade, heartbeats. What travels inside is [`super::socketio`]'s.
+//!
+//! Source: the Engine.IO protocol documents, revisions 3 and 4.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use tidings_model::Disconnect;
+use tidings_wire::engineio::{self, Packet, PayloadEncoder, PayloadFormat, Version};
+use tidings_wire::socketio::Assembler;
+use tidings_wire::websocket;
+use tokio::sync::oneshot;
+
+use super::{Dialect, socketio};
+use crate::command::{PollError, PollReply, Query};
+use crate::connection::{Connection, Transport};
+use crate::local::Local;
+use crate::session::Session;
+
+mod upgrade;
+
+pub(crate) use upgrade::{release_upgrade, reserve_upgrade, upgrade};
+
+/// Most packets in one POST.
+const POST_PACKETS_MAX: usize = 1_000;
+
+/// Most bytes in the answer to one poll, unless a single packet is larger.
+const POLL_BYTES: usize = 1_000_000;
+
+/// How far a session has come.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) version: Version,
+    pub(crate) sid: String,
+    /// Whether a namespace was ever joined.
+    pub(crate) has_connected: bool,
+    pub(super) query: Query,
+    pub(super) assembler: Assembler,
+    /// A socket is about to take over from polling.
+    upgrading: bool,
+    /// A POST is being worked on; there may be only one.
+    posting: bool,
+}
+
+impl State {
+    pub(super) fn new(shard: u8, version: Version, query: Query) -> Self {
+        Self {
+            version,
+            sid: format!("{shard:02x}{}", tidings_node::ids::token()),
+            has_connected: false,
+            query,
+            assembler: Assembler::new(),
+            upgrading: false,
+            posting: false,
+        }
+    }
+}
+
+/// Does something with the state of an Engine.IO connection.
+pub(super) fn with<T>(connection: &Connection, act: impl FnOnce(&mut State) -> T) -> Option<T> {
+    match &mut *connection.dialect.borrow_mut() {
+        Dialect::EngineIo(state) => Some(act(state)),
+        Dialect::Json(_) | Dialect::Sse => None,
+    }
+}
+
+fn version(connection: &Connection) -> Version {
+    with(connection, |state| state.version).unwrap_or(Version::V4)
+}
+
+/// The first words of the server: the handshake packet, and in version 3 the root namespace, which every
+/// client of that age is in.
+pub(crate) fn greet(local: &Rc<Local>, connection: &Rc<Connection>) {
+    let polling = matches!(&*connection.transport.borrow(), Transport::Poll(_));
+    let settings = &local.settings;
+    let open = with(connection, |state| {
+        let upgrades: &[&str] = if polling { &["websocket"] } else { &[] };
+        let payload = (state.version == Version::V4).then_some(settings.max_message);
+        let (interval, timeout) = (settings.ping_interval.as_millis(), settings.ping_timeout.as_millis());
+        engineio::open_packet(&state.sid, upgrades, interval as u64, timeout as u64, payload)
+    });
+    local.send(connection, &open.unwrap_or_default());
+    if version(connection) == Version::V3 {
+        local.send(connection, "40");
+    }
+    local.settle();
+}
+
+/// A WebSocket text message came.
+pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
+    match engineio::decode_packet(version(connection), text) {
+        Ok(packet) => take(local, connection, &packet),
+        Err(_) => local.close(connection, Disconnect::PROTOCOL_ERROR),
+    }
+}
+
+/// A WebSocket binary message came.
+pub(super) fn binary(local: &Rc<Local>, connection: &Rc<Connection>, bytes: &[u8]) {
+    match engineio::decode_binary(version(connection), bytes) {
+        Ok(packet) => take(local, connection, &packet),
+        Err(_) => local.close(connection, Disconnect::PROTOCOL_ERROR),
+    }
+}
+
+fn take(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) {
+    connection.heard_at.set(local.now_ms());
+    match (packet, version(connection)) {
+        (Packet::Text(text), _) => socketio::text(local, connection, text),
+        (Packet::Binary(bytes), _) => socketio::binary(local, connection, bytes),
+        (Packet::Ping(payload), Version::V3) => local.send(connection, &format!("3{payload}")),
+        (Packet::Pong(_), Version::V4) => connection.pinged_at.set(0),
+        (Packet::Close, _) => local.close(connection, Disconnect::NORMAL),
+        (Packet::Noop, _) => {}
+        // Heartbeats in the wrong direction, a second handshake, an upgrade outside of one.
+        (Packet::Ping(_), Version::V4)
+        | (Packet::Pong(_), Version::V3)
+        | (Packet::Open(_) | Packet::Upgrade, _) => local.close(connection, Disconnect::PROTOCOL_ERROR),
+    }
+}
+
+/// The timer fired. Version 4: asks for a sign of life. Version 3: there was none.
+pub(super) fn beat(local: &Rc<Local>, connection: &Rc<Connection>, now: u64) {
+    match version(connection) {
+        Version::V4 => {
+            connection.pinged_at.set(now);
+            local.send(connection, engineio::PING);
+        }
+        Version::V3 => local.close(connection, Disconnect::NO_PONG),
+    }
+}
+
+/// Tells each namespace why, then closes the transport. A client that is to come back by itself must
+/// not be told that its namespace is gone, so that goes only to those that are not.
+pub(super) fn goodbye(local: &Local, connection: &Connection, sessions: &[Session], why: Disconnect) {
+    for session in sessions {
+        let path = format!("/{}", session.namespace.name);
+        if why.code >= 3000 {
+            let event = tidings_wire::socketio::event(&path, None, "goaway", &[&super::goaway(why)]);
+            local.send(connection, &format!("4{event}"));
+        }
+        if !why.reconnect() {
+            local.send(connection, &format!("4{}", tidings_wire::socketio::disconnect(&path)));
+        }
+    }
+    if matches!(&*connection.transport.borrow(), Transport::Socket(_)) {
+        local.send_frame(connection, websocket::close_frame(why.code, why.reason));
+    } else {
+        local.send(connection, engineio::CLOSE);
+    }
+}
+
+/// A poll came.
+pub(crate) fn poll(local: &Rc<Local>, sid: &str, reply: oneshot::Sender<PollReply>) {
+    let unknown = PollReply::Error(PollError::UnknownSession);
+    let Some(connection) = local.by_sid(sid) else {
+        let _ = reply.send(unknown);
+        return;
+    };
+    let taken = match &mut *connection.transport.borrow_mut() {
+        Transport::Poll(waiting) if waiting.as_ref().is_some_and(|waiting| !waiting.is_closed()) => false,
+        Transport::Poll(waiting) => {
+            *waiting = Some(reply);
+            true
+        }
+        Transport::Socket(_) | Transport::Stream(_) | Transport::Gone => {
+            let _ = reply.send(PollReply::Error(PollError::BadRequest));
+            return;
+        }
+    };
+    if !taken {
+        // Two polls at once: nobody knows which one the client reads. The session ends; the first poll
+        // is told so, and the second one, dropped here, is refused.
+        return local.close(&connection, Disconnect::PROTOCOL_ERROR);
+    }
+    let upgrading = with(&connection, |state| state.upgrading).unwrap_or_default();
+    if upgrading && !local.has_output(&connection) {
+        // The client waits for this poll to end before it moves to its socket.
+        local.send(&connection, engineio::NOOP);
+    }
+    local.drop_expired(&connection);
+    local.flush_one(&connection);
+    local.settle();
+}
+
+/// The client of a poll went away without its answer. Whatever was about to be written to it is gone, so
+/// the session is: its mailbox has what was not acknowledged.
+pub(crate) fn poll_gone(local: &Rc<Local>, sid: &str) {
+    if let Some(connection) = local.by_sid(sid) {
+        let gone = match &*connection.transport.borrow() {
+            Transport::Poll(Some(waiting)) => waiting.is_closed(),
+            Transport::Poll(None) | Transport::Socket(_) | Transport::Stream(_) | Transport::Gone => false,
+        };
+        if gone {
+            local.close(&connection, Disconnect::GONE);
+            local.settle();
+        }
+    }
+}
+
+/// Answers the poll that waits, if one does and there is something to say.
+pub(crate) fn flush_poll(local: &Local, connection: &Rc<Connection>) {
+    if !local.has_output(connection) {
+        return;
+    }
+    let waiting = match &mut *connection.transport.borrow_mut() {
+        Transport::Poll(waiting) => waiting.take(),
+        Transport::Socket(_) | Transport::Stream(_) | Transport::Gone => None,
+    };
+    let Some(reply) = waiting else { return };
+    if reply.is_closed() {
+        return local.close(connection, Disconnect::GONE);
+    }
+    let (version, takes_binary, sid) =
+        with(connection, |state| (state.version, !state.query.base64, state.sid.clone()))
+            .unwrap_or((Version::V4, false, String::new()));
+    let mut frames = Vec::new();
+    if let Some(outbox) = local.hub.borrow_mut().outbox(connection.key) {
+        let mut bytes = 0;
+        while bytes < POLL_BYTES
+            && let Some(frame) = outbox.pop_frame()
+        {
+            bytes += frame.bytes().len();
+            frames.push(frame);
+        }
+    }
+    let any_binary = frames.iter().any(|frame| frame.is_binary());
+    let format = PayloadFormat::choose(version, takes_binary, any_binary);
+    let mut body = PayloadEncoder::new(format);
+    for frame in frames {
+        match std::str::from_utf8(frame.payload()) {
+            Ok(text) if !frame.is_binary() => body.text(text),
+            _ => body.binary(frame.payload()),
+        }
+    }
+    let body = body.finish();
+    local.metrics().writes.inc();
+    local.metrics().bytes_written.inc_by(body.len() as u64);
+    let _ = reply.send(PollReply::Body { sid, content_type: format.content_type(), body });
+    connection.notify();
+}
+
+/// Packets came by POST: takes them one after the other, and answers when the last one has been taken.
+pub(crate) fn post(
+    local: &Rc<Local>,
+    sid: &str,
+    body: Bytes,
+    is_binary: bool,
+    reply: oneshot::Sender<Result<(), PollError>>,
+) {
+    let Some(connection) = local.by_sid(sid) else {
+        let _ = reply.send(Err(PollError::UnknownSession));
+        return;
+    };
+    let polling = matches!(&*connection.transport.borrow(), Transport::Poll(_));
+    let first = with(&connection, |state| !std::mem::replace(&mut state.posting, true)).unwrap_or_default();
+    if !polling || !first {
+        let _ = reply.send(Err(PollError::BadRequest));
+        return local.close(&connection, Disconnect::PROTOCOL_ERROR);
+    }
+    local.metrics().bytes_read.inc_by(body.len() as u64);
+    let local = Rc::clone(local);
+    tokio::task::spawn_local(async move {
+        let outcome = take_all(&local, &connection, &body, is_binary).await;
+        with(&connection, |state| state.posting = false);
+        let _ = reply.send(outcome);
+        local.settle();
+    });
+}
+
+async fn take_all(
+    local: &Rc<Local>,
+    connection: &Rc<Connection>,
+    body: &[u8],
+    is_binary: bool,
+) -> Result<(), PollError> {
+    let packets = engineio::decode_payload(version(connection), body, is_binary, POST_PACKETS_MAX);
+    let Ok(packets) = packets else {
+        local.close(connection, Disconnect::PROTOCOL_ERROR);
+        return Err(PollError::BadRequest);
+    };
+    for packet in &packets {
+        connection.until(|| !connection.is_open() || !connection.busy.get()).await;
+        if !connection.is_open() {
+            break;
+        }
+        take(local, connection, packet);
+    }
+    match connection.closing.get() {
+        Some(Disconnect::PROTOCOL_ERROR) => Err(PollError::BadRequest),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,148 @@
+//! From polling to a WebSocket: the client opens a socket, probes it (`2probe`, `3probe`), waits for its
+//! poll to end, and then says `5`. Until then polling carries everything; the one socket that was
+//! reserved for the session is the only one that may take over.
+
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidings_wire::engineio::{self, Packet};
+use tidings_wire::websocket::{self, Decoder, Message, Opcode};
+use tokio::net::TcpStream;
+
+use super::with;
+use crate::command::Upgraded;
+use crate::connection::{self, Connection, Transport};
+use crate::local::Local;
+
+/// How long an upgrade may take.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest message before the upgrade is done: a probe is six bytes.
+const PROBE_BYTES_MAX: usize = 64;
+
+/// How often a poll that waits is ended while the client wants to move.
+const NUDGE: Duration = Duration::from_millis(100);
+
+/// Reserves a session for one socket. Answers whether there is such a session, and it polls, and no other
+/// socket was faster.
+pub(crate) fn reserve_upgrade(local: &Local, sid: &str) -> bool {
+    let Some(connection) = local.by_sid(sid) else { return false };
+    let polls = matches!(&*connection.transport.borrow(), Transport::Poll(_));
+    polls && with(&connection, |state| !std::mem::replace(&mut state.upgrading, true)).unwrap_or_default()
+}
+
+/// The socket for which a session was reserved did not come, or did not get through.
+pub(crate) fn release_upgrade(local: &Local, sid: &str) {
+    if let Some(connection) = local.by_sid(sid) {
+        with(&connection, |state| state.upgrading = false);
+    }
+}
+
+/// The socket came: probes it, and moves the session over.
+pub(crate) fn upgrade(local: &Rc<Local>, sid: String, upgraded: Upgraded) {
+    let local = Rc::clone(local);
+    tokio::task::spawn_local(async move {
+        let Ok(socket) = TcpStream::from_std(upgraded.socket) else {
+            return release_upgrade(&local, &sid);
+        };
+        let Some(session) = local.by_sid(&sid) else { return };
+        let probe = probe(&local, &session, &socket, upgraded.leftover.to_vec());
+        let rest = match tokio::time::timeout(UPGRADE_TIMEOUT, probe).await {
+            Ok(Some(rest)) if session.is_open() => rest,
+            Ok(_) | Err(_) => return release_upgrade(&local, &sid),
+        };
+        // Nobody may name it by its id any more; it is found by its socket.
+        local.sids.borrow_mut().remove(&sid);
+        let waiting = session.transport.replace(Transport::Socket(socket));
+        with(&session, |state| state.upgrading = false);
+        if let Transport::Poll(Some(reply)) = waiting {
+            let body = engineio::NOOP.as_bytes().to_vec();
+            let content_type = "text/plain; charset=UTF-8";
+            let _ = reply.send(crate::command::PollReply::Body { sid, content_type, body });
+        }
+        local.flush_one(&session);
+        if !rest.is_empty() {
+            let mut rest = rest;
+            local.received(&session, &mut rest);
+        }
+        local.settle();
+        connection::serve_socket(local, session).await;
+    });
+}
+
+/// Answers the probe and waits for `5`. Answers what was read beyond it; `None` when the client did
+/// anything else.
+async fn probe(
+    local: &Rc<Local>,
+    session: &Rc<Connection>,
+    socket: &TcpStream,
+    mut waiting: Vec<u8>,
+) -> Option<Vec<u8>> {
+    let mut decoder = Decoder::new();
+    let mut probed = false;
+    let mut nudge = tokio::time::interval(NUDGE);
+    loop {
+        let mut at = 0;
+        while at < waiting.len() {
+            let (taken, message) = decoder.decode(&mut waiting[at..], PROBE_BYTES_MAX).ok()?;
+            at += taken;
+            let Some(message) = message else { break };
+            match step(message, probed)? {
+                Step::Probed => {
+                    probed = true;
+                    let pong = websocket::frame(Opcode::Text, engineio::PROBE_PONG.as_bytes());
+                    write_all(socket, &pong).await?;
+                }
+                Step::Pong(pong) => write_all(socket, &pong).await?,
+                Step::Moved => return Some(waiting.split_off(at)),
+            }
+        }
+        waiting.clear();
+        tokio::select! {
+            readable = socket.readable() => readable.ok()?,
+            _ = nudge.tick(), if probed => {
+                local.send(session, engineio::NOOP);
+                local.flush_one(session);
+                continue;
+            }
+        }
+        let mut buffer = [0; 512];
+        match socket.try_read(&mut buffer) {
+            Ok(0) => return None,
+            Ok(count) => waiting.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+enum Step {
+    Probed,
+    Pong(Vec<u8>),
+    Moved,
+}
+
+fn step(message: Message<'_>, probed: bool) -> Option<Step> {
+    match message {
+        Message::Text(engineio::PROBE_PING) if !probed => Some(Step::Probed),
+        Message::Text(text) if probed => match engineio::decode_text(text) {
+            Ok(Packet::Upgrade) => Some(Step::Moved),
+            Ok(_) | Err(_) => None,
+        },
+        Message::Ping(payload) => Some(Step::Pong(websocket::frame(Opcode::Pong, payload))),
+        Message::Text(_) | Message::Binary(_) | Message::Pong(_) | Message::Close { .. } => None,
+    }
+}
+
+async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> Option<()> {
+    while !bytes.is_empty() {
+        socket.writable().await.ok()?;
+        match socket.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return None,
+        }
+    }
+    Some(())
+}

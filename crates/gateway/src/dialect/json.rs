@@ -1,0 +1,210 @@
+//! The JSON protocol on a plain WebSocket (public contract, section 5.2).
+
+use std::rc::Rc;
+
+use tidings_model::{Disconnect, Epoch, ErrorCode, NamespaceName, Position, Topic};
+use tidings_node::connect::Claim;
+use tidings_node::resume::Since;
+use tidings_wire::json::{self, Body, Command, Id};
+use tidings_wire::websocket;
+
+use super::{Dialect, goaway};
+use crate::connection::Connection;
+use crate::local::Local;
+use crate::session::{self, Refusal, Request};
+
+/// Most commands in one frame.
+const COMMANDS_MAX: usize = 100;
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(crate) struct State {
+    namespace: NamespaceName,
+    /// What the request said of the client; taken by its `connect`.
+    claim: Option<Box<Claim>>,
+}
+
+impl State {
+    pub(crate) fn new(namespace: NamespaceName, claim: Claim) -> Self {
+        Self { namespace, claim: Some(Box::new(claim)) }
+    }
+
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.claim.is_some()
+    }
+}
+
+/// What is left to do of a command once its text is gone.
+enum Step {
+    Connect(Box<Claim>, Since),
+    Request(Request),
+}
+
+struct Task {
+    id: Option<String>,
+    step: Step,
+}
+
+/// A text frame came: carries out its commands one after the other.
+pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
+    let commands = match json::decode(text, COMMANDS_MAX) {
+        Ok(commands) => commands,
+        Err(why) => {
+            local.send(connection, &json::error(None, ErrorCode::INVALID_REQUEST.slug, &why.to_string()));
+            return local.close(connection, Disconnect::BAD_REQUEST);
+        }
+    };
+    let mut tasks = Vec::new();
+    for command in commands {
+        match command {
+            Ok(command) => match step(connection, &command) {
+                Ok(Some(step)) => tasks.push(Task { id: command.id.map(|id| id.as_json().to_owned()), step }),
+                Ok(None) => reply(local, connection, command.id, &Ok("{}".to_owned())),
+                Err(why) => reply(local, connection, command.id, &Err(why)),
+            },
+            Err(refusal) => {
+                let why = Refusal::new(ErrorCode::INVALID_REQUEST, refusal.error.to_string());
+                reply(local, connection, refusal.id, &Err(why));
+            }
+        }
+    }
+    if !tasks.is_empty() {
+        connection.busy.set(true);
+        let (local, connection) = (Rc::clone(local), Rc::clone(connection));
+        tokio::task::spawn_local(async move {
+            for task in tasks {
+                if connection.is_open() {
+                    carry_out(&local, &connection, task).await;
+                }
+            }
+            local.unbusy(&connection);
+        });
+    }
+}
+
+/// What a command needs done; `None` when nothing but the answer.
+fn step(connection: &Connection, command: &Command<'_>) -> Result<Option<Step>, Refusal> {
+    let request = match &command.body {
+        Body::Connect { token, device, user, platform, positions } => {
+            let mut claim = match &mut *connection.dialect.borrow_mut() {
+                Dialect::Json(state) => state.claim.clone(),
+                Dialect::EngineIo(_) | Dialect::Sse => None,
+            }
+            .ok_or_else(|| Refusal::new(ErrorCode::CONFLICT, "this connection is connected already"))?;
+            let given = session::claim(
+                device.as_deref(),
+                user.as_deref(),
+                platform.as_deref(),
+                token.as_deref(),
+            )?;
+            claim.device = given.device.or(claim.device);
+            claim.user = given.user.or(claim.user);
+            claim.token = given.token.or(claim.token);
+            if platform.is_some() {
+                claim.platform = given.platform;
+            }
+            let since = if positions.is_empty() { Since::Cursor } else { read_positions(positions)? };
+            return Ok(Some(Step::Connect(claim, since)));
+        }
+        Body::Join { rooms } => Request::Join(session::names("rooms", rooms)?),
+        Body::Leave { rooms } => Request::Leave(session::names("rooms", rooms)?),
+        Body::Ack { ids } => Request::Ack(session::names("ids", ids)?),
+        Body::Publish { .. } => return Err(Refusal::not_supported("publish")),
+        Body::Device { .. } => return Err(Refusal::not_supported("device")),
+        Body::Rpc { .. } => return Err(Refusal::not_supported("rpc")),
+        Body::Ping => return Ok(None),
+    };
+    Ok(Some(Step::Request(request)))
+}
+
+fn read_positions(positions: &[(std::borrow::Cow<'_, str>, u32, u64)]) -> Result<Since, Refusal> {
+    let read = |(topic, epoch, offset): &(std::borrow::Cow<'_, str>, u32, u64)| {
+        let topic = Topic::parse(topic).map_err(|why| match why {
+            Some(why) => Refusal::field("positions", why),
+            None => Refusal::field("positions", "has a key that is none of all, user:…, device:…, room:…"),
+        })?;
+        Ok((topic, Position { epoch: Epoch(*epoch), offset: *offset }))
+    };
+    positions.iter().map(read).collect::<Result<_, _>>().map(Since::Positions)
+}
+
+async fn carry_out(local: &Rc<Local>, connection: &Rc<Connection>, task: Task) {
+    let answer = match task.step {
+        Step::Connect(claim, since) => match connect(local, connection, *claim, since).await {
+            Some(answer) => answer,
+            None => return,
+        },
+        Step::Request(request) => {
+            let session = connection.sessions.borrow().first().cloned();
+            match session {
+                Some(session) => session::perform(local, &session, request).await.map(Answer::Fields),
+                None => Err(Refusal::new(ErrorCode::FORBIDDEN, "the first command must be `connect`")),
+            }
+        }
+    };
+    let text = match &answer {
+        Ok(Answer::Fields(fields)) => answer_text(task.id.as_deref(), &Ok(fields.as_str())),
+        Ok(Answer::Opened(opened)) => {
+            let extra = format!(r#""ping_ms":{},"#, local.settings.ping_interval.as_millis());
+            answer_text(task.id.as_deref(), &Ok(&opened.to_json(&extra)))
+        }
+        Err(why) => answer_text(task.id.as_deref(), &Err(why)),
+    };
+    local.send(connection, &text);
+    if let Ok(Answer::Opened(opened)) = answer {
+        tokio::task::spawn_local(session::catch_up(Rc::clone(local), Rc::clone(connection), *opened));
+    }
+    local.settle();
+}
+
+enum Answer {
+    Fields(String),
+    Opened(Box<session::Opened>),
+}
+
+/// `None` when the connection ended meanwhile.
+async fn connect(
+    local: &Rc<Local>,
+    connection: &Rc<Connection>,
+    claim: Claim,
+    since: Since,
+) -> Option<Result<Answer, Refusal>> {
+    let namespace = match &*connection.dialect.borrow() {
+        Dialect::Json(state) if state.is_connecting() => state.namespace.clone(),
+        Dialect::Json(_) | Dialect::EngineIo(_) | Dialect::Sse => {
+            return Some(Err(Refusal::new(ErrorCode::CONFLICT, "this connection is connected already")));
+        }
+    };
+    match session::open(local, connection, &namespace, claim, Vec::new(), &since).await {
+        Ok(opened) => {
+            if let Dialect::Json(state) = &mut *connection.dialect.borrow_mut() {
+                state.claim = None;
+            }
+            Some(Ok(Answer::Opened(Box::new(opened))))
+        }
+        Err(Some(why)) => Some(Err(why)),
+        Err(None) => None,
+    }
+}
+
+fn reply(local: &Local, connection: &Connection, id: Option<Id<'_>>, answer: &Result<String, Refusal>) {
+    let text = answer_text(id.map(Id::as_json), &answer.as_deref());
+    local.send(connection, &text);
+}
+
+/// `{"id":1,"ok":{…}}` or `{"id":1,"error":{…}}`; the id is JSON already.
+fn answer_text(id: Option<&str>, answer: &Result<&str, &Refusal>) -> String {
+    let id = id.map_or(String::new(), |id| format!(r#""id":{id},"#));
+    match answer {
+        Ok(fields) => format!(r#"{{{id}"ok":{fields}}}"#),
+        Err(why) => format!(r#"{{{id}"error":{}}}"#, why.to_json()),
+    }
+}
+
+/// `{"goaway":…}`, then the close frame.
+pub(super) fn goodbye(local: &Local, connection: &Connection, why: Disconnect) {
+    if why.code >= 3000 {
+        local.send(connection, &format!(r#"{{"goaway":{}}}"#, goaway(why)));
+    }
+    local.send_frame(connection, websocket::close_frame(why.code, why.reason));
+}

@@ -1,0 +1,116 @@
+//! Who a Socket.IO client says it is: `auth` in the CONNECT packet (protocol 5), the query of the
+//! namespace (protocol 4), or the query of the handshake, under our names or those of light-push.
+
+use serde_json::value::RawValue;
+use tidings_node::connect::Claim;
+use tidings_wire::socketio::Packet;
+
+use crate::command::Query;
+use crate::session::{self, Refusal};
+
+/// Sets a persistent session id apart from one of the same device whose history was lost.
+const LOST: char = '~';
+
+/// Reads the claim of a CONNECT packet. `auth` wins; then the handshake's query; then the namespace's own.
+/// The second answer is the persistent session id that the client brought.
+///
+/// # Errors
+/// Names the field that is not what it must be.
+pub(super) fn claim(packet: &Packet<'_>, query: &Query) -> Result<(Claim, Option<String>), Refusal> {
+    let auth: serde_json::Map<String, serde_json::Value> = match packet.data {
+        Some(data) => serde_json::from_str(data).map_err(|_| Refusal::field("auth", "must be an object"))?,
+        None => serde_json::Map::new(),
+    };
+    let own = packet.query.map(Query::parse).unwrap_or_default();
+    let pick = |name: &str, of: fn(&Query) -> &Option<String>| -> Result<Option<String>, Refusal> {
+        let given = text(&auth, name)?;
+        Ok(given.or_else(|| of(query).clone()).or_else(|| of(&own).clone()))
+    };
+    let pid = text(&auth, "pid")?;
+    let device = pick("device", |query| &query.device)?;
+    // A client that never chose a device has the one of its session.
+    let device = device.or_else(|| pid.as_deref().and_then(|pid| pid.split(LOST).next()).map(str::to_owned));
+    let claim = session::claim(
+        device.as_deref(),
+        pick("user", |query| &query.user)?.as_deref(),
+        pick("platform", |query| &query.platform)?.as_deref(),
+        pick("token", |query| &query.token)?.as_deref(),
+    )?;
+    Ok((claim, pid))
+}
+
+fn text(
+    auth: &serde_json::Map<String, serde_json::Value>,
+    name: &str,
+) -> Result<Option<String>, Refusal> {
+    match auth.get(name) {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(serde_json::Value::String(text)) => Ok(Some(text.clone())),
+        // Business systems number their users.
+        Some(serde_json::Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(_) => Err(Refusal::field(name, "must be a string")),
+    }
+}
+
+/// The persistent session id that a client is given: the one it brought when nothing was lost since, so
+/// that it sees itself as recovered; else one that it has never seen.
+pub(super) fn pid(device: &str, brought: Option<String>, recovered: bool) -> String {
+    match brought {
+        Some(pid) if recovered && pid.split(LOST).next() == Some(device) => pid,
+        Some(_) => format!("{device}{LOST}{}", tidings_node::ids::token()),
+        None => device.to_owned(),
+    }
+}
+
+/// The message ids of an `ack` or `ackPush`: `{"id":…}`, `{"ids":[…]}`, or one or a list of ids.
+pub(super) fn ids(argument: &RawValue) -> Result<Vec<String>, Refusal> {
+    #[derive(serde::Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        ids: Option<&'a RawValue>,
+    }
+    if argument.get().starts_with('{') {
+        let object: Object<'_> =
+            serde_json::from_str(argument.get()).map_err(|why| Refusal::field("ack", why))?;
+        let raw = object.ids.or(object.id);
+        return session::one_or_many("id", raw.ok_or_else(|| Refusal::field("id", "is missing"))?);
+    }
+    session::one_or_many("ids", argument)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_sees_itself_recovered_only_when_it_was() {
+        for (brought, recovered, same) in [
+            (Some("d1"), true, true),
+            (Some("d1"), false, false),
+            (Some("d1~x"), true, true),
+            (Some("d2"), true, false),
+        ] {
+            let given = pid("d1", brought.map(str::to_owned), recovered);
+            assert_eq!(Some(given.as_str()) == brought, same, "{brought:?} {recovered}");
+            assert_eq!(given.split(LOST).next(), Some("d1"));
+        }
+        assert_eq!(pid("d1", None, false), "d1");
+    }
+
+    #[test]
+    fn acks_come_in_every_shape() {
+        for (json, expected) in [
+            (r#"{"id":"m1"}"#, vec!["m1"]),
+            (r#"{"ids":["m1","m2"]}"#, vec!["m1", "m2"]),
+            (r#"["m1"]"#, vec!["m1"]),
+            (r#""m1""#, vec!["m1"]),
+        ] {
+            let raw = RawValue::from_string(json.to_owned()).unwrap();
+            assert_eq!(ids(&raw).unwrap(), expected, "{json}");
+        }
+        let raw = RawValue::from_string("{}".to_owned()).unwrap();
+        assert_eq!(ids(&raw).unwrap_err().message, "id is missing");
+    }
+}

@@ -1,0 +1,215 @@
+//! `/socket.io/`: handshakes, polls and posts of Engine.IO, and WebSockets that speak it.
+//!
+//! Errors are what the clients of this family know: `{"code":1,"message":"Session ID unknown"}`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tidings_wire::engineio::Version;
+use tokio::sync::oneshot;
+
+use super::query::find;
+use super::upgrade::Handshake;
+use crate::Front;
+use crate::command::{Command, PollError, PollReply, Query, ShardHandle};
+
+/// A refusal in the words of Engine.IO.
+struct Refused(StatusCode, u8, &'static str);
+
+const TRANSPORT_UNKNOWN: Refused = Refused(StatusCode::BAD_REQUEST, 0, "Transport unknown");
+const SESSION_UNKNOWN: Refused = Refused(StatusCode::BAD_REQUEST, 1, "Session ID unknown");
+const BAD_METHOD: Refused = Refused(StatusCode::BAD_REQUEST, 2, "Bad handshake method");
+const BAD_REQUEST: Refused = Refused(StatusCode::BAD_REQUEST, 3, "Bad request");
+const STOPPING: Refused = Refused(StatusCode::SERVICE_UNAVAILABLE, 4, "Forbidden");
+const VERSION_UNKNOWN: Refused = Refused(StatusCode::BAD_REQUEST, 5, "Unsupported protocol version");
+const TOO_LARGE: Refused = Refused(StatusCode::PAYLOAD_TOO_LARGE, 3, "Payload too large");
+
+pub(super) async fn endpoint(State(front): State<Arc<Front>>, request: Request) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = match answer(front, request).await {
+        Ok(response) => response,
+        Err(Refused(status, code, message)) => {
+            let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
+            let mut response = Response::new(Body::from(body));
+            *response.status_mut() = status;
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(header::CONTENT_TYPE, json);
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            response
+        }
+    };
+    allow_origin(response.headers_mut(), origin);
+    response
+}
+
+fn allow_origin(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
+    match origin {
+        Some(origin) => {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        None => {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        }
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+async fn answer(front: Arc<Front>, request: Request) -> Result<Response, Refused> {
+    if request.method() == Method::OPTIONS {
+        return Ok(preflight());
+    }
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let sid = find(&query, &["sid"]).map(|sid| sid.into_owned());
+    let version = match find(&query, &["EIO"]).as_deref() {
+        Some("4") => Version::V4,
+        Some("3") => Version::V3,
+        _ => return Err(VERSION_UNKNOWN),
+    };
+    match (find(&query, &["transport"]).as_deref(), sid) {
+        (Some("websocket"), None) => open_socket(front, request, version, &query),
+        (Some("websocket"), Some(sid)) => upgrade(front, request, sid).await,
+        (Some("polling"), None) => open_polling(&front, request.method().clone(), version, &query).await,
+        (Some("polling"), Some(sid)) => match *request.method() {
+            Method::GET => poll(&front, sid).await,
+            Method::POST => post(&front, request, sid).await,
+            _ => Err(BAD_REQUEST),
+        },
+        _ => Err(TRANSPORT_UNKNOWN),
+    }
+}
+
+fn preflight() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type, Authorization"));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    response
+}
+
+fn open_socket(
+    front: Arc<Front>,
+    mut request: Request,
+    version: Version,
+    query: &str,
+) -> Result<Response, Refused> {
+    if front.is_draining() {
+        return Err(STOPPING);
+    }
+    let claim = Box::new(Query::parse(query));
+    let handshake = Handshake::read(&mut request).map_err(|_| BAD_REQUEST)?;
+    Ok(handshake.accept(None, move |socket| async move {
+        if let Some(socket) = socket {
+            let _ = front.least_loaded().commands.send(Command::EngineIo { socket, version, claim }).await;
+        }
+    }))
+}
+
+/// A WebSocket for a session that polls.
+async fn upgrade(front: Arc<Front>, mut request: Request, sid: String) -> Result<Response, Refused> {
+    let shard = front.shard_of(&sid).ok_or(SESSION_UNKNOWN)?.clone();
+    let handshake = Handshake::read(&mut request).map_err(|_| BAD_REQUEST)?;
+    let (reply, may) = oneshot::channel();
+    tell(&shard, Command::MayUpgrade { sid: sid.clone(), reply }).await?;
+    if !may.await.map_err(|_| STOPPING)? {
+        return Err(SESSION_UNKNOWN);
+    }
+    Ok(handshake.accept(None, move |socket| async move {
+        let _ = shard.commands.send(Command::Upgrade { sid, socket }).await;
+    }))
+}
+
+async fn open_polling(
+    front: &Front,
+    method: Method,
+    version: Version,
+    query: &str,
+) -> Result<Response, Refused> {
+    if method != Method::GET {
+        return Err(BAD_METHOD);
+    }
+    if front.is_draining() {
+        return Err(STOPPING);
+    }
+    let (reply, opened) = oneshot::channel();
+    let claim = Box::new(Query::parse(query));
+    tell(front.least_loaded(), Command::OpenPolling { version, claim, reply }).await?;
+    let (sid, mut response) = body(opened.await.map_err(|_| STOPPING)?)?;
+    if version == Version::V3
+        && let Ok(cookie) = HeaderValue::from_str(&format!("io={sid}; Path=/; HttpOnly; SameSite=Strict"))
+    {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+async fn poll(front: &Front, sid: String) -> Result<Response, Refused> {
+    let shard = front.shard_of(&sid).ok_or(SESSION_UNKNOWN)?;
+    let (reply, answered) = oneshot::channel();
+    tell(shard, Command::Poll { sid: sid.clone(), reply }).await?;
+    // The client may go away while it waits; this future is dropped then.
+    let mut gone = Gone { shard, sid: Some(sid) };
+    let answered = answered.await;
+    gone.sid = None;
+    // Without an answer the shard has dropped the poll: it was one too many.
+    Ok(body(answered.map_err(|_| BAD_REQUEST)?)?.1)
+}
+
+/// Tells the shard when the client of a poll goes away.
+struct Gone<'a> {
+    shard: &'a ShardHandle,
+    sid: Option<String>,
+}
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        if let Some(sid) = self.sid.take() {
+            // When there is no room, the session's next heartbeat finds out.
+            let _ = self.shard.commands.try_send(Command::PollGone { sid });
+        }
+    }
+}
+
+async fn post(front: &Front, request: Request, sid: String) -> Result<Response, Refused> {
+    let shard = front.shard_of(&sid).ok_or(SESSION_UNKNOWN)?;
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let binary = content_type.is_some_and(|value| value.starts_with("application/octet-stream"));
+    let limit = front.settings.max_message;
+    let body = axum::body::to_bytes(request.into_body(), limit).await.map_err(|_| TOO_LARGE)?;
+    let (reply, taken) = oneshot::channel();
+    tell(shard, Command::Post { sid, body, binary, reply }).await?;
+    match taken.await.map_err(|_| STOPPING)? {
+        Ok(()) => {
+            let mut response = Response::new(Body::from("ok"));
+            // Not text/plain: old browsers would guess.
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+            Ok(response)
+        }
+        Err(PollError::UnknownSession) => Err(SESSION_UNKNOWN),
+        Err(PollError::BadRequest) => Err(BAD_REQUEST),
+    }
+}
+
+async fn tell(shard: &ShardHandle, command: Command) -> Result<(), Refused> {
+    shard.commands.send(command).await.map_err(|_| STOPPING)
+}
+
+fn body(reply: PollReply) -> Result<(String, Response), Refused> {
+    match reply {
+        PollReply::Body { sid, content_type, body } => {
+            let mut response = Response::new(Body::from(body));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            Ok((sid, response))
+        }
+        PollReply::Error(PollError::UnknownSession) => Err(SESSION_UNKNOWN),
+        PollReply::Error(PollError::BadRequest) => Err(BAD_REQUEST),
+    }
+}

@@ -1,0 +1,93 @@
+//! The HTTP side of a WebSocket handshake (RFC 6455 section 4.2), and the way of the socket to its shard.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
+use tidings_wire::websocket;
+
+use crate::command::Upgraded;
+
+/// A handshake that may go on.
+pub(super) struct Handshake {
+    accept: HeaderValue,
+    socket: OnUpgrade,
+}
+
+/// Why a request is no WebSocket handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoHandshake {
+    /// It does not ask for one.
+    NotAsked,
+    /// It asks for another version of the protocol.
+    Version,
+    /// Its key is not 16 bytes in base64.
+    Key,
+}
+
+/// Whether any of the comma-separated tokens of a header is `token`.
+fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
+}
+
+impl Handshake {
+    /// Judges a request.
+    ///
+    /// # Errors
+    /// [`NoHandshake`] says what is missing.
+    pub(super) fn read(request: &mut Request) -> Result<Self, NoHandshake> {
+        let headers = request.headers();
+        let asked = request.method() == Method::GET
+            && request.version() == Version::HTTP_11
+            && has_token(headers, header::CONNECTION, "upgrade")
+            && has_token(headers, header::UPGRADE, "websocket");
+        if !asked {
+            return Err(NoHandshake::NotAsked);
+        }
+        if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+            return Err(NoHandshake::Version);
+        }
+        let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
+        let key = key.filter(|key| websocket::is_valid_key(key)).ok_or(NoHandshake::Key)?;
+        let accept =
+            HeaderValue::from_str(&websocket::accept_key(key)).map_err(|_| NoHandshake::Key)?;
+        Ok(Self { accept, socket: hyper::upgrade::on(request) })
+    }
+
+    /// Answers 101 and hands the socket on once the answer is out; `None` when that did not come to pass.
+    pub(super) fn accept<F>(self, protocol: Option<&'static str>, hand_on: impl FnOnce(Option<Upgraded>) -> F + Send + 'static) -> Response
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let Self { accept, socket } = self;
+        tokio::spawn(async move {
+            let upgraded = socket.await.ok().and_then(take_socket);
+            hand_on(upgraded).await;
+        });
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(protocol) = protocol {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+        }
+        response
+    }
+}
+
+/// Whether a client offers a subprotocol.
+pub(super) fn offers(headers: &HeaderMap, protocol: &str) -> bool {
+    has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, protocol)
+}
+
+fn take_socket(upgraded: hyper::upgrade::Upgraded) -> Option<Upgraded> {
+    let parts = auto::upgrade::downcast::<TokioIo<tokio::net::TcpStream>>(upgraded).ok()?;
+    let socket = parts.io.into_inner().into_std().ok()?;
+    Some(Upgraded { socket, leftover: parts.read_buf })
+}

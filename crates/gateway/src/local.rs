@@ -1,0 +1,428 @@
+//! What a shard thread owns: its connections, the hub's shard, timers, and the buffers that all of its
+//! connections share.
+//!
+//! A turn ends with [`Local::settle`]: everything that became ready to write leaves in one write for
+//! each connection, and what happened goes to the ledger.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tidings_hub::{Event, Frame, Lane, PeerKey, Shard, Wheel};
+use tidings_model::{Disconnect, Seq};
+use tidings_node::ack::Ack;
+use tidings_node::metrics::{Metrics, Protocol, Reason};
+use tidings_node::Node;
+use tidings_wire::push::{self, Codec};
+use tidings_wire::websocket::Message;
+use tokio::sync::Notify;
+
+use crate::connection::{Connection, Transport};
+use crate::dialect::{self, Dialect};
+use crate::session::Session;
+use crate::settings::Settings;
+
+/// Bytes that one read takes at most.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Granularity and horizon of the timers: 32 ms by 2,048 slots, a bit more than a minute.
+const TICK_MS: u64 = 32;
+const TICKS: usize = 2_048;
+
+/// What a shard thread owns.
+pub(crate) struct Local {
+    pub(crate) index: u8,
+    pub(crate) node: Arc<Node>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) hub: RefCell<Shard>,
+    /// Polling sessions by id; others are only found by their key.
+    pub(crate) sids: RefCell<HashMap<String, PeerKey>>,
+    pub(crate) wheel: RefCell<Wheel<PeerKey>>,
+    /// Something wants the shard's loop to look again: a timer was added, the last connection went.
+    pub(crate) wake: Notify,
+    connections: RefCell<Vec<Option<Rc<Connection>>>>,
+    load: Arc<AtomicUsize>,
+    started: Instant,
+    next_connection: Cell<u64>,
+    read_buffer: RefCell<Vec<u8>>,
+    write_buffer: RefCell<Vec<u8>>,
+    dirty: RefCell<Vec<PeerKey>>,
+    events: RefCell<Vec<Event>>,
+    acks: RefCell<Vec<Ack>>,
+}
+
+impl Local {
+    pub(crate) fn new(
+        index: u8,
+        node: Arc<Node>,
+        settings: Arc<Settings>,
+        load: Arc<AtomicUsize>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            index,
+            hub: RefCell::new(Shard::new(settings.outbox)),
+            node,
+            settings,
+            sids: RefCell::default(),
+            wheel: RefCell::new(Wheel::new(TICK_MS, TICKS, 0)),
+            wake: Notify::new(),
+            connections: RefCell::default(),
+            load,
+            started: Instant::now(),
+            next_connection: Cell::new(0),
+            read_buffer: RefCell::default(),
+            write_buffer: RefCell::default(),
+            dirty: RefCell::default(),
+            events: RefCell::default(),
+            acks: RefCell::default(),
+        })
+    }
+
+    /// Milliseconds since the shard started.
+    pub(crate) fn now_ms(&self) -> u64 {
+        // 0 means "never" in the cells of a connection.
+        self.started.elapsed().as_millis() as u64 + 1
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.node.metrics()
+    }
+
+    /// A number for a connection that no other one of this node has.
+    pub(crate) fn next_connection(&self) -> u64 {
+        self.next_connection.set(self.next_connection.get() + 1);
+        u64::from(self.index) << 48 | self.next_connection.get()
+    }
+
+    /// Takes a connection in and sets its first timer.
+    pub(crate) fn open(&self, transport: Transport, dialect: Dialect) -> Rc<Connection> {
+        let key = self.hub.borrow_mut().add_peer();
+        let protocol = Protocol { protocol: dialect.name() };
+        self.metrics().connections.get_or_create(&protocol).inc();
+        self.metrics().connections_opened.get_or_create(&protocol).inc();
+        self.load.fetch_add(1, Ordering::Relaxed);
+        let connection = Connection::new(key, transport, dialect, self.now_ms());
+        let mut connections = self.connections.borrow_mut();
+        let index = key.index as usize;
+        if connections.len() <= index {
+            connections.resize(index + 1, None);
+        }
+        connections[index] = Some(Rc::clone(&connection));
+        drop(connections);
+        self.set_timer(&connection);
+        connection
+    }
+
+    pub(crate) fn get(&self, key: PeerKey) -> Option<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        connections.get(key.index as usize)?.as_ref().filter(|found| found.key == key).cloned()
+    }
+
+    pub(crate) fn by_sid(&self, sid: &str) -> Option<Rc<Connection>> {
+        let key = *self.sids.borrow().get(sid)?;
+        self.get(key)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Rc<Connection>> {
+        self.connections.borrow().iter().flatten().cloned().collect()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.hub.borrow().peer_count()
+    }
+
+    /// Queues text for a connection, ahead of its messages.
+    pub(crate) fn send(&self, connection: &Connection, text: &str) {
+        let codec = connection.dialect.borrow().codec();
+        let frame = Frame::control(push::control(codec, text));
+        self.hub.borrow_mut().send(connection.key, Lane::Control, frame);
+    }
+
+    /// Queues a frame that is complete already.
+    pub(crate) fn send_frame(&self, connection: &Connection, bytes: Vec<u8>) {
+        let frame = Frame::control(push::Encoded { bytes, payload_at: 0 });
+        self.hub.borrow_mut().send(connection.key, Lane::Control, frame);
+    }
+
+    /// Bytes came from a WebSocket: takes them message by message, until a message makes the connection
+    /// busy; the rest waits then.
+    pub(crate) fn received(self: &Rc<Self>, connection: &Rc<Connection>, bytes: &mut [u8]) {
+        let mut decoder = connection.decoder.take();
+        let mut at = 0;
+        while at < bytes.len() && connection.is_open() {
+            if connection.busy.get() {
+                connection.spill.borrow_mut().extend_from_slice(&bytes[at..]);
+                break;
+            }
+            match decoder.decode(&mut bytes[at..], self.settings.max_message) {
+                Ok((taken, message)) => {
+                    at += taken;
+                    if let Some(message) = message {
+                        self.message(connection, message);
+                    } else if taken == 0 {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    let why = Disconnect::ALL.iter().find(|one| one.code == error.close_code());
+                    self.close(connection, why.copied().unwrap_or(Disconnect::PROTOCOL_ERROR));
+                }
+            }
+        }
+        decoder.release();
+        connection.decoder.replace(decoder);
+    }
+
+    fn message(self: &Rc<Self>, connection: &Rc<Connection>, message: Message<'_>) {
+        match message {
+            Message::Text(text) => dialect::text(self, connection, text),
+            Message::Binary(bytes) => dialect::binary(self, connection, bytes),
+            Message::Ping(payload) => {
+                let pong = tidings_wire::websocket::frame(tidings_wire::websocket::Opcode::Pong, payload);
+                self.send_frame(connection, pong);
+            }
+            Message::Pong(_) => connection.pinged_at.set(0),
+            Message::Close { .. } => self.close(connection, Disconnect::NORMAL),
+        }
+    }
+
+    /// A use case is done: goes on with what waited for it.
+    pub(crate) fn unbusy(self: &Rc<Self>, connection: &Rc<Connection>) {
+        connection.busy.set(false);
+        let mut waiting = connection.spill.take();
+        if !waiting.is_empty() && connection.is_open() {
+            self.received(connection, &mut waiting);
+        }
+        connection.wake();
+        self.settle();
+    }
+
+    /// Ends a connection: its devices leave, a goodbye is queued, its task does the rest.
+    pub(crate) fn close(&self, connection: &Rc<Connection>, why: Disconnect) {
+        if !connection.is_open() {
+            return;
+        }
+        connection.closing.set(Some(why));
+        let reason = Reason { code: u32::from(why.code), reason: why.reason };
+        self.metrics().connections_closed.get_or_create(&reason).inc();
+        if let Some(sid) = connection.dialect.borrow().sid() {
+            self.sids.borrow_mut().remove(sid);
+        }
+        let sessions = connection.sessions.take();
+        for session in &sessions {
+            self.leave(session);
+        }
+        if why != Disconnect::GONE {
+            if let Some(outbox) = self.hub.borrow_mut().outbox(connection.key) {
+                outbox.abandon();
+            }
+            dialect::goodbye(self, connection, &sessions, why);
+            self.flush_one(connection);
+        }
+        connection.wake();
+        let polling = matches!(&*connection.transport.borrow(), Transport::Poll(_));
+        if polling {
+            self.remove(connection);
+        }
+    }
+
+    /// A device leaves a connection that stays.
+    pub(crate) fn leave(&self, session: &Session) {
+        let settled = self.hub.borrow_mut().detach(session.member);
+        self.node.went(&session.namespace, session.ordinal, session.connection, self.index, settled);
+    }
+
+    /// Forgets a connection that has ended.
+    pub(crate) fn remove(&self, connection: &Rc<Connection>) {
+        self.close(connection, Disconnect::GONE);
+        if matches!(connection.transport.replace(Transport::Gone), Transport::Gone) {
+            return;
+        }
+        self.hub.borrow_mut().remove_peer(connection.key);
+        if let Some(slot) = self.connections.borrow_mut().get_mut(connection.key.index as usize) {
+            *slot = None;
+        }
+        let protocol = Protocol { protocol: connection.dialect.borrow().name() };
+        self.metrics().connections.get_or_create(&protocol).dec();
+        if self.load.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether something waits to be written to a connection.
+    pub(crate) fn has_output(&self, connection: &Connection) -> bool {
+        self.hub.borrow_mut().outbox(connection.key).is_some_and(|outbox| !outbox.is_empty())
+    }
+
+    pub(crate) fn drop_expired(&self, connection: &Connection) {
+        self.hub.borrow_mut().drop_expired(connection.key, self.node.now());
+    }
+
+    /// The end of a turn.
+    pub(crate) fn settle(&self) {
+        loop {
+            let mut dirty = self.dirty.take();
+            self.hub.borrow_mut().take_dirty(&mut dirty);
+            for key in &dirty {
+                if let Some(connection) = self.get(*key) {
+                    self.flush_one(&connection);
+                }
+            }
+            dirty.clear();
+            self.dirty.replace(dirty);
+            let mut events = self.events.take();
+            self.hub.borrow_mut().take_events(&mut events);
+            for event in &events {
+                if let Event::Slow(key) = event
+                    && let Some(connection) = self.get(*key)
+                {
+                    self.close(&connection, Disconnect::SLOW);
+                }
+            }
+            if !events.is_empty() {
+                events = self.node.happened(events);
+            }
+            self.events.replace(events);
+            if !self.hub.borrow().has_output() {
+                break;
+            }
+        }
+        let acks = self.acks.take();
+        if !acks.is_empty() {
+            self.acks.replace(self.node.acks(acks));
+        }
+    }
+
+    /// A receipt came by an acknowledgement callback.
+    pub(crate) fn acked(&self, session: &Session, seq: Seq) {
+        self.hub.borrow_mut().acknowledge(session.member, seq);
+        self.acks.borrow_mut().push(Ack {
+            namespace: session.namespace.name.clone(),
+            seq,
+            device: session.ordinal,
+            at: self.node.now(),
+        });
+    }
+
+    /// Writes what waits for a connection, as much as its transport takes now.
+    pub(crate) fn flush_one(&self, connection: &Rc<Connection>) {
+        if connection.blocked.get() {
+            return;
+        }
+        let polls = match &*connection.transport.borrow() {
+            Transport::Socket(_) => Some(false),
+            Transport::Poll(_) => Some(true),
+            Transport::Stream(_) | Transport::Gone => None,
+        };
+        match polls {
+            Some(false) => self.flush_socket(connection),
+            Some(true) => dialect::engineio::flush_poll(self, connection),
+            None => self.flush_stream(connection),
+        }
+    }
+
+    fn flush_socket(&self, connection: &Rc<Connection>) {
+        let mut scratch = self.write_buffer.borrow_mut();
+        let mut failed = false;
+        if let Some(outbox) = self.hub.borrow_mut().outbox(connection.key) {
+            loop {
+                let bytes = outbox.next_write(&mut scratch);
+                if bytes.is_empty() {
+                    break;
+                }
+                match connection.try_write(bytes) {
+                    Ok(written) => {
+                        outbox.advance(written);
+                        self.metrics().writes.inc();
+                        self.metrics().bytes_written.inc_by(written as u64);
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        connection.blocked.set(true);
+                        break;
+                    }
+                    Err(_) => {
+                        failed = true;
+                        break;
+                    }
+                }
+            }
+        }
+        drop(scratch);
+        if failed {
+            self.close(connection, Disconnect::GONE);
+        } else if connection.blocked.get() {
+            // Its task has to wait for the socket to take more.
+            connection.wake();
+        } else {
+            connection.notify();
+        }
+    }
+
+    fn flush_stream(&self, connection: &Rc<Connection>) {
+        let stream = match &*connection.transport.borrow() {
+            Transport::Stream(stream) => stream.clone(),
+            Transport::Socket(_) | Transport::Poll(_) | Transport::Gone => return,
+        };
+        let mut scratch = self.write_buffer.borrow_mut();
+        if let Some(outbox) = self.hub.borrow_mut().outbox(connection.key) {
+            while !outbox.is_empty() {
+                match stream.try_reserve() {
+                    Ok(room) => {
+                        let bytes = Bytes::copy_from_slice(outbox.next_write(&mut scratch));
+                        outbox.advance(bytes.len());
+                        self.metrics().writes.inc();
+                        self.metrics().bytes_written.inc_by(bytes.len() as u64);
+                        room.send(bytes);
+                    }
+                    Err(_) => {
+                        connection.blocked.set(true);
+                        break;
+                    }
+                }
+            }
+        }
+        connection.wake();
+    }
+
+    /// Sets the next timer of a connection.
+    pub(crate) fn set_timer(&self, connection: &Connection) {
+        let at = dialect::next_timer(self, connection);
+        self.wheel.borrow_mut().schedule(at, connection.key);
+        self.wake.notify_one();
+    }
+
+    /// Runs the timers that are due.
+    pub(crate) fn run_timers(self: &Rc<Self>) {
+        let mut due = Vec::new();
+        self.wheel.borrow_mut().advance(self.now_ms(), |key| due.push(key));
+        for key in due {
+            if let Some(connection) = self.get(key)
+                && connection.is_open()
+            {
+                dialect::timer(self, &connection);
+                if connection.is_open() {
+                    self.set_timer(&connection);
+                }
+            }
+        }
+    }
+
+    /// The buffer that the next read goes into.
+    pub(crate) fn take_read_buffer(&self) -> Vec<u8> {
+        let mut buffer = self.read_buffer.take();
+        buffer.resize(READ_BYTES, 0);
+        buffer
+    }
+
+    pub(crate) fn give_read_buffer(&self, buffer: Vec<u8>) {
+        self.read_buffer.replace(buffer);
+    }
+
+    pub(crate) fn codec_of(connection: &Connection) -> Codec {
+        connection.dialect.borrow().codec()
+    }
+}

@@ -1,0 +1,369 @@
+//! A device on a connection: what every dialect does the same way. A dialect reads a packet into a
+//! [`Request`] and writes what comes back; the use cases are the node's.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tidings_hub::{Attach, CatchUp, MemberKey};
+use tidings_model::{
+    DeviceId, ErrorCode, MessageId, NamespaceName, Ordinal, Platform, Position, RoomName, Topic, UserId,
+};
+use tidings_node::connect::{Claim, ConnectError, Identity, connection_id};
+use tidings_node::join::JoinError;
+use tidings_node::resume::{Missed, Since};
+use tidings_node::Namespace;
+use tidings_node::StoreError;
+
+use crate::connection::Connection;
+use crate::local::Local;
+
+/// Messages of a mailbox that are read at once.
+const REPLAY_MESSAGES: usize = 64;
+
+/// A device on a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) namespace: Arc<Namespace>,
+    pub(crate) ordinal: Ordinal,
+    pub(crate) connection: u64,
+    pub(crate) member: MemberKey,
+}
+
+/// A session that was just opened, and all that its client is told.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) session: Session,
+    pub(crate) identity: Identity,
+    pub(crate) recovered: bool,
+    positions: Vec<(Topic, Position)>,
+    rooms: Vec<RoomName>,
+    missed: Missed,
+    node: String,
+}
+
+/// Why something was not done, as a client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: String,
+}
+
+/// What a client asks, in any dialect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Join(Vec<RoomName>),
+    Leave(Vec<RoomName>),
+    Ack(Vec<MessageId>),
+}
+
+impl Refusal {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// A field that is not what it must be.
+    pub(crate) fn field(field: &str, why: impl std::fmt::Display) -> Self {
+        Self::new(ErrorCode::INVALID_REQUEST, format!("{field} {why}"))
+    }
+
+    /// A command of a later version.
+    pub(crate) fn not_supported(what: &str) -> Self {
+        Self::new(ErrorCode::NOT_SUPPORTED, format!("this version does not know `{what}` yet"))
+    }
+
+    /// `{"code":…,"message":…}`
+    pub(crate) fn to_json(&self) -> String {
+        format!(r#"{{"code":"{}","message":{}}}"#, self.code.slug, json_string(&self.message))
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(why: StoreError) -> Self {
+        tracing::error!(error = %why, "a client could not be served");
+        let code = match why {
+            StoreError::Full(_) => ErrorCode::STORAGE_FULL,
+            StoreError::Closed => ErrorCode::OVERLOADED,
+            StoreError::InUse(_)
+            | StoreError::Damaged(_)
+            | StoreError::Format { .. }
+            | StoreError::Io(_) => ErrorCode::DEPENDENCY_UNAVAILABLE,
+        };
+        Self::new(code, "the store cannot be used now; retry later")
+    }
+}
+
+impl From<ConnectError> for Refusal {
+    fn from(why: ConnectError) -> Self {
+        match why {
+            ConnectError::NoNamespace => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
+            ConnectError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<JoinError> for Refusal {
+    fn from(why: JoinError) -> Self {
+        match why {
+            JoinError::TooManyRooms { .. } => Self::field("rooms:", why),
+            JoinError::Store(why) => why.into(),
+        }
+    }
+}
+
+/// JSON text of a string.
+pub(crate) fn json_string(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
+}
+
+/// Reads what a client says of itself, wherever it said it.
+///
+/// # Errors
+/// Names the field that is not a name.
+pub(crate) fn claim(
+    device: Option<&str>,
+    user: Option<&str>,
+    platform: Option<&str>,
+    token: Option<&str>,
+) -> Result<Claim, Refusal> {
+    let platform = match platform {
+        None => Platform::Other,
+        Some(text) => Platform::parse(text).ok_or_else(|| {
+            Refusal::field("platform", "must be one of web, android, ios, desktop, other")
+        })?,
+    };
+    Ok(Claim {
+        device: device.map(DeviceId::new).transpose().map_err(|why| Refusal::field("device", why))?,
+        user: user.map(UserId::new).transpose().map_err(|why| Refusal::field("user", why))?,
+        platform,
+        token: token.map(str::to_owned),
+    })
+}
+
+/// Reads a list of names.
+///
+/// # Errors
+/// Names the entry that is not one.
+pub(crate) fn names<T: std::str::FromStr<Err = tidings_model::NameError>>(
+    field: &str,
+    texts: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<Vec<T>, Refusal> {
+    let read = |(index, text): (usize, _)| {
+        T::from_str(AsRef::<str>::as_ref(&text)).map_err(|why| Refusal::field(&format!("{field}[{index}]"), why))
+    };
+    texts.into_iter().enumerate().map(read).collect()
+}
+
+/// Attaches a device to a connection and finds out what it missed. It gets nothing yet: see [`catch_up`].
+///
+/// # Errors
+/// `Err(None)` when the connection ended meanwhile.
+pub(crate) async fn open(
+    local: &Local,
+    connection: &Rc<Connection>,
+    namespace: &NamespaceName,
+    claim: Claim,
+    join: Vec<RoomName>,
+    since: &Since,
+) -> Result<Opened, Option<Refusal>> {
+    let identity = local.node.identify(namespace, claim).await.map_err(Refusal::from)?;
+    if !connection.is_open() {
+        return Err(None);
+    }
+    let attach = Attach {
+        peer: connection.key,
+        codec: Local::codec_of(connection),
+        namespace,
+        ordinal: identity.device.ordinal,
+        rooms: &[],
+    };
+    let member = local.hub.borrow_mut().attach(attach).ok_or(None)?;
+    let session = Session {
+        namespace: Arc::clone(&identity.namespace),
+        ordinal: identity.device.ordinal,
+        connection: local.next_connection(),
+        member,
+    };
+    // From here on the end of the connection takes the session with it.
+    connection.sessions.borrow_mut().push(session.clone());
+    let prepared = prepare(local, &identity, &session, join, since).await;
+    if !connection.is_open() {
+        return Err(None);
+    }
+    match prepared {
+        Ok((rooms, positions, missed)) => Ok(Opened {
+            recovered: missed.complete,
+            node: local.node.name().to_owned(),
+            session,
+            identity,
+            positions,
+            rooms,
+            missed,
+        }),
+        Err(why) => {
+            close(local, connection, &session);
+            Err(Some(why))
+        }
+    }
+}
+
+async fn prepare(
+    local: &Local,
+    identity: &Identity,
+    session: &Session,
+    join: Vec<RoomName>,
+    since: &Since,
+) -> Result<(Vec<RoomName>, Vec<(Topic, Position)>, Missed), Refusal> {
+    let node = &local.node;
+    let mut rooms = node.came(identity, session.connection, local.index).await?;
+    if !join.is_empty() {
+        rooms = node.join(&session.namespace, session.ordinal, join).await?;
+    }
+    {
+        let mut hub = local.hub.borrow_mut();
+        rooms.iter().for_each(|room| hub.join(session.member, room));
+    }
+    let missed = node.missed(identity, &rooms, since).await?;
+    let positions = node.positions(&session.namespace, &identity.device, &rooms).await?;
+    Ok((rooms, positions, missed))
+}
+
+/// Takes a session off a connection that stays.
+pub(crate) fn close(local: &Local, connection: &Connection, session: &Session) {
+    let mut sessions = connection.sessions.borrow_mut();
+    let before = sessions.len();
+    sessions.retain(|other| other.member != session.member);
+    if sessions.len() < before {
+        drop(sessions);
+        local.leave(session);
+    }
+}
+
+impl Opened {
+    /// `{"device","user","connection","node",…,"recovered","positions"}`; `extra` is put in between, and
+    /// ends with a comma if there is any.
+    pub(crate) fn to_json(&self, extra: &str) -> String {
+        let user = self.identity.device.user.as_ref().map_or("null".to_owned(), |user| json_string(user.as_str()));
+        let positions: Vec<String> = self
+            .positions
+            .iter()
+            .map(|(topic, position)| {
+                let topic = json_string(&topic.to_string());
+                format!(r#"{topic}:{{"epoch":{},"offset":{}}}"#, position.epoch.0, position.offset)
+            })
+            .collect();
+        format!(
+            r#"{{"device":{},"user":{user},"connection":"{}","node":{},{extra}"recovered":{},"positions":{{{}}}}}"#,
+            json_string(self.identity.device.id.as_str()),
+            connection_id(self.session.connection),
+            json_string(&self.node),
+            self.recovered,
+            positions.join(","),
+        )
+    }
+}
+
+/// Gives a device what it missed, then lets it go live. Waits whenever half of the outbox is full, so
+/// that a long mailbox takes as little memory as a short one.
+pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opened: Opened) {
+    let Opened { session, mut identity, rooms, mut missed, .. } = opened;
+    loop {
+        let mut at = 0;
+        while at < missed.len() {
+            let range = at..at + REPLAY_MESSAGES;
+            at = range.end;
+            let loaded =
+                local.node.load_missed(&session.namespace, &identity.device, &missed, range).await;
+            let messages = match loaded {
+                Ok(messages) => messages,
+                Err(why) => {
+                    tracing::error!(error = %why, "a mailbox cannot be read");
+                    return local.close(&connection, tidings_model::Disconnect::INTERNAL);
+                }
+            };
+            for (message, topic) in messages {
+                connection.until(|| !connection.is_open() || has_room(&local, &connection)).await;
+                if !local.hub.borrow_mut().replay(session.member, &message, topic) {
+                    return local.settle();
+                }
+                if !has_room(&local, &connection) {
+                    local.settle();
+                }
+            }
+            local.settle();
+        }
+        let outcome = local.hub.borrow_mut().go_live(session.member, missed.floor);
+        local.settle();
+        match outcome {
+            CatchUp::Live | CatchUp::Gone => return,
+            CatchUp::Again => {
+                identity.device.cursor = missed.floor;
+                match local.node.missed(&identity, &rooms, &Since::Cursor).await {
+                    Ok(more) => missed = more,
+                    Err(why) => {
+                        tracing::error!(error = %why, "a mailbox cannot be read");
+                        return local.close(&connection, tidings_model::Disconnect::INTERNAL);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn has_room(local: &Local, connection: &Connection) -> bool {
+    let bounds = local.settings.outbox;
+    let mut hub = local.hub.borrow_mut();
+    hub.outbox(connection.key)
+        .is_none_or(|outbox| outbox.len() * 2 < bounds.frames && outbox.bytes() * 2 < bounds.bytes)
+}
+
+/// Carries out what a client asks. Answers the fields of the reply: a JSON object.
+///
+/// # Errors
+/// What the client is told instead.
+pub(crate) async fn perform(local: &Local, session: &Session, request: Request) -> Result<String, Refusal> {
+    match request {
+        Request::Join(rooms) => {
+            let rooms = local.node.join(&session.namespace, session.ordinal, rooms).await?;
+            Ok(rooms_json(&rooms))
+        }
+        Request::Leave(rooms) => {
+            let rooms = local.node.leave(&session.namespace, session.ordinal, rooms).await?;
+            Ok(rooms_json(&rooms))
+        }
+        Request::Ack(ids) => {
+            let outcome = local.node.ack_ids(&session.namespace, session.ordinal, ids).await?;
+            let mut hub = local.hub.borrow_mut();
+            outcome.acked.iter().for_each(|seq| hub.acknowledge(session.member, *seq));
+            let unknown: Vec<_> = outcome.unknown.iter().map(|id| json_string(id.as_str())).collect();
+            Ok(format!(r#"{{"acked":{},"unknown":[{}]}}"#, outcome.acked.len(), unknown.join(",")))
+        }
+    }
+}
+
+fn rooms_json(rooms: &[RoomName]) -> String {
+    let rooms: Vec<_> = rooms.iter().map(|room| json_string(room.as_str())).collect();
+    format!(r#"{{"rooms":[{}]}}"#, rooms.join(","))
+}
+
+/// Reads one name or a list of them from an event's argument.
+///
+/// # Errors
+/// Says that it is neither.
+pub(crate) fn one_or_many(field: &str, raw: &RawValue) -> Result<Vec<String>, Refusal> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    match serde_json::from_str(raw.get()) {
+        Ok(OneOrMany::One(one)) => Ok(vec![one]),
+        Ok(OneOrMany::Many(many)) if many.len() <= tidings_wire::json::LIST_MAX => Ok(many),
+        Ok(OneOrMany::Many(many)) => Err(Refusal::field(
+            field,
+            format!("has {} entries, at most {} are allowed", many.len(), tidings_wire::json::LIST_MAX),
+        )),
+        Err(_) => Err(Refusal::field(field, "must be a string or a list of strings")),
+    }
+}

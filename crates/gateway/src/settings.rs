@@ -1,0 +1,32 @@
+//! What an operator may set about connections.
+
+use std::time::Duration;
+
+use tidings_hub::Bounds;
+
+/// What an operator may set about connections.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a connection may be silent before it is asked for a sign of life.
+    pub ping_interval: Duration,
+    /// How long it may take to give one.
+    pub ping_timeout: Duration,
+    /// How long a client may take to say who it is.
+    pub connect_timeout: Duration,
+    /// Largest message from a client, in bytes.
+    pub max_message: usize,
+    /// How much may wait for one connection.
+    pub outbox: Bounds,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(10),
+            max_message: 1_000_000,
+            outbox: Bounds::default(),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! A shard thread: one loop that takes what it is told, and ends each turn with one write for each
+//! connection that has something to be written.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use tidings_model::Disconnect;
+use tidings_node::{Node, ToShard};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+use crate::command::Command;
+use crate::connection::{self, Transport};
+use crate::dialect::{self, Dialect};
+use crate::local::Local;
+use crate::settings::Settings;
+
+/// Messages that one turn takes in before what they cause is written.
+const TURN_MESSAGES: usize = 64;
+
+/// How long the loop sleeps when no timer is set.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Runs a shard until the node and the gateway are gone.
+pub(crate) fn run(
+    index: u8,
+    node: Arc<Node>,
+    settings: Arc<Settings>,
+    load: Arc<AtomicUsize>,
+    inbox: mpsc::Receiver<ToShard>,
+    commands: mpsc::Receiver<Command>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, shard = index, "a shard cannot start");
+            return;
+        }
+    };
+    let local = Local::new(index, node, settings, load);
+    LocalSet::new().block_on(&runtime, turns(local, inbox, commands));
+}
+
+async fn turns(
+    local: Rc<Local>,
+    mut inbox: mpsc::Receiver<ToShard>,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let mut messages = Vec::with_capacity(TURN_MESSAGES);
+    let mut more = false;
+    let mut drained: Option<oneshot::Sender<()>> = None;
+    let timer = tokio::time::sleep(IDLE);
+    tokio::pin!(timer);
+    loop {
+        tokio::select! {
+            // Order is priority: timers keep connections honest, messages are what we are for, a new
+            // connection can wait a moment, and the next slice of a big room comes last, so that
+            // everything else gets a turn between two slices.
+            biased;
+            () = &mut timer => {
+                local.run_timers();
+                reset(&local, timer.as_mut());
+            }
+            count = inbox.recv_many(&mut messages, TURN_MESSAGES) => {
+                if count == 0 {
+                    return;
+                }
+                messages.drain(..).for_each(|message| take(&local, message));
+            }
+            Some(command) = commands.recv() => {
+                if let Command::Drain { reply } = command {
+                    drain(&local);
+                    drained = Some(reply);
+                } else {
+                    obey(&local, command);
+                }
+            }
+            () = local.wake.notified() => reset(&local, timer.as_mut()),
+            () = std::future::ready(()), if more => {}
+        }
+        more = local.hub.borrow_mut().work();
+        local.settle();
+        if more {
+            // The connections' own tasks get their turn as well.
+            tokio::task::yield_now().await;
+        }
+        if local.count() == 0
+            && let Some(reply) = drained.take()
+        {
+            let _ = reply.send(());
+        }
+    }
+}
+
+fn reset(local: &Local, timer: std::pin::Pin<&mut tokio::time::Sleep>) {
+    let next = local.wheel.borrow().next_ms();
+    let wait = next.map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(local.now_ms())));
+    timer.reset(Instant::now() + wait);
+}
+
+fn take(local: &Local, message: ToShard) {
+    let mut hub = local.hub.borrow_mut();
+    match message {
+        ToShard::Deliver(delivery) => hub.deliver(delivery),
+        ToShard::Rooms { namespace, device, join, leave } => {
+            for member in hub.members_of_device(&namespace, device) {
+                join.iter().for_each(|room| hub.join(member, room));
+                leave.iter().for_each(|room| hub.leave(member, room));
+            }
+        }
+    }
+}
+
+fn obey(local: &Rc<Local>, command: Command) {
+    match command {
+        Command::Json { socket, namespace, claim } => {
+            let dialect = Dialect::json(namespace, *claim);
+            accept(local, socket, dialect, |_, _| {});
+        }
+        Command::EngineIo { socket, version, claim } => {
+            let dialect = Dialect::engineio(local.index, version, *claim);
+            accept(local, socket, dialect, dialect::engineio::greet);
+        }
+        Command::OpenPolling { version, claim, reply } => {
+            let dialect = Dialect::engineio(local.index, version, *claim);
+            let connection = local.open(Transport::Poll(Some(reply)), dialect);
+            let sid = connection.dialect.borrow().sid().map(str::to_owned).unwrap_or_default();
+            local.sids.borrow_mut().insert(sid, connection.key);
+            dialect::engineio::greet(local, &connection);
+        }
+        Command::Poll { sid, reply } => dialect::engineio::poll(local, &sid, reply),
+        Command::PollGone { sid } => dialect::engineio::poll_gone(local, &sid),
+        Command::Post { sid, body, binary, reply } => {
+            dialect::engineio::post(local, &sid, body, binary, reply);
+        }
+        Command::MayUpgrade { sid, reply } => {
+            let may = dialect::engineio::reserve_upgrade(local, &sid);
+            if reply.send(may).is_err() && may {
+                dialect::engineio::release_upgrade(local, &sid);
+            }
+        }
+        Command::Upgrade { sid, socket: None } => dialect::engineio::release_upgrade(local, &sid),
+        Command::Upgrade { sid, socket: Some(socket) } => {
+            dialect::engineio::upgrade(local, sid, socket);
+        }
+        Command::Sse { request, reply } => dialect::sse::open(local, *request, reply),
+        // The loop itself keeps the answer to this one.
+        Command::Drain { reply: _ } => {}
+    }
+}
+
+fn accept(
+    local: &Rc<Local>,
+    upgraded: crate::command::Upgraded,
+    dialect: Dialect,
+    greet: impl FnOnce(&Rc<Local>, &Rc<connection::Connection>),
+) {
+    let socket = match tokio::net::TcpStream::from_std(upgraded.socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be taken over");
+            return;
+        }
+    };
+    let connection = local.open(Transport::Socket(socket), dialect);
+    greet(local, &connection);
+    if !upgraded.leftover.is_empty() {
+        local.received(&connection, &mut upgraded.leftover.to_vec());
+    }
+    tokio::task::spawn_local(connection::serve_socket(Rc::clone(local), connection));
+}
+
+fn drain(local: &Rc<Local>) {
+    for connection in local.all() {
+        local.close(&connection, Disconnect::SHUTDOWN);
+    }
+}

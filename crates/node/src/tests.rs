@@ -1,0 +1,1 @@
+//! Use cases against the in-memory store, with a clock that the tests move.
