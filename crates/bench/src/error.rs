@@ -40,16 +40,21 @@ pub(crate) enum BenchError {
         /// What it said last.
         what: String,
     },
+    /// Somebody wants it to end.
+    #[error("interrupted")]
+    Interrupted,
     /// Frames are missing, came twice or in the wrong order.
     #[error("{0}")]
     Lost(String),
 }
 
 impl BenchError {
-    /// 2 for what the caller can mend in the command line, 1 for everything else.
+    /// 2 for what the caller can mend in the command line, 130 (as shells have it) when interrupted, 1 for everything
+    /// else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Arguments(_) => 2,
+            Self::Interrupted => 130,
             Self::Io { .. }
             | Self::Server { .. }
             | Self::Protocol { .. }

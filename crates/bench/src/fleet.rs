@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::{
     client::{Link, Script, Step},
     error::{BenchError, Doing},
+    interrupt,
     sample::Sample,
     tally::Tally,
 };
@@ -142,6 +143,7 @@ impl Fleet {
     ///
     /// What concerned sockets of others is in [`Fleet::take_foreign`] afterwards.
     pub(crate) fn turn(&mut self, timeout: Duration, tally: &mut Tally) -> Result<(), BenchError> {
+        interrupt::check()?;
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other.doing("waiting for sockets")?,

@@ -17,6 +17,7 @@ mod error;
 mod fleet;
 mod floor;
 mod frame;
+mod interrupt;
 mod limits;
 mod post;
 mod process;
@@ -34,7 +35,7 @@ pub use args::Args;
 /// Runs what `args` ask for and says on standard output what was measured.
 ///
 /// Blocks until done. 0 when every frame arrived, 1 when something was lost or failed, 2 for arguments that make no
-/// sense.
+/// sense, 130 when interrupted.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     match scenario::run(args) {

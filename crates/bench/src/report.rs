@@ -220,6 +220,12 @@ fn latencies(series: &fanout::Series) -> Option<[f64; LATENCIES.len()]> {
     series.latency.map(|Percentiles { p50, p90, p99, max, .. }| [p50, p90, p99, max])
 }
 
+/// An error when `path` cannot be written, before the time for a run is spent.
+pub(crate) fn check_writable(path: &Path) -> Result<(), BenchError> {
+    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map(drop).map_err(|error| BenchError::Arguments(format!("--json {}: {error}", path.display())))
+}
+
 /// A figure with about three digits: 1.94 M, 109 k, 982, 7.31.
 fn number(value: f64) -> String {
     match value.abs() {

@@ -8,8 +8,8 @@ use crate::{
     client::Script,
     error::BenchError,
     fleet::Destination,
-    floor, limits,
-    report::Report,
+    floor, interrupt, limits,
+    report::{self, Report},
     server::Server,
 };
 
@@ -30,21 +30,34 @@ pub(crate) fn run(args: Args) -> Result<(), BenchError> {
         Some(Scenario::Idle | Scenario::Fanout) | None => {}
     }
     let plan = Plan::resolve(args, per_process)?;
+    if let Some(path) = &plan.json {
+        report::check_writable(path)?;
+    }
+    interrupt::listen()?;
     let mut report = Report::new(&plan);
     if plan.idle {
         let mut server = Server::of(plan.running.as_ref())?;
-        let figures = idle::run(&plan, &server).map_err(|error| server.explain(error))?;
+        let figures = idle::run(&plan, &server).map_err(|error| failed(&mut server, error))?;
         report.add_idle(figures);
     }
     if plan.fanout {
         let mut server = Server::of(plan.running.as_ref())?;
-        let figures = fanout::run(&plan, &server).map_err(|error| server.explain(error))?;
+        let figures = fanout::run(&plan, &server).map_err(|error| failed(&mut server, error))?;
         report.add_fanout(figures);
     }
     print!("{}", report.table());
     match &plan.json {
         Some(path) => report.write_json(path),
         None => Ok(()),
+    }
+}
+
+/// What is to be said of a run that broke off. A signal reaches the processes of the bench and the server as well, so
+/// that their ends are no news then.
+fn failed(server: &mut Server, error: BenchError) -> BenchError {
+    match interrupt::check() {
+        Err(interrupted) => interrupted,
+        Ok(()) => server.explain(error),
     }
 }
 

@@ -50,6 +50,7 @@ const CHECKS: &[(&str, fn())] = &[
     ("connections_beyond_one_process_are_held_by_others", connections_beyond_one_process_are_held_by_others),
     ("what_is_lost_is_named", what_is_lost_is_named),
     ("a_server_that_ends_is_quoted", a_server_that_ends_is_quoted),
+    ("an_interrupted_run_leaves_nothing_behind", an_interrupted_run_leaves_nothing_behind),
     ("bad_arguments_are_refused", bad_arguments_are_refused),
 ];
 
@@ -166,7 +167,28 @@ fn a_server_that_ends_is_quoted() {
     fails(run, "die", 1, &["the server has ended (exit status: 4)", "dies as told"]);
 }
 
+fn an_interrupted_run_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let entries = || std::fs::read_dir(temporary.path()).unwrap().count();
+    let mut bench = Command::new(std::env::current_exe().unwrap())
+        .args(["bench", "fanout", "-n", "100", "--rounds", "1000000"])
+        .env("TMPDIR", temporary.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // The store appears when the server is about to start.
+    while entries() == 0 {
+        assert!(bench.try_wait().unwrap().is_none(), "the bench runs until it is interrupted");
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&bench);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(bench.wait().unwrap().code(), Some(130));
+    assert_eq!(entries(), 0, "the store is removed");
+}
+
 fn bad_arguments_are_refused() {
+    fails("--json /nowhere/x.json", "", 2, &["--json /nowhere/x.json: "]);
     fails("--connections 3", "", 2, &["--connections 3: at least 10"]);
     fails("--connections 999999999", "", 2, &["999999999 connections need", "ulimit -n"]);
     fails("--url https://localhost --key k", "", 2, &["must begin with http://"]);
