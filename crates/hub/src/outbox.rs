@@ -162,8 +162,10 @@ impl Outbox {
     }
 
     fn pop(&mut self) -> Option<(Rc<Frame>, usize)> {
-        let next =
-            self.started.take().or_else(|| self.lanes.iter_mut().find_map(VecDeque::pop_front).map(|f| (f, 0)));
+        let next = self
+            .started
+            .take()
+            .or_else(|| self.lanes.iter_mut().find_map(VecDeque::pop_front).map(|f| (f, 0)));
         if let Some((frame, skip)) = &next {
             self.bytes -= frame.bytes().len() - skip;
         }

@@ -333,9 +333,11 @@ impl Shard {
         let place = &self.places[place as usize];
         match topic {
             Topic::All => place.all.clone(),
-            Topic::Room(name) => {
-                place.rooms.get(name).map(|room| self.rooms[*room as usize].members.clone()).unwrap_or_default()
-            }
+            Topic::Room(name) => place
+                .rooms
+                .get(name)
+                .map(|room| self.rooms[*room as usize].members.clone())
+                .unwrap_or_default(),
             Topic::User(_) | Topic::Device(_) => Vec::new(),
         }
     }
@@ -356,8 +358,15 @@ impl Shard {
             State::Live if message.seq <= member.floor => {}
             State::Live => {
                 let frame = job.frames.frame(message, job.topic, job.place, member.codec);
-                if queue(&mut self.peers, &mut self.dirty, &mut self.events, member, message, frame, self.bounds)
-                {
+                if queue(
+                    &mut self.peers,
+                    &mut self.dirty,
+                    &mut self.events,
+                    member,
+                    message,
+                    frame,
+                    self.bounds,
+                ) {
                     job.written.insert(member.ordinal.0);
                 }
             }

@@ -70,10 +70,11 @@ impl<T> Slots<T> {
 
     /// All keys in use.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        self.slots.iter().enumerate().filter(|(_, slot)| slot.1.is_some()).map(|(index, slot)| Key {
-            index: index as u32,
-            generation: slot.0,
-        })
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.1.is_some())
+            .map(|(index, slot)| Key { index: index as u32, generation: slot.0 })
     }
 
     /// How many slots are in use.

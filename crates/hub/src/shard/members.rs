@@ -218,15 +218,8 @@ impl Shard {
     pub fn replay(&mut self, key: MemberKey, message: &Arc<Message>, topic: usize) -> bool {
         let Some(member) = self.members.get_mut(key) else { return false };
         let frame = broadcast::encode(message, topic, member.place, member.codec);
-        let written = queue(
-            &mut self.peers,
-            &mut self.dirty,
-            &mut self.events,
-            member,
-            message,
-            frame,
-            self.bounds,
-        );
+        let written =
+            queue(&mut self.peers, &mut self.dirty, &mut self.events, member, message, frame, self.bounds);
         if written {
             let by = Ordinals::One(member.ordinal.0);
             self.events.push(Event::Written { message: Arc::clone(message), by });
@@ -337,11 +330,5 @@ impl Shard {
     #[must_use]
     pub const fn bytes_per_member() -> usize {
         std::mem::size_of::<Member>()
-    }
-
-    /// Events that were not taken, for tests.
-    #[cfg(test)]
-    pub(super) fn pending_events(&self) -> &[Event] {
-        &self.events
     }
 }
