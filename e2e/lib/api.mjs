@@ -117,7 +117,7 @@ export function ledgerOf(report) {
 
 /** The report's part for one platform. */
 export function platformOf(report, platform) {
-  const part = (report.by_platform ?? report.platforms)?.[platform];
+  const part = report.platforms?.[platform];
   assert.ok(part, `the report has a part for ${platform}: ${JSON.stringify(report)}`);
   return part;
 }
