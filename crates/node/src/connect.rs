@@ -93,9 +93,15 @@ impl Node {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn came(&self, who: &Identity, connection: u64, shard: u8) -> Result<Vec<RoomName>, StoreError> {
+    pub async fn came(
+        &self,
+        who: &Identity,
+        connection: u64,
+        shard: u8,
+    ) -> Result<Vec<RoomName>, StoreError> {
         who.namespace.directory().connect(who.device.ordinal, connection, shard);
-        let found = self.store.devices(&who.namespace.name, Which::Ordinals(vec![who.device.ordinal])).await?;
+        let found =
+            self.store.devices(&who.namespace.name, Which::Ordinals(vec![who.device.ordinal])).await?;
         Ok(found.into_iter().flatten().next().map(|device| device.rooms).unwrap_or_default())
     }
 

@@ -53,7 +53,8 @@ impl Shards {
 
     /// Hands a message to the shards that may have somebody for it.
     pub(crate) async fn deliver(&self, namespace: &Namespace, delivery: Arc<Delivery>) {
-        let wide = delivery.message.topics.iter().any(|(topic, _)| matches!(topic, Topic::All | Topic::Room(_)));
+        let wide =
+            delivery.message.topics.iter().any(|(topic, _)| matches!(topic, Topic::All | Topic::Room(_)));
         let mask = if wide {
             u64::MAX
         } else {

@@ -77,7 +77,13 @@ impl Node {
         Ok(now)
     }
 
-    async fn tell_rooms(&self, namespace: &Namespace, device: Ordinal, join: &[RoomName], leave: &[RoomName]) {
+    async fn tell_rooms(
+        &self,
+        namespace: &Namespace,
+        device: Ordinal,
+        join: &[RoomName],
+        leave: &[RoomName],
+    ) {
         let mask = namespace.directory().shards_of(&[device.0]);
         let namespace = namespace.name.clone();
         let what = ToShard::Rooms { namespace, device, join: join.into(), leave: leave.into() };

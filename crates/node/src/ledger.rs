@@ -280,7 +280,8 @@ impl Books {
             }
         }
         if !records.is_empty() {
-            let keys: Vec<Key> = records.iter().map(|(namespace, seq, _)| (namespace.clone(), *seq)).collect();
+            let keys: Vec<Key> =
+                records.iter().map(|(namespace, seq, _)| (namespace.clone(), *seq)).collect();
             if let Err(why) = self.store.record(records).await {
                 tracing::error!(error = %why, "receipts could not be written down; kept in memory");
                 for key in keys {

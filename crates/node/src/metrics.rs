@@ -88,7 +88,11 @@ impl Metrics {
             metrics.bytes_written.clone(),
         );
         registry.register("socket_read_bytes", "Bytes read from client sockets", metrics.bytes_read.clone());
-        registry.register("ledger_messages", "Messages in the ledger's memory", metrics.ledger_messages.clone());
+        registry.register(
+            "ledger_messages",
+            "Messages in the ledger's memory",
+            metrics.ledger_messages.clone(),
+        );
         metrics
     }
 }

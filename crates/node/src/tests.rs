@@ -1,1 +1,318 @@
 //! Use cases against the in-memory store, with a clock that the tests move.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidings_hub::Event;
+use tidings_hub::shard::Ordinals;
+use tidings_model::{
+    DeviceId, Durability, Epoch, EventName, Except, MessageId, NamespaceName, Platform, Position, Priority,
+    Push, RoomName, Seq, Target, Timestamp, Topic, UserId,
+};
+use tidings_store::memory::MemoryStore;
+use tokio::sync::mpsc;
+
+use crate::ack::Ack;
+use crate::connect::{Claim, Identity};
+use crate::namespace::{AuthMode, Settings};
+use crate::publish::{Accepted, PublishError};
+use crate::resume::Since;
+use crate::{Clock, Metrics, Node, Parts, ToShard};
+
+struct World {
+    node: Arc<Node>,
+    inboxes: Vec<mpsc::Receiver<ToShard>>,
+    time: Arc<AtomicU64>,
+}
+
+fn demo() -> NamespaceName {
+    NamespaceName::new("demo").unwrap()
+}
+
+fn rooms(names: &[&str]) -> Vec<RoomName> {
+    names.iter().map(|name| RoomName::new(name).unwrap()).collect()
+}
+
+fn users(names: &[&str]) -> Target {
+    Target { users: names.iter().map(|name| UserId::new(name).unwrap()).collect(), ..Target::default() }
+}
+
+fn room(name: &str) -> Target {
+    Target { rooms: rooms(&[name]), ..Target::default() }
+}
+
+fn push(to: Target) -> Push {
+    Push {
+        to,
+        except: Except::default(),
+        event: EventName::new("push").unwrap(),
+        data: Bytes::from_static(b"1"),
+        id: None,
+        fingerprint: [0; 16],
+        ttl: Duration::from_secs(60),
+        priority: Priority::Normal,
+        durability: Durability::Durable,
+        keep: true,
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        let time = Arc::new(AtomicU64::new(1_000));
+        let parts = Parts {
+            store: Arc::new(MemoryStore::new(Epoch(7))),
+            clock: Clock::Manual(Arc::clone(&time)),
+            shards: 2,
+            name: "n1".to_owned(),
+            metrics: Arc::new(Metrics::default()),
+        };
+        let (node, inboxes) = Node::start(parts).await.unwrap();
+        let settings = Settings::new("", AuthMode::Open, Timestamp(0));
+        node.create_namespace(demo(), settings).await.unwrap();
+        Self { node, inboxes, time }
+    }
+
+    async fn device(&self, device: &str, user: &str) -> Identity {
+        let claim = Claim {
+            device: Some(DeviceId::new(device).unwrap()),
+            user: Some(UserId::new(user).unwrap()),
+            platform: Platform::Web,
+            token: None,
+        };
+        self.node.identify(&demo(), claim).await.unwrap()
+    }
+
+    async fn push(&self, push: Push) -> Accepted {
+        self.node.publish(&demo(), push).await.unwrap()
+    }
+
+    /// The messages that wait for a device, as `seq@topic`, and whether nothing is missing.
+    async fn missed(&self, who: &Identity, in_rooms: &[&str], since: &Since) -> (Vec<String>, bool) {
+        let missed = self.node.missed(who, &rooms(in_rooms), since).await.unwrap();
+        let loaded =
+            self.node.load_missed(&who.namespace, &who.device, &missed, 0..missed.len()).await.unwrap();
+        let shown =
+            loaded.iter().map(|(message, topic)| format!("{}@{}", message.seq.0, message.topics[*topic].0));
+        (shown.collect(), missed.complete)
+    }
+
+    fn delivered(&mut self, shard: usize) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        while let Ok(told) = self.inboxes[shard].try_recv() {
+            if let ToShard::Deliver(delivery) = told {
+                seqs.push(delivery.message.seq.0);
+            }
+        }
+        seqs
+    }
+
+    async fn report(&self, accepted: &Accepted) -> String {
+        let namespace = self.node.namespace("demo").unwrap();
+        let report = self.node.report(&namespace, &accepted.message).await;
+        let total = report.total;
+        let sum = total.acked + total.waiting + total.expired + total.dropped.values().sum::<u64>();
+        assert_eq!(total.meant, sum, "the books balance");
+        format!(
+            "meant {} written {} acked {} waiting {} expired {} dropped {:?} rate {:?}",
+            total.meant,
+            total.written,
+            total.acked,
+            total.waiting,
+            total.expired,
+            total.dropped,
+            report.delivery_rate
+        )
+    }
+}
+
+#[tokio::test]
+async fn a_push_goes_to_the_shards_that_have_somebody() {
+    let mut world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    let bob = world.device("d2", "bob").await;
+    world.node.came(&ann, 1, 0).await.unwrap();
+    world.node.came(&bob, 2, 1).await.unwrap();
+    world.node.join(&ann.namespace, bob.device.ordinal, rooms(&["lobby"])).await.unwrap();
+    let to_ann = world.push(push(users(&["ann"]))).await;
+    let to_room = world.push(push(room("lobby"))).await;
+    assert_eq!((to_ann.online, to_room.online), (1, 1));
+    assert_eq!(world.delivered(0), [1, 2], "the room may have somebody anywhere");
+    assert_eq!(world.delivered(1), [2]);
+    world.node.went(&ann.namespace, ann.device.ordinal, 1, 0, None);
+    assert_eq!(world.push(push(users(&["ann"]))).await.online, 0);
+    assert_eq!((world.delivered(0), world.delivered(1)), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn the_same_push_again_is_the_same_message() {
+    let mut world = World::new().await;
+    let with_id = |fingerprint| Push {
+        id: Some(MessageId::new("order-1").unwrap()),
+        fingerprint: [fingerprint; 16],
+        ..push(users(&["ann"]))
+    };
+    let first = world.push(with_id(1)).await;
+    let again = world.push(with_id(1)).await;
+    assert_eq!((first.duplicate, again.duplicate), (false, true));
+    assert_eq!(first.message.seq, again.message.seq);
+    let other = world.node.publish(&demo(), with_id(2)).await;
+    assert!(matches!(other, Err(PublishError::Conflict)), "{other:?}");
+    assert_eq!(world.delivered(0).len() + world.delivered(1).len(), 0, "nobody is here");
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_in_order_and_one_bad_entry_spoils_nothing() {
+    let world = World::new().await;
+    let large = Push { data: Bytes::from(vec![b'1'; 70_000]), ..push(users(&["ann"])) };
+    let results =
+        world.node.publish_batch(&demo(), [push(users(&["ann"])), large, push(users(&["ann"]))]).await;
+    let seqs: Vec<_> =
+        results.iter().map(|result| result.as_ref().ok().map(|one| one.message.seq.0)).collect();
+    assert_eq!(seqs, [Some(1), None, Some(2)]);
+    assert!(matches!(results[1], Err(PublishError::TooLarge { bytes: 70_000, limit: 65_536 })));
+}
+
+#[tokio::test]
+async fn who_was_away_misses_nothing_and_gets_nothing_twice() {
+    let world = World::new().await;
+    let who = world.device("d1", "ann").await;
+    world.node.join(&who.namespace, who.device.ordinal, rooms(&["lobby"])).await.unwrap();
+    world.push(push(users(&["ann"]))).await;
+    world.push(push(room("lobby"))).await;
+    world.push(push(Target { all: true, ..users(&["ann"]) })).await;
+    world.push(push(users(&["bob"]))).await;
+    let back = world.device("d1", "ann").await;
+    let all = world.missed(&back, &["lobby"], &Since::Cursor).await;
+    assert_eq!(all, (vec!["1@user:ann".into(), "2@room:lobby".into(), "3@user:ann".into()], true));
+    let ack = Ack { namespace: demo(), seq: Seq(2), device: back.device.ordinal, at: Timestamp(1_500) };
+    assert!(world.node.acks(vec![ack]).is_empty());
+    let (left, _) = world.missed(&back, &["lobby"], &Since::Cursor).await;
+    assert_eq!(left, ["1@user:ann", "3@user:ann"]);
+    world.time.store(100_000, Ordering::Relaxed);
+    let (expired, complete) = world.missed(&back, &["lobby"], &Since::Cursor).await;
+    assert!(expired.is_empty() && complete);
+}
+
+#[tokio::test]
+async fn a_client_goes_on_from_where_it_says_if_that_makes_sense() {
+    let world = World::new().await;
+    let new = world.device("d1", "ann").await;
+    assert_eq!(
+        world.missed(&new, &[], &Since::Cursor).await,
+        (vec![], false),
+        "a new device recovers nothing"
+    );
+    for _ in 0..3 {
+        world.push(push(users(&["ann"]))).await;
+    }
+    let who = world.device("d1", "ann").await;
+    let at = |epoch, offset| {
+        let topic = Topic::User(UserId::new("ann").unwrap());
+        Since::Positions(vec![(topic, Position { epoch: Epoch(epoch), offset })])
+    };
+    let all = ["1@user:ann", "2@user:ann", "3@user:ann"].map(str::to_owned).to_vec();
+    for (since, expected, complete) in [
+        (at(7, 2), &all[2..], true),
+        (at(7, 0), &all[..], true),
+        (at(8, 2), &all[..], false),
+        (at(7, 9), &all[..], false),
+        (Since::Seq(Epoch(7), Seq(1)), &all[1..], true),
+        (Since::Seq(Epoch(7), Seq(99)), &all[..], false),
+        (Since::Seq(Epoch(0), Seq(0)), &all[..], false),
+    ] {
+        assert_eq!(world.missed(&who, &[], &since).await, (expected.to_vec(), complete), "{since:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_changes_hands_keeps_nothing() {
+    let world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    world.node.join(&ann.namespace, ann.device.ordinal, rooms(&["lobby"])).await.unwrap();
+    let target = Target { devices: vec![DeviceId::new("d1").unwrap()], ..Target::default() };
+    world.push(push(target)).await;
+    let bob = world.device("d1", "bob").await;
+    assert_ne!(ann.device.ordinal, bob.device.ordinal);
+    assert_eq!(world.missed(&bob, &["lobby"], &Since::Cursor).await, (vec![], false));
+    let after = world.push(push(room("lobby"))).await;
+    assert_eq!(after.message.meant.len(), 0, "the room membership was ann's");
+}
+
+#[tokio::test]
+async fn the_books_follow_a_message() {
+    let world = World::new().await;
+    let (ann, bob) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
+    let accepted = world.push(push(users(&["ann", "bob"]))).await;
+    let message = Arc::clone(&accepted.message);
+    let expected = "meant 2 written 0 acked 0 waiting 2 expired 0 dropped {} rate Some(0.0)";
+    assert_eq!(world.report(&accepted).await, expected);
+    let written = Event::Written { message, by: Ordinals::Many([0, 1].into_iter().collect()) };
+    assert!(world.node.happened(vec![written]).is_empty());
+    let unwritten =
+        Event::Unwritten { namespace: demo(), seq: accepted.message.seq, ordinal: bob.device.ordinal };
+    assert!(world.node.happened(vec![unwritten]).is_empty());
+    let ids = vec![accepted.message.id.clone(), MessageId::new("nobody-knows").unwrap()];
+    let outcome = world.node.ack_ids(&ann.namespace, ann.device.ordinal, ids).await.unwrap();
+    assert_eq!((outcome.acked.len(), outcome.unknown.len()), (1, 1));
+    let expected = "meant 2 written 1 acked 1 waiting 1 expired 0 dropped {} rate Some(0.5)";
+    assert_eq!(world.report(&accepted).await, expected);
+    world.time.store(1_000_000, Ordering::Relaxed);
+    let expected = "meant 2 written 1 acked 1 waiting 0 expired 1 dropped {} rate Some(0.5)";
+    assert_eq!(world.report(&accepted).await, expected);
+}
+
+#[tokio::test]
+async fn an_ack_for_somebody_elses_message_counts_for_nothing() {
+    let world = World::new().await;
+    let (_, bob) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
+    let accepted = world.push(push(users(&["ann"]))).await;
+    let ids = vec![accepted.message.id.clone()];
+    let outcome = world.node.ack_ids(&bob.namespace, bob.device.ordinal, ids).await.unwrap();
+    assert_eq!((outcome.acked.len(), outcome.unknown.len()), (0, 1));
+    let expected = "meant 1 written 0 acked 0 waiting 1 expired 0 dropped {} rate Some(0.0)";
+    assert_eq!(world.report(&accepted).await, expected);
+}
+
+#[tokio::test]
+async fn a_message_for_who_is_here_is_not_kept() {
+    let world = World::new().await;
+    let (ann, _) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
+    let now_only = Push { ttl: Duration::ZERO, ..push(Target { all: true, ..Target::default() }) };
+    let accepted = world.push(now_only).await;
+    let message = Arc::clone(&accepted.message);
+    world.node.happened(vec![Event::Written { message, by: Ordinals::One(ann.device.ordinal.0) }]);
+    let expected =
+        r#"meant 2 written 1 acked 0 waiting 0 expired 1 dropped {"not_connected": 1} rate Some(0.0)"#;
+    assert_eq!(world.report(&accepted).await, expected);
+    let back = world.device("d2", "bob").await;
+    assert_eq!(world.missed(&back, &[], &Since::Cursor).await.0, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_books_outlive_the_memory_of_them() {
+    let world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    let accepted = world.push(push(users(&["ann"]))).await;
+    let ack = Ack {
+        namespace: demo(),
+        seq: accepted.message.seq,
+        device: ann.device.ordinal,
+        at: Timestamp(1_050),
+    };
+    world.node.acks(vec![ack]);
+    world.node.ledger.flush().await;
+    // Another node on the same store has never heard of it.
+    let parts = Parts {
+        store: Arc::clone(&world.node.store),
+        clock: Clock::Manual(Arc::clone(&world.time)),
+        shards: 1,
+        name: "n2".to_owned(),
+        metrics: Arc::new(Metrics::default()),
+    };
+    let (node, inboxes) = Node::start(parts).await.unwrap();
+    let other = World { node, inboxes, time: Arc::clone(&world.time) };
+    let expected = "meant 1 written 1 acked 1 waiting 0 expired 0 dropped {} rate Some(1.0)";
+    assert_eq!(other.report(&accepted).await, expected);
+}

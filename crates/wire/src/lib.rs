@@ -20,6 +20,7 @@ pub mod engineio;
 mod escape;
 pub mod json;
 pub mod nesting;
+pub mod problem;
 pub mod push;
 pub mod socketio;
 pub mod sse;
