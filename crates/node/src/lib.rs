@@ -16,6 +16,7 @@ pub mod ids;
 pub mod join;
 pub mod keys;
 pub mod ledger;
+pub mod lookup;
 pub mod metrics;
 pub mod namespace;
 pub mod publish;
