@@ -1,0 +1,45 @@
+# Everything that a person does with this tree. `make` alone says what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check unit e2e killloop bench fuzz doc
+
+CARGO ?= cargo
+KILL_ROUNDS ?= 50
+FUZZ_SECONDS ?= 60
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build Tidings and start it for development, with a demo page
+	$(CARGO) run --release --package tidings -- serve --dev
+
+test: check unit e2e ## all of the checks and tests; installs what the browser test needs
+
+check: ## formatting, lints, documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+
+unit: ## the tests that need neither network nor browser
+	$(CARGO) test --workspace --quiet
+
+e2e: ## the binary against clients that others wrote, and killed in a loop
+	$(CARGO) build --package tidings
+	KILL_ROUNDS=$(KILL_ROUNDS) ./e2e/run.sh
+
+killloop: ## only the kill -9 loop; KILL_ROUNDS=200 for more
+	$(CARGO) build --package tidings
+	cd e2e && ./setup.sh && node killloop.mjs --rounds $(KILL_ROUNDS)
+
+bench: ## deliveries per second beside the floor, and bytes per connection
+	$(CARGO) build --release --package tidings
+	./target/release/tidings bench
+
+fuzz: ## every decoder for FUZZ_SECONDS each; installs cargo-fuzz
+	command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz
+	cd fuzz && for target in $$($(CARGO) fuzz list); do \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+doc: ## the documentation of the crates
+	$(CARGO) doc --workspace --no-deps --open
