@@ -200,7 +200,9 @@ async fn linger(local: &Rc<Local>, connection: &Rc<Connection>) {
     let goodbye = async {
         while local.has_output(connection) {
             let writable = poll_fn(|context| {
-                connection.socket(|socket| Ok(socket.poll_write_ready(context))).unwrap_or(Poll::Ready(Ok(())))
+                connection
+                    .socket(|socket| Ok(socket.poll_write_ready(context)))
+                    .unwrap_or(Poll::Ready(Ok(())))
             });
             if writable.await.is_err() {
                 return;
@@ -211,9 +213,8 @@ async fn linger(local: &Rc<Local>, connection: &Rc<Connection>) {
                 return;
             }
         }
-        let _ = connection.socket(|socket| {
-            socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write)
-        });
+        let _ =
+            connection.socket(|socket| socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write));
         loop {
             let readable = poll_fn(|context| {
                 connection.socket(|socket| Ok(socket.poll_read_ready(context))).unwrap_or(Poll::Ready(Ok(())))

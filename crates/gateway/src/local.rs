@@ -14,9 +14,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use tidings_hub::{Event, Frame, Lane, PeerKey, Shard, Wheel};
 use tidings_model::{Disconnect, Seq};
+use tidings_node::Node;
 use tidings_node::ack::Ack;
 use tidings_node::metrics::{Metrics, Protocol, Reason};
-use tidings_node::Node;
 use tidings_wire::push::{self, Codec};
 use tidings_wire::websocket::Message;
 use tokio::sync::Notify;
@@ -262,17 +262,31 @@ impl Local {
         self.hub.borrow_mut().drop_expired(connection.key, self.node.now());
     }
 
-    /// The end of a turn.
+    /// One turn of the round in which rooms are served. Answers whether the round goes on.
+    pub(crate) fn turn(&self) -> bool {
+        let mut dirty = self.dirty.take();
+        let more = self.hub.borrow_mut().turn(&mut dirty);
+        self.flush(&mut dirty);
+        self.dirty.replace(dirty);
+        self.settle();
+        more
+    }
+
+    fn flush(&self, dirty: &mut Vec<PeerKey>) {
+        for key in dirty.drain(..) {
+            if let Some(connection) = self.get(key) {
+                self.flush_one(&connection);
+            }
+        }
+    }
+
+    /// The end of whatever was done for single connections: what it queued is written, what happened is
+    /// told.
     pub(crate) fn settle(&self) {
         loop {
             let mut dirty = self.dirty.take();
-            self.hub.borrow_mut().take_dirty(&mut dirty);
-            for key in &dirty {
-                if let Some(connection) = self.get(*key) {
-                    self.flush_one(&connection);
-                }
-            }
-            dirty.clear();
+            self.hub.borrow_mut().take_urgent(&mut dirty);
+            self.flush(&mut dirty);
             self.dirty.replace(dirty);
             let mut events = self.events.take();
             self.hub.borrow_mut().take_events(&mut events);

@@ -9,11 +9,11 @@ use tidings_hub::{Attach, CatchUp, MemberKey};
 use tidings_model::{
     DeviceId, ErrorCode, MessageId, NamespaceName, Ordinal, Platform, Position, RoomName, Topic, UserId,
 };
+use tidings_node::Namespace;
+use tidings_node::StoreError;
 use tidings_node::connect::{Claim, ConnectError, Identity, connection_id};
 use tidings_node::join::JoinError;
 use tidings_node::resume::{Missed, Since};
-use tidings_node::Namespace;
-use tidings_node::StoreError;
 
 use crate::connection::Connection;
 use crate::local::Local;
@@ -84,10 +84,9 @@ impl From<StoreError> for Refusal {
         let code = match why {
             StoreError::Full(_) => ErrorCode::STORAGE_FULL,
             StoreError::Closed => ErrorCode::OVERLOADED,
-            StoreError::InUse(_)
-            | StoreError::Damaged(_)
-            | StoreError::Format { .. }
-            | StoreError::Io(_) => ErrorCode::DEPENDENCY_UNAVAILABLE,
+            StoreError::InUse(_) | StoreError::Damaged(_) | StoreError::Format { .. } | StoreError::Io(_) => {
+                ErrorCode::DEPENDENCY_UNAVAILABLE
+            }
         };
         Self::new(code, "the store cannot be used now; retry later")
     }
@@ -128,9 +127,8 @@ pub(crate) fn claim(
 ) -> Result<Claim, Refusal> {
     let platform = match platform {
         None => Platform::Other,
-        Some(text) => Platform::parse(text).ok_or_else(|| {
-            Refusal::field("platform", "must be one of web, android, ios, desktop, other")
-        })?,
+        Some(text) => Platform::parse(text)
+            .ok_or_else(|| Refusal::field("platform", "must be one of web, android, ios, desktop, other"))?,
     };
     Ok(Claim {
         device: device.map(DeviceId::new).transpose().map_err(|why| Refusal::field("device", why))?,
@@ -149,7 +147,8 @@ pub(crate) fn names<T: std::str::FromStr<Err = tidings_model::NameError>>(
     texts: impl IntoIterator<Item = impl AsRef<str>>,
 ) -> Result<Vec<T>, Refusal> {
     let read = |(index, text): (usize, _)| {
-        T::from_str(AsRef::<str>::as_ref(&text)).map_err(|why| Refusal::field(&format!("{field}[{index}]"), why))
+        T::from_str(AsRef::<str>::as_ref(&text))
+            .map_err(|why| Refusal::field(&format!("{field}[{index}]"), why))
     };
     texts.into_iter().enumerate().map(read).collect()
 }
@@ -243,7 +242,8 @@ impl Opened {
     /// `{"device","user","connection","node",…,"recovered","positions"}`; `extra` is put in between, and
     /// ends with a comma if there is any.
     pub(crate) fn to_json(&self, extra: &str) -> String {
-        let user = self.identity.device.user.as_ref().map_or("null".to_owned(), |user| json_string(user.as_str()));
+        let user =
+            self.identity.device.user.as_ref().map_or("null".to_owned(), |user| json_string(user.as_str()));
         let positions: Vec<String> = self
             .positions
             .iter()
@@ -272,8 +272,7 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
         while at < missed.len() {
             let range = at..at + REPLAY_MESSAGES;
             at = range.end;
-            let loaded =
-                local.node.load_missed(&session.namespace, &identity.device, &missed, range).await;
+            let loaded = local.node.load_missed(&session.namespace, &identity.device, &missed, range).await;
             let messages = match loaded {
                 Ok(messages) => messages,
                 Err(why) => {

@@ -44,11 +44,7 @@ pub(crate) fn run(
     LocalSet::new().block_on(&runtime, turns(local, inbox, commands));
 }
 
-async fn turns(
-    local: Rc<Local>,
-    mut inbox: mpsc::Receiver<ToShard>,
-    mut commands: mpsc::Receiver<Command>,
-) {
+async fn turns(local: Rc<Local>, mut inbox: mpsc::Receiver<ToShard>, mut commands: mpsc::Receiver<Command>) {
     let mut messages = Vec::with_capacity(TURN_MESSAGES);
     let mut more = false;
     let mut drained: Option<oneshot::Sender<()>> = None;
@@ -57,8 +53,8 @@ async fn turns(
     loop {
         tokio::select! {
             // Order is priority: timers keep connections honest, messages are what we are for, a new
-            // connection can wait a moment, and the next slice of a big room comes last, so that
-            // everything else gets a turn between two slices.
+            // connection can wait a moment, and the rest of a round comes last, so that everything
+            // else gets a turn in between.
             biased;
             () = &mut timer => {
                 local.run_timers();
@@ -81,8 +77,7 @@ async fn turns(
             () = local.wake.notified() => reset(&local, timer.as_mut()),
             () = std::future::ready(()), if more => {}
         }
-        more = local.hub.borrow_mut().work();
-        local.settle();
+        more = local.turn();
         if more {
             // The connections' own tasks get their turn as well.
             tokio::task::yield_now().await;

@@ -33,8 +33,18 @@ pub type PeerKey = Key;
 /// Names a device on a connection of this shard.
 pub type MemberKey = Key;
 
-/// How many recipients of a big room are served before other work gets its turn.
-pub const SLICE: usize = 1_024;
+/// Recipients of a room that one step of a fan-out serves.
+const SLICE: usize = 1_024;
+
+/// Steps of fan-out in one turn: about 2 ms of putting frames into outboxes.
+const TURN_SLICES: usize = 32;
+
+/// Connections in one turn that are written to because of a room: about 1 ms of system calls.
+const TURN_WRITES: usize = 128;
+
+/// Messages to rooms that are put into outboxes before those are written. Well below any sensible bound of
+/// an outbox, so that only a reader can be slow, never the writer.
+const ROUND_MESSAGES: usize = 128;
 
 /// Most messages that are held back for one member while it catches up; with more, it replays again.
 pub const HELD_MAX: usize = 256;
@@ -110,8 +120,16 @@ pub enum CatchUp {
 struct Peer {
     outbox: Outbox,
     members: Vec<MemberKey>,
-    dirty: bool,
+    dirty: Dirty,
     slow: bool,
+}
+
+/// Whether a connection waits to be written to, and how urgently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dirty {
+    No,
+    Round,
+    Now,
 }
 
 /// The subscribers of a namespace on this shard.
@@ -154,9 +172,21 @@ pub struct Shard {
     rooms: Vec<Room>,
     free_rooms: Vec<u32>,
     jobs: VecDeque<Job>,
-    dirty: Vec<PeerKey>,
+    round: Round,
+    /// To be written at the end of this turn.
+    urgent: Vec<PeerKey>,
     events: Vec<Event>,
     bounds: Bounds,
+}
+
+/// How far the round has come.
+#[derive(Debug, Default)]
+struct Round {
+    /// Whether outboxes are being written; else they are being filled.
+    writing: bool,
+    messages: usize,
+    /// The connections that got something in this round.
+    dirty: VecDeque<PeerKey>,
 }
 
 impl Shard {
@@ -171,7 +201,8 @@ impl Shard {
             rooms: Vec::new(),
             free_rooms: Vec::new(),
             jobs: VecDeque::new(),
-            dirty: Vec::new(),
+            round: Round::default(),
+            urgent: Vec::new(),
             events: Vec::new(),
             bounds,
         }
@@ -179,7 +210,12 @@ impl Shard {
 
     /// Takes a connection in.
     pub fn add_peer(&mut self) -> PeerKey {
-        self.peers.insert(Peer { outbox: Outbox::default(), members: Vec::new(), dirty: false, slow: false })
+        self.peers.insert(Peer {
+            outbox: Outbox::default(),
+            members: Vec::new(),
+            dirty: Dirty::No,
+            slow: false,
+        })
     }
 
     /// Lets a connection go. What its outbox still held is reported as never written. Its members are
@@ -201,20 +237,44 @@ impl Shard {
         let bounds = self.bounds;
         if let Some(found) = self.peers.get_mut(peer) {
             match found.outbox.push(lane, frame, bounds) {
-                Ok(()) => mark_dirty(&mut self.dirty, found, peer),
+                Ok(()) => mark_urgent(&mut self.urgent, found, peer),
                 Err(Full) => report_slow(&mut self.events, found, peer),
             }
         }
     }
 
-    /// Takes the connections that have something to write since the last call.
-    pub fn take_dirty(&mut self, into: &mut Vec<PeerKey>) {
-        for peer in self.dirty.drain(..) {
+    /// Takes the connections that are to be written to now: those with a reply, or with a message that is
+    /// not to a room.
+    pub fn take_urgent(&mut self, into: &mut Vec<PeerKey>) {
+        for peer in self.urgent.drain(..) {
             if let Some(found) = self.peers.get_mut(peer) {
-                found.dirty = false;
+                found.dirty = Dirty::No;
                 into.push(peer);
             }
         }
+    }
+
+    /// One turn of the round. Takes the connections that are to be written to at its end; answers whether
+    /// the round goes on.
+    pub fn turn(&mut self, into: &mut Vec<PeerKey>) -> bool {
+        if !self.round.writing {
+            self.fill();
+        }
+        self.take_urgent(into);
+        if self.round.writing {
+            let count = TURN_WRITES.min(self.round.dirty.len());
+            for peer in self.round.dirty.drain(..count) {
+                // One that was written to meanwhile has nothing left.
+                if let Some(found) = self.peers.get_mut(peer)
+                    && found.dirty == Dirty::Round
+                {
+                    found.dirty = Dirty::No;
+                    into.push(peer);
+                }
+            }
+            self.round.writing = !self.round.dirty.is_empty();
+        }
+        self.round.writing || !self.jobs.is_empty()
     }
 
     /// Drops what has expired in a connection's outbox.
@@ -236,45 +296,52 @@ impl Shard {
         into.append(&mut self.events);
     }
 
-    /// Whether there is anything for [`Shard::take_events`] or [`Shard::take_dirty`].
+    /// Whether there is anything for [`Shard::take_events`] or [`Shard::take_urgent`].
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.events.is_empty() || !self.dirty.is_empty()
+        !self.events.is_empty() || !self.urgent.is_empty()
     }
 
-    /// Takes a message in. Topics of users and devices are served at once; rooms and `all` too unless
-    /// they are big or stand behind a big one, in which case [`Shard::work`] serves them in slices.
-    /// Messages are to be taken in by their numbers, so that each topic keeps its order.
+    /// Takes a message in. Topics of users and devices are served at once, rooms and `all` in the next
+    /// round. Messages are to be taken in by their numbers, so that each topic keeps its order.
     pub fn deliver(&mut self, delivery: Arc<Delivery>) {
         let Some(&place) = self.place_of.get(&delivery.message.namespace) else { return };
-        let several = delivery.message.topics.len() > 1;
+        let topics = delivery.message.topics.len();
         let mut job = Job {
             place,
             topic: 0,
             waiting: None,
-            served: several.then(RoaringBitmap::new),
+            served: (topics > 1).then(RoaringBitmap::new),
             frames: Broadcast::default(),
             written: Ordinals::None,
             delivery,
         };
         self.serve_direct(&mut job);
-        if self.jobs.is_empty() && self.serve(&mut job, SLICE) {
+        if job.topic == topics {
             self.finish(job);
         } else {
             self.jobs.push_back(job);
         }
     }
 
-    /// Serves one slice of the unfinished fan-outs. Answers whether more is left.
-    pub fn work(&mut self) -> bool {
-        if let Some(mut job) = self.jobs.pop_front() {
+    /// Puts frames into outboxes: as much as a turn may, and only until the round has enough.
+    fn fill(&mut self) {
+        for _ in 0..TURN_SLICES {
+            let Some(mut job) = self.jobs.pop_front() else { break };
             if self.serve(&mut job, SLICE) {
                 self.finish(job);
+                self.round.messages += 1;
             } else {
                 self.jobs.push_front(job);
             }
+            if self.round.messages == ROUND_MESSAGES {
+                break;
+            }
         }
-        !self.jobs.is_empty()
+        if self.jobs.is_empty() || self.round.messages == ROUND_MESSAGES {
+            self.round.messages = 0;
+            self.round.writing = true;
+        }
     }
 
     /// How many connections there are.
@@ -358,15 +425,17 @@ impl Shard {
             State::Live if message.seq <= member.floor => {}
             State::Live => {
                 let frame = job.frames.frame(message, job.topic, job.place, member.codec);
-                if queue(
-                    &mut self.peers,
-                    &mut self.dirty,
-                    &mut self.events,
-                    member,
-                    message,
-                    frame,
-                    self.bounds,
-                ) {
+                if queue(&mut self.peers, &mut self.events, member, message, frame, self.bounds) {
+                    match &message.topics[job.topic].0 {
+                        Topic::Room(_) | Topic::All => {
+                            mark_round(&mut self.round.dirty, &mut self.peers, member.peer);
+                        }
+                        Topic::User(_) | Topic::Device(_) => {
+                            if let Some(peer) = self.peers.get_mut(member.peer) {
+                                mark_urgent(&mut self.urgent, peer, member.peer);
+                            }
+                        }
+                    }
                     job.written.insert(member.ordinal.0);
                 }
             }
@@ -403,7 +472,6 @@ impl Shard {
 /// Puts a message into the outbox of a member's connection. Answers whether it fitted.
 fn queue(
     peers: &mut Slots<Peer>,
-    dirty: &mut Vec<PeerKey>,
     events: &mut Vec<Event>,
     member: &mut Member,
     message: &Message,
@@ -421,7 +489,6 @@ fn queue(
     match peer.outbox.push(lane, frame, bounds) {
         Ok(()) => {
             member.delivered(message.seq);
-            mark_dirty(dirty, peer, member.peer);
             true
         }
         Err(Full) => {
@@ -431,10 +498,19 @@ fn queue(
     }
 }
 
-fn mark_dirty(dirty: &mut Vec<PeerKey>, peer: &mut Peer, key: PeerKey) {
-    if !peer.dirty {
-        peer.dirty = true;
-        dirty.push(key);
+fn mark_urgent(urgent: &mut Vec<PeerKey>, peer: &mut Peer, key: PeerKey) {
+    if peer.dirty != Dirty::Now {
+        peer.dirty = Dirty::Now;
+        urgent.push(key);
+    }
+}
+
+fn mark_round(round: &mut VecDeque<PeerKey>, peers: &mut Slots<Peer>, key: PeerKey) {
+    if let Some(peer) = peers.get_mut(key)
+        && peer.dirty == Dirty::No
+    {
+        peer.dirty = Dirty::Round;
+        round.push_back(key);
     }
 }
 

@@ -211,8 +211,11 @@ pub(crate) fn flush_poll(local: &Local, connection: &Rc<Connection>) {
         return local.close(connection, Disconnect::GONE);
     }
     let (version, takes_binary, sid) =
-        with(connection, |state| (state.version, !state.query.base64, state.sid.clone()))
-            .unwrap_or((Version::V4, false, String::new()));
+        with(connection, |state| (state.version, !state.query.base64, state.sid.clone())).unwrap_or((
+            Version::V4,
+            false,
+            String::new(),
+        ));
     let mut frames = Vec::new();
     if let Some(outbox) = local.hub.borrow_mut().outbox(connection.key) {
         let mut bytes = 0;

@@ -91,12 +91,8 @@ fn step(connection: &Connection, command: &Command<'_>) -> Result<Option<Step>, 
                 Dialect::EngineIo(_) | Dialect::Sse => None,
             }
             .ok_or_else(|| Refusal::new(ErrorCode::CONFLICT, "this connection is connected already"))?;
-            let given = session::claim(
-                device.as_deref(),
-                user.as_deref(),
-                platform.as_deref(),
-                token.as_deref(),
-            )?;
+            let given =
+                session::claim(device.as_deref(), user.as_deref(), platform.as_deref(), token.as_deref())?;
             claim.device = given.device.or(claim.device);
             claim.user = given.user.or(claim.user);
             claim.token = given.token.or(claim.token);

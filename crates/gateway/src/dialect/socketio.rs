@@ -249,13 +249,7 @@ async fn open(
     })
 }
 
-fn welcome(
-    local: &Rc<Local>,
-    connection: &Rc<Connection>,
-    path: &str,
-    opened: Opened,
-    pid: Option<String>,
-) {
+fn welcome(local: &Rc<Local>, connection: &Rc<Connection>, path: &str, opened: Opened, pid: Option<String>) {
     with(connection, |state| state.has_connected = true);
     if is_v3(connection) {
         local.send(connection, &format!("4{}", socketio::connect_v4(path)));

@@ -38,7 +38,11 @@ pub(crate) fn open(
                 let ready = sse::event(None, Some("ready"), &opened.to_json(""));
                 local.send(&connection, &format!("{}{ready}", sse::retry(RETRY_MS)));
                 local.settle();
-                tokio::task::spawn_local(session::catch_up(Rc::clone(&local), Rc::clone(&connection), opened));
+                tokio::task::spawn_local(session::catch_up(
+                    Rc::clone(&local),
+                    Rc::clone(&connection),
+                    opened,
+                ));
                 connection::serve_stream(local, connection, stream).await;
             }
             Err(why) => {

@@ -37,13 +37,14 @@ async fn open(front: &Front, namespace: &str, request: &Parts) -> Result<mpsc::R
         return Err(draining());
     }
     let found = front.node.namespace(namespace);
-    let found =
-        found.ok_or_else(|| Refusal::new(ErrorCode::NOT_FOUND, format!("there is no namespace `{namespace}`")))?;
+    let found = found
+        .ok_or_else(|| Refusal::new(ErrorCode::NOT_FOUND, format!("there is no namespace `{namespace}`")))?;
     let text = request.uri.query().unwrap_or_default();
     let query = Query::parse(text);
     let bearer = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = query.token.as_deref().or(bearer.and_then(|value| value.strip_prefix("Bearer ")));
-    let claim = session::claim(query.device.as_deref(), query.user.as_deref(), query.platform.as_deref(), token)?;
+    let claim =
+        session::claim(query.device.as_deref(), query.user.as_deref(), query.platform.as_deref(), token)?;
     let rooms = query::find(text, &["rooms"]).unwrap_or_default();
     let rooms = session::names("rooms", rooms.split(',').filter(|room| !room.is_empty()))?;
     let last = request.headers.get("last-event-id").and_then(|value| value.to_str().ok().map(str::to_owned));
@@ -65,7 +66,8 @@ async fn open(front: &Front, namespace: &str, request: &Parts) -> Result<mpsc::R
 }
 
 fn stream_of(mut body: mpsc::Receiver<Bytes>) -> Response {
-    let chunks = stream::poll_fn(move |context| body.poll_recv(context).map(|chunk| chunk.map(Ok::<_, Infallible>)));
+    let chunks =
+        stream::poll_fn(move |context| body.poll_recv(context).map(|chunk| chunk.map(Ok::<_, Infallible>)));
     let mut response = Response::new(Body::from_stream(chunks));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));

@@ -53,13 +53,16 @@ impl Handshake {
         }
         let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
         let key = key.filter(|key| websocket::is_valid_key(key)).ok_or(NoHandshake::Key)?;
-        let accept =
-            HeaderValue::from_str(&websocket::accept_key(key)).map_err(|_| NoHandshake::Key)?;
+        let accept = HeaderValue::from_str(&websocket::accept_key(key)).map_err(|_| NoHandshake::Key)?;
         Ok(Self { accept, socket: hyper::upgrade::on(request) })
     }
 
     /// Answers 101 and hands the socket on once the answer is out; `None` when that did not come to pass.
-    pub(super) fn accept<F>(self, protocol: Option<&'static str>, hand_on: impl FnOnce(Option<Upgraded>) -> F + Send + 'static) -> Response
+    pub(super) fn accept<F>(
+        self,
+        protocol: Option<&'static str>,
+        hand_on: impl FnOnce(Option<Upgraded>) -> F + Send + 'static,
+    ) -> Response
     where
         F: Future<Output = ()> + Send,
     {

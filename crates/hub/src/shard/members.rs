@@ -6,7 +6,8 @@ use tidings_model::{Message, NamespaceName, Ordinal, RoomName, Seq};
 use tidings_wire::push::Codec;
 
 use super::{
-    CatchUp, Delivery, Event, HELD_MAX, MemberKey, Ordinals, PeerKey, Place, Room, Shard, broadcast, queue,
+    CatchUp, Delivery, Event, HELD_MAX, MemberKey, Ordinals, PeerKey, Place, Room, Shard, broadcast,
+    mark_urgent, queue,
 };
 
 /// A device about to be attached to a connection.
@@ -218,9 +219,12 @@ impl Shard {
     pub fn replay(&mut self, key: MemberKey, message: &Arc<Message>, topic: usize) -> bool {
         let Some(member) = self.members.get_mut(key) else { return false };
         let frame = broadcast::encode(message, topic, member.place, member.codec);
-        let written =
-            queue(&mut self.peers, &mut self.dirty, &mut self.events, member, message, frame, self.bounds);
+        let peer = member.peer;
+        let written = queue(&mut self.peers, &mut self.events, member, message, frame, self.bounds);
         if written {
+            if let Some(found) = self.peers.get_mut(peer) {
+                mark_urgent(&mut self.urgent, found, peer);
+            }
             let by = Ordinals::One(member.ordinal.0);
             self.events.push(Event::Written { message: Arc::clone(message), by });
         }

@@ -7,7 +7,6 @@
 //! push 5 room:lobby user:ann=1 | 1,2,3
 //!                     message 5 through two topics, the second one of device 1; meant for 1, 2 and 3
 //! replay a 3 room:x | 1     message 3 comes from the mailbox
-//! work                one more slice of a big room
 //! ```
 //! What a connection is written is `> a 5@room:lobby` (message 5 by that topic); what the ledger is
 //! told is `written 5: 1 2` and `unwritten 5: 1`.
@@ -117,9 +116,6 @@ impl Script {
                 self.shard.replay(self.peers[peer].1, &delivery.message, 0);
             }
             "ack" => self.shard.acknowledge(self.peers[words[0]].1, Seq(words[1].parse().unwrap())),
-            "work" => {
-                self.shard.work();
-            }
             "gone" => {
                 let (peer, member) = self.peers.remove(words[0]).unwrap();
                 let settled = self.shard.detach(member);
@@ -133,7 +129,7 @@ impl Script {
     /// What every connection would be written, and what the ledger would be told.
     fn show(&mut self) {
         let mut dirty = Vec::new();
-        self.shard.take_dirty(&mut dirty);
+        while self.shard.turn(&mut dirty) {}
         for (name, (peer, _)) in &self.peers {
             // Connections whose name begins with `slow` take nothing.
             if !dirty.contains(peer) || name.starts_with("slow") {
@@ -370,31 +366,73 @@ fn a_mailbox_that_overflows_meanwhile_is_read_again() {
     );
 }
 
-#[test]
-fn a_private_message_passes_a_big_room_but_a_room_message_does_not() {
+/// A room of `count` members, and one device with ordinal 0 that is not in it.
+fn big_room(count: usize) -> (Script, String) {
     let mut script = Script::new(Bounds::default());
-    let count = SLICE as u32 + 10;
-    for ordinal in 1..=count {
+    for ordinal in 0..=count {
         script.step(&format!("attach p{ordinal} {ordinal} json"));
         script.step(&format!("live p{ordinal} 0"));
-        script.step(&format!("join p{ordinal} big"));
+        if ordinal > 0 {
+            script.step(&format!("join p{ordinal} big"));
+        }
     }
-    let everybody: Vec<String> = (1..=count).map(|ordinal| ordinal.to_string()).collect();
-    let everybody = everybody.join(",");
-    script.step(&format!("push 1 room:big | {everybody}"));
-    script.step(&format!("push 2 room:big | {everybody}"));
-    script.step("push 3 user:ann=1 | 1");
-    // Served from the end: device 1 is among the last of the room.
-    script.show();
-    assert!(script.out.contains("> p1 3@user:ann") && !script.out.contains("> p1 1@room:big"));
-    for _ in 0..8 {
-        script.step("work");
+    let members: Vec<String> = (1..=count).map(|ordinal| ordinal.to_string()).collect();
+    (script, members.join(","))
+}
+
+#[test]
+fn what_is_for_one_device_is_written_in_the_next_turn_whatever_the_room_does() {
+    let (mut script, members) = big_room(2_000);
+    script.step(&format!("push 1 room:big | {members}"));
+    let mut turn = Vec::new();
+    assert!(script.shard.turn(&mut turn), "the round goes on");
+    assert_eq!(turn.len(), TURN_WRITES);
+    script.step("push 2 user:ann=0 | 0");
+    turn.clear();
+    script.shard.turn(&mut turn);
+    assert_eq!(turn.first(), Some(&script.peers["p0"].0));
+    assert!(turn.len() <= TURN_WRITES + 1);
+}
+
+#[test]
+fn all_that_waits_for_a_room_leaves_in_one_write_for_each_connection() {
+    let (mut script, members) = big_room(2_000);
+    for seq in 1..=20 {
+        script.step(&format!("push {seq} room:big | {members}"));
     }
-    script.show();
-    let of_one: Vec<&str> = script.out.lines().filter(|line| line.starts_with("  > p1 ")).collect();
-    assert_eq!(of_one, ["  > p1 3@user:ann", "  > p1 1@room:big", "  > p1 2@room:big"]);
-    let total = script.out.lines().filter(|line| line.contains("@room:big")).count();
-    assert_eq!(total, 2 * count as usize);
+    let (mut writes, mut turn) = (0, Vec::new());
+    loop {
+        let more = script.shard.turn(&mut turn);
+        for peer in turn.drain(..) {
+            writes += 1;
+            assert_eq!(script.shard.outbox(peer).unwrap().len(), 20);
+            while script.shard.outbox(peer).unwrap().pop_frame().is_some() {}
+        }
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(writes, 2_000);
+}
+
+#[test]
+fn the_writer_is_never_why_an_outbox_is_full() {
+    let (mut script, members) = big_room(10);
+    for seq in 1..=3_000 {
+        script.step(&format!("push {seq} room:big | {members}"));
+    }
+    let (mut turn, mut frames) = (Vec::new(), 0);
+    while script.shard.turn(&mut turn) || !turn.is_empty() {
+        for peer in turn.drain(..) {
+            while script.shard.outbox(peer).unwrap().pop_frame().is_some() {
+                frames += 1;
+            }
+        }
+    }
+    assert_eq!(frames, 30_000);
+    let mut events = Vec::new();
+    script.shard.take_events(&mut events);
+    assert!(events.iter().all(|event| !matches!(event, Event::Slow(_))));
 }
 
 proptest! {

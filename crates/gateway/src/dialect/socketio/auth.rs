@@ -39,10 +39,7 @@ pub(super) fn claim(packet: &Packet<'_>, query: &Query) -> Result<(Claim, Option
     Ok((claim, pid))
 }
 
-fn text(
-    auth: &serde_json::Map<String, serde_json::Value>,
-    name: &str,
-) -> Result<Option<String>, Refusal> {
+fn text(auth: &serde_json::Map<String, serde_json::Value>, name: &str) -> Result<Option<String>, Refusal> {
     match auth.get(name) {
         None | Some(serde_json::Value::Null) => Ok(None),
         Some(serde_json::Value::String(text)) => Ok(Some(text.clone())),
