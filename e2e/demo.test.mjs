@@ -44,7 +44,8 @@ test('the demo page', { skip: missing }, async (t) => {
   await page.fill('#user', 'ann');
   await page.fill('#device', 'browser-1');
   await page.click('#connect');
-  await until('the page is connected', async () => /\bconnected\b/i.test(await text('#status')));
+  const isConnected = async () => /^connected\b/i.test(await text('#status'));
+  await until('the page is connected', isConnected);
   await page.fill('#room', 'lobby');
   await page.click('#join');
   await until('the page is in the room', async () => {
@@ -66,30 +67,39 @@ test('the demo page', { skip: missing }, async (t) => {
   for (const [index, { id }] of pushes.entries()) await api.waitForLedger(id, { meant: index ? 2 : 1, acked: index ? 2 : 1, waiting: 0 });
 
   // The page pushes, others get it, and the acknowledgements are shown as they come in.
-  await page.fill('#push-to', 'room:lobby');
+  await page.selectOption('#push-kind', 'rooms');
+  await page.fill('#push-to', 'lobby');
   await page.fill('#push-data', '{"hello":"from the page"}');
   await page.click('#push');
   await bob.waitFor(3);
   assert.deepEqual(bob.received.at(-1).data, { hello: 'from the page' });
   await until('the page shows its own push', async () => (await page.locator('#messages .message').count()) === 4);
-  await until(
-    () => 'the report shows both acknowledgements',
-    async () => {
-      const report = await text('#report');
-      return /acked\W{0,8}2\b|\b2\W{1,3}acked/i.test(report);
-    },
-  );
+  await until('the report shows both acknowledgements', async () => /\b2\s+meant\s+2\s+written\s+2\s+acked\s+0\s+waiting\b/.test(await text('#report')));
   assertReceived(bob, [...pushes.slice(1), { id: bob.received.at(-1).id, data: { hello: 'from the page' } }]);
   mkdirSync(new URL('out/', import.meta.url), { recursive: true });
   await page.screenshot({ path: fileURLToPath(new URL('out/demo.png', import.meta.url)) });
 
   // The server dies and comes back: so does the page, with what it missed.
   await server.kill9();
-  await until('the page notices', async () => !/\bconnected\b/i.test(await text('#status')));
+  await until('the page notices', async () => !(await isConnected()));
   await server.start();
   const { id } = await api.push({ to: { users: ['ann'] }, data: { text: 'after the crash' } });
   await until('the page is back and shows it', async () => (await page.locator('#messages').innerText()).includes('after the crash'), { ms: 15_000 });
   await api.waitForLedger(id, { meant: 1, acked: 1, waiting: 0 });
+
+  // The same over an event stream.
+  await page.click('#disconnect');
+  await page.selectOption('#transport', 'sse');
+  const missed = await api.push({ to: { rooms: ['lobby'] }, data: { text: 'while away' } });
+  await page.click('#connect');
+  await until('the page is connected by an event stream', isConnected);
+  const streamed = await api.push({ to: { users: ['ann'] }, data: { text: 'over a stream' } });
+  await until('the page shows both', async () => {
+    const all = await page.locator('#messages').innerText();
+    return all.includes('while away') && all.includes('over a stream');
+  });
+  await api.waitForLedger(missed.id, { meant: 2, acked: 2, waiting: 0 });
+  await api.waitForLedger(streamed.id, { meant: 1, acked: 1, waiting: 0 });
 
   assert.deepEqual(seen.errors, [], 'no errors in the page');
   assert.deepEqual([...seen.hosts], [new URL(server.url).host], 'the page needs nobody else');
@@ -101,7 +111,7 @@ test('the demo page exists only with --dev', async (t) => {
   assert.equal(response.status, 200);
   assert.match(response.headers.get('content-type'), /^text\/html\b/);
   const html = await response.text();
-  for (const id of ['user', 'device', 'connect', 'status', 'room', 'join', 'messages', 'push-to', 'push-data', 'push', 'report']) {
+  for (const id of ['user', 'device', 'transport', 'connect', 'disconnect', 'status', 'room', 'join', 'messages', 'push-kind', 'push-to', 'push-data', 'push', 'report']) {
     assert.match(html, new RegExp(`id=["']?${id}["'\\s>]`), `the page has #${id}`);
   }
   const closed = await Server.start(t, { dev: false });
