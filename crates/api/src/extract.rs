@@ -1,0 +1,151 @@
+//! What handlers take from a request: path, query and body, with errors that are problems.
+
+use std::sync::Arc;
+
+use axum::body::HttpBody as _;
+use axum::extract::{FromRequestParts, Path, Query, Request};
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
+use tidings_model::ErrorCode;
+use tidings_node::{Namespace, Node};
+
+use crate::{Problem, shape};
+
+/// Largest body of a call that is not a batch, in bytes.
+pub(crate) const BODY_MAX: usize = 256 * 1024;
+
+/// How much of a body that is too large is read and thrown away, in bytes: a caller that is still
+/// sending would not read the answer, and only see that the connection breaks.
+const DISCARDED_MAX: usize = 64 * 1024 * 1024;
+
+/// The parameters in a path.
+pub(crate) struct InPath<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for InPath<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(why) if why.status() == StatusCode::INTERNAL_SERVER_ERROR => {
+                Err(Problem::new(ErrorCode::INTERNAL, "the path cannot be read"))
+            }
+            Err(why) => Err(Problem::new(
+                ErrorCode::INVALID_REQUEST,
+                format!("the path is not valid: {}", why.body_text()),
+            )),
+        }
+    }
+}
+
+/// The parameters in a query.
+pub(crate) struct InQuery<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for InQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Query::<T>::from_request_parts(parts, state).await.map(|Query(value)| Self(value)).map_err(|why| {
+            Problem::new(ErrorCode::INVALID_REQUEST, format!("the query is not valid: {}", why.body_text()))
+        })
+    }
+}
+
+/// The namespace that a path names.
+pub(crate) fn namespace(node: &Node, name: &str) -> Result<Arc<Namespace>, Problem> {
+    node.namespace(name).ok_or_else(|| Problem::no_namespace(name))
+}
+
+/// A name in a path or query.
+pub(crate) fn name<T>(
+    field: &str,
+    text: &str,
+    new: fn(&str) -> Result<T, tidings_model::NameError>,
+) -> Result<T, Problem> {
+    new(text).map_err(|why| {
+        Problem::field(ErrorCode::INVALID_REQUEST, field, format!("{} {why}", shape::shown(text)))
+    })
+}
+
+/// How many entries of a list are asked for: 1 to `max`.
+pub(crate) fn limit(asked: Option<&str>, default: usize, max: usize) -> Result<usize, Problem> {
+    let Some(asked) = asked else { return Ok(default) };
+    asked.parse().ok().filter(|limit| (1..=max).contains(limit)).ok_or_else(|| {
+        let message = format!("is {}, must be a number from 1 to {max}", shape::shown(asked));
+        Problem::field(ErrorCode::INVALID_REQUEST, "limit", message)
+    })
+}
+
+/// What a body is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// One JSON text.
+    Json,
+    /// One JSON text on each line.
+    Lines,
+}
+
+/// What the body is written in, by its content type. Without one, it is taken for JSON.
+pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Format::Json) };
+    let text = value.to_str().unwrap_or_default();
+    let (media, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let media = media.trim().to_ascii_lowercase();
+    let parameters = parameters.to_ascii_lowercase();
+    let utf8 = parameters
+        .split_once("charset=")
+        .is_none_or(|(_, charset)| charset.trim_matches([' ', '"']) == "utf-8");
+    match media.as_str() {
+        "application/json" if utf8 => Ok(Format::Json),
+        "application/x-ndjson" | "application/jsonl" if utf8 => Ok(Format::Lines),
+        _ => Err(unsupported(text)),
+    }
+}
+
+fn unsupported(text: &str) -> Problem {
+    Problem::new(
+        ErrorCode::UNSUPPORTED_MEDIA_TYPE,
+        format!("the body is {}, must be application/json in UTF-8", shape::shown(text)),
+    )
+}
+
+/// The body of a call that takes JSON and nothing else.
+pub(crate) async fn json_body(request: Request) -> Result<Bytes, Problem> {
+    match format(request.headers())? {
+        Format::Json => body(request, BODY_MAX).await,
+        Format::Lines => Err(unsupported("application/x-ndjson")),
+    }
+}
+
+/// The body, at most `max` bytes of it.
+pub(crate) async fn body(request: Request, max: usize) -> Result<Bytes, Problem> {
+    let mut body = request.into_body();
+    let announced = body.size_hint().lower();
+    let mut taken = BytesMut::new();
+    let mut seen = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return Err(Problem::new(ErrorCode::INVALID_REQUEST, "the body did not arrive whole"));
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        seen += data.len();
+        if seen <= max && announced <= max as u64 {
+            // The usual body is one piece, taken as it is.
+            if taken.is_empty() && body.is_end_stream() {
+                return Ok(data);
+            }
+            taken.extend_from_slice(&data);
+        } else if seen > DISCARDED_MAX {
+            break;
+        }
+    }
+    if seen > max || announced > max as u64 {
+        let detail = format!("the body has more than {max} bytes, which is the limit");
+        return Err(Problem::new(ErrorCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    Ok(taken.freeze())
+}

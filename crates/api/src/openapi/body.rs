@@ -1,0 +1,317 @@
+//! What requests look like, and the words and errors that answers use, for the document only.
+//!
+//! Lengths are in bytes of UTF-8 where the API counts them; a schema counts characters, so its limits
+//! are the outer ones.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// 1 to 255 bytes of UTF-8, no control characters.
+#[derive(Serialize, ToSchema)]
+#[schema(min_length = 1, max_length = 255)]
+pub(crate) struct Name(String);
+
+/// The name of a namespace.
+#[derive(Serialize, ToSchema)]
+#[schema(min_length = 1, max_length = 50, pattern = "^[a-z0-9][a-z0-9_-]{0,49}$")]
+pub(crate) struct NamespaceName(String);
+
+/// The name of a namespace, in a path.
+pub(crate) type NamespaceParam = NamespaceName;
+
+/// A whole number with a unit: `ms`, `s`, `m`, `h` or `d`.
+#[derive(Serialize, ToSchema)]
+#[schema(pattern = "^[0-9]+(ms|s|m|h|d)$", example = "1h")]
+pub(crate) struct Duration(String);
+
+/// What kind of client a device is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Platform)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum PlatformWord {
+    Web,
+    Android,
+    Ios,
+    Desktop,
+    Other,
+}
+
+/// `high` leaves before everything `normal`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Priority)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum PriorityWord {
+    Normal,
+    High,
+}
+
+/// `durable`: answered when it is on disk. `memory`: answered when it has its order; a crash may lose it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Durability)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum DurabilityWord {
+    Durable,
+    Memory,
+}
+
+/// Whether a message is still delivered.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = MessageState)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum StateWord {
+    Live,
+    Expired,
+}
+
+/// What became of a message for a device. Nothing is `escalated` or `recalled` in this version.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ReceiptState)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum ReceiptStateWord {
+    Acked,
+    Waiting,
+    Expired,
+    Dropped,
+    Escalated,
+    Recalled,
+}
+
+/// Who may connect. `open`: what a client says of itself is believed.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = AuthMode)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum AuthModeWord {
+    Open,
+}
+
+/// What, to whom. `null` is the same as leaving a field out.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Push, example = json!({"to": {"users": ["ann"], "rooms": ["lobby"]}, "event": "push", "data": {"text": "hello"}, "id": "order-7781-shipped", "ttl": "1h"}))]
+pub(crate) struct PushBody {
+    to: PushTo,
+    except: Option<PushExcept>,
+    /// The event that clients see. Names that client libraries keep for themselves are refused.
+    #[schema(default = "push")]
+    event: Option<Name>,
+    /// Any JSON, at most 64 KiB unless the namespace says otherwise, nested at most 100 levels; passed
+    /// through as written.
+    data: Option<serde_json::Value>,
+    /// Makes a retry safe for 24 h. The header `Idempotency-Key` says the same.
+    id: Option<Name>,
+    /// How long it is delivered; at most 30 days. `0s` reaches only who is connected now.
+    #[schema(default = "24h")]
+    ttl: Option<Duration>,
+    /// In a later release: must be null.
+    #[schema(value_type = Option<Later>)]
+    collapse_key: Option<()>,
+    #[schema(default = "normal")]
+    priority: Option<PriorityWord>,
+    #[schema(default = "durable")]
+    durability: Option<DurabilityWord>,
+    /// In a later release: must be null.
+    #[schema(value_type = Option<Later>)]
+    deliver_at: Option<()>,
+    ack: Option<PushAck>,
+    offline: Option<PushOffline>,
+    /// Only say who would be meant.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+}
+
+/// Who is meant: the sets are united, then filtered by platform. It must name someone.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PushTo {
+    /// Everybody in the namespace.
+    #[schema(default = false)]
+    all: Option<bool>,
+    /// Users, each with all of their devices.
+    #[schema(max_items = 1000)]
+    users: Option<Vec<Name>>,
+    /// Devices.
+    #[schema(max_items = 1000)]
+    devices: Option<Vec<Name>>,
+    /// Rooms, each with the devices that are in it.
+    #[schema(max_items = 1000)]
+    rooms: Option<Vec<Name>>,
+    /// Only devices on these platforms; empty means every platform.
+    platforms: Option<Vec<PlatformWord>>,
+}
+
+/// Who is not meant although `to` names them.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PushExcept {
+    /// Users, with all of their devices.
+    #[schema(max_items = 1000)]
+    users: Option<Vec<Name>>,
+    /// Devices.
+    #[schema(max_items = 1000)]
+    devices: Option<Vec<Name>>,
+    /// The devices that are in these rooms.
+    #[schema(max_items = 1000)]
+    rooms: Option<Vec<Name>>,
+    /// The devices behind these connections.
+    #[schema(max_items = 1000)]
+    connections: Option<Vec<ConnectionId>>,
+}
+
+/// The id of a connection, as clients are told it.
+#[derive(Serialize, ToSchema)]
+#[schema(pattern = "^c[0-9a-fA-F]{1,16}$", example = "c1f")]
+pub(crate) struct ConnectionId(String);
+
+/// How long the answer waits for acknowledgements.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PushAck {
+    /// In a later release: must be null.
+    #[schema(value_type = Option<Later>)]
+    wait: Option<()>,
+}
+
+/// Nothing yet.
+#[derive(Serialize, ToSchema)]
+#[schema(max_length = 0)]
+pub(crate) struct Later(String);
+
+/// What happens for devices that are away. This version wakes no phones: everything but `keep` is
+/// checked and has no effect.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PushOffline {
+    /// Whether the message waits for devices that are away.
+    #[schema(default = true)]
+    keep: Option<bool>,
+    /// After how long without an acknowledgement a phone is woken.
+    escalate_after: Option<Duration>,
+    notification: Option<PushNotification>,
+    #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>)]
+    apns: Option<BTreeMap<String, serde_json::Value>>,
+    #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>)]
+    fcm: Option<BTreeMap<String, serde_json::Value>>,
+    #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>)]
+    webpush: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+/// What a phone shows.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PushNotification {
+    title: Option<String>,
+    body: Option<String>,
+    badge: Option<u64>,
+    sound: Option<String>,
+    url: Option<String>,
+    image: Option<String>,
+}
+
+/// Up to 1,000 pushes.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Batch, example = json!({"messages": [{"to": {"users": ["ann"]}, "data": 1}, {"to": {"all": true}, "data": 2}]}))]
+pub(crate) struct BatchBody {
+    #[schema(max_items = 1000)]
+    messages: Vec<PushBody>,
+}
+
+/// What became of the entries, in their order.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BatchResults {
+    #[schema(max_items = 1000)]
+    results: Vec<PushResult>,
+}
+
+/// What became of an entry.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum PushResult {
+    Accepted(crate::rest::messages::AcceptedBody),
+    DryRun(crate::rest::messages::DryRunBody),
+    Refused(EntryRefused),
+}
+
+/// An entry that was not accepted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EntryRefused {
+    error: EntryProblem,
+}
+
+/// Why an entry was not accepted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EntryProblem {
+    /// The stable slug.
+    code: String,
+    /// The HTTP status that the push would have had alone.
+    status: u16,
+    detail: String,
+    errors: Option<Vec<FieldProblem>>,
+}
+
+/// An error (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemBody {
+    /// A URI for the kind of error.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The kind of error in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// The stable slug.
+    #[schema(example = "invalid_request")]
+    code: String,
+    /// What happened this time.
+    detail: String,
+    /// The id that the log knows this request by; also in `X-Request-Id`.
+    request_id: String,
+    /// What is wrong with which field.
+    errors: Option<Vec<FieldProblem>>,
+}
+
+/// What is wrong with one field.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FieldProblem {
+    /// The field, as a path: `to.users[3]`.
+    field: String,
+    /// What is wrong with it.
+    message: String,
+}
+
+/// The messages that a client has.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Acks, example = json!({"ids": ["order-7781-shipped"]}))]
+pub(crate) struct AckBody {
+    #[schema(min_items = 1, max_items = 1000)]
+    ids: Vec<Name>,
+}
+
+/// A namespace to be created. The other fields of a namespace are refused as `not_supported`.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "demo", "title": "A demonstration", "auth": {"mode": "open"}}))]
+pub(crate) struct NewNamespace {
+    name: NamespaceName,
+    #[schema(max_length = 255)]
+    title: Option<String>,
+    auth: NewNamespaceAuth,
+}
+
+/// Who may connect.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewNamespaceAuth {
+    mode: AuthModeWord,
+}

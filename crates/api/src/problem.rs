@@ -1,0 +1,192 @@
+//! How an error becomes an answer: one mapping for each use case, onto the table in `tidings_model`.
+//!
+//! A [`Problem`] is turned into bytes in one place, `request_id::around`, because only there the id of
+//! the request is known. What the store says goes to the log, not to the caller: it may name files.
+
+use std::any::Any;
+
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use tidings_model::ErrorCode;
+use tidings_node::StoreError;
+use tidings_node::namespace::CreateError;
+use tidings_node::publish::PublishError;
+use tidings_wire::problem::{self as wire, FieldError};
+
+/// Most fields that one answer complains about.
+const ERRORS_MAX: usize = 50;
+
+/// After how many seconds a refused caller may come again.
+const RETRY_AFTER_SECS: u16 = 1;
+
+/// An error, as the outside sees it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    code: ErrorCode,
+    detail: String,
+    errors: Vec<FieldError>,
+}
+
+impl Problem {
+    /// An error that is about no field.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// Something is wrong with these fields.
+    #[must_use]
+    pub fn fields(code: ErrorCode, mut errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] => format!("{} {}", one.field, one.message),
+            many => format!("{} fields are not as they must be", many.len()),
+        };
+        errors.truncate(ERRORS_MAX);
+        Self { code, detail, errors }
+    }
+
+    /// Something is wrong with one field.
+    pub fn field(code: ErrorCode, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::fields(code, vec![FieldError { field: field.into(), message: message.into() }])
+    }
+
+    /// There is no such namespace.
+    #[must_use]
+    pub fn no_namespace(name: &str) -> Self {
+        Self::new(ErrorCode::NOT_FOUND, format!("there is no namespace {}", crate::shape::shown(name)))
+    }
+
+    /// What it is, from the table.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The body of the answer.
+    pub(crate) fn to_json(&self, request_id: &str) -> String {
+        wire::Problem {
+            kind: format!("urn:tidings:error:{}", self.code.slug),
+            title: self.code.title,
+            status: self.code.status,
+            code: self.code.slug,
+            detail: &self.detail,
+            request_id,
+            errors: &self.errors,
+        }
+        .to_json()
+    }
+
+    /// The error of one entry in a batch.
+    pub(crate) fn to_entry(&self) -> EntryError {
+        EntryError {
+            code: self.code.slug,
+            status: self.code.status,
+            detail: self.detail.clone(),
+            errors: self.errors.clone(),
+        }
+    }
+}
+
+/// Why one entry of a batch was not accepted.
+#[derive(Debug, Serialize)]
+pub(crate) struct EntryError {
+    code: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidings\""));
+            headers.append(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"tidings\", charset=\"UTF-8\""),
+            );
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(why: StoreError) -> Self {
+        let (code, detail) = match &why {
+            StoreError::Full(_) => (ErrorCode::STORAGE_FULL, "the disk of the server is full"),
+            StoreError::InUse(_) | StoreError::Io(_) => {
+                (ErrorCode::DEPENDENCY_UNAVAILABLE, "the store cannot be read or written")
+            }
+            StoreError::Closed => (ErrorCode::DEPENDENCY_UNAVAILABLE, "the server is stopping"),
+            StoreError::Damaged(_) | StoreError::Format { .. } => {
+                (ErrorCode::INTERNAL, "the store holds something that cannot be read")
+            }
+        };
+        tracing::error!(error = %why, code = code.slug, "the store failed");
+        Self::new(code, detail)
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(why: PublishError) -> Self {
+        match why {
+            PublishError::NoNamespace => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
+            PublishError::Conflict => Self::field(
+                ErrorCode::CONFLICT,
+                "id",
+                "was used for another push less than 24 h ago; a retry must be the same push",
+            ),
+            PublishError::Overloaded => Self::new(ErrorCode::OVERLOADED, why.to_string()),
+            PublishError::TooLarge { bytes, limit } => Self::field(
+                ErrorCode::PAYLOAD_TOO_LARGE,
+                "data",
+                format!("has {bytes} bytes, at most {limit} are allowed"),
+            ),
+            PublishError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<CreateError> for Problem {
+    fn from(why: CreateError) -> Self {
+        match why {
+            CreateError::Exists => {
+                Self::field(ErrorCode::CONFLICT, "name", "is the name of a namespace already")
+            }
+            CreateError::Store(why) => why.into(),
+        }
+    }
+}
+
+/// The answer for a path that nothing answers.
+pub(crate) async fn no_such_path(request: Request) -> Problem {
+    let path = crate::shape::shown(request.uri().path());
+    Problem::new(ErrorCode::NOT_FOUND, format!("there is no path {path}; /openapi.json lists what there is"))
+}
+
+/// The answer for a method that a path does not have.
+pub(crate) async fn method_not_allowed(request: Request) -> Problem {
+    let method = crate::shape::shown(request.method().as_str());
+    Problem::new(
+        ErrorCode::METHOD_NOT_ALLOWED,
+        format!("this path has no method {method}; the header Allow lists those it has"),
+    )
+}
+
+/// The answer when the code that was to answer gave up.
+pub(crate) fn panicked(why: Box<dyn Any + Send + 'static>) -> Response {
+    let text =
+        why.downcast_ref::<String>().map(String::as_str).or_else(|| why.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("without a text"), "a call panicked");
+    Problem::new(ErrorCode::INTERNAL, "the call failed because of an error in the server").into_response()
+}

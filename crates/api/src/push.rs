@@ -1,0 +1,263 @@
+//! The body of a push becomes a checked [`Push`].
+//!
+//! It is read without a copy, checked field by field with every complaint gathered, and only then
+//! anything is allocated for it. What a push means, and who is meant, is the node's.
+
+mod body;
+mod fingerprint;
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tidings_model::{
+    DeviceId, Durability, ErrorCode, EventName, Except, MessageId, NameError, Platform, Priority, Push,
+    RoomName, Target, UserId, limit,
+};
+use tidings_wire::nesting;
+use tidings_wire::problem::FieldError;
+
+use self::body::{Body, ExceptBody, OfflineBody, Text, ToBody};
+use crate::shape::{self, shown};
+use crate::{Problem, duration};
+
+pub(crate) use body::SHAPE;
+
+/// A push that may be given to the node.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) push: Push,
+    /// Only say who would be meant.
+    pub(crate) dry_run: bool,
+}
+
+/// Reads a push. `key` is the caller's `Idempotency-Key`.
+pub(crate) fn parse(json: &[u8], key: Option<&str>) -> Result<Parsed, Problem> {
+    let body: Body<'_> = shape::decode(json, &SHAPE)?;
+    let mut wrong = Wrong::default();
+    let to = target(body.to.map(|to| to.0), &mut wrong);
+    let except = exceptions(body.except.map(|except| except.0), &mut wrong);
+    let event = body.event.as_ref().map_or("push", Text::as_str);
+    let event = wrong.name("event", event, EventName::new);
+    let id = message_id(body.id.as_ref().map(Text::as_str), key, &mut wrong);
+    let data = body.data.map_or("null", RawValue::get);
+    if !nesting::is_within(data, limit::DATA_DEPTH_MAX) {
+        wrong.add("data", format!("is nested deeper than {} levels", limit::DATA_DEPTH_MAX));
+    }
+    let ttl = ttl(body.ttl.as_ref().map(Text::as_str), &mut wrong);
+    let priority = wrong.choice(
+        "priority",
+        body.priority.as_ref(),
+        &[("normal", Priority::Normal), ("high", Priority::High)],
+    );
+    let durability = wrong.choice(
+        "durability",
+        body.durability.as_ref(),
+        &[("durable", Durability::Durable), ("memory", Durability::Memory)],
+    );
+    let offline = body.offline.map(|offline| offline.0).unwrap_or_default();
+    check_offline(&offline, &mut wrong);
+    wrong.later("collapse_key", body.collapse_key.is_some());
+    wrong.later("deliver_at", body.deliver_at.is_some());
+    wrong.later("ack.wait", body.ack.is_some_and(|ack| ack.0.wait.is_some()));
+    let (Some(event), true) = (event, wrong.is_empty()) else { return Err(wrong.into_problem()) };
+    let mut push = Push {
+        to,
+        except,
+        event,
+        data: Bytes::copy_from_slice(data.as_bytes()),
+        id,
+        fingerprint: [0; 16],
+        ttl,
+        priority,
+        durability,
+        keep: offline.keep.unwrap_or(true),
+    };
+    // Only a push with an id of the caller's can be a retry.
+    if push.id.is_some() {
+        push.fingerprint = fingerprint::of(&push, &offline);
+    }
+    Ok(Parsed { push, dry_run: body.dry_run.unwrap_or(false) })
+}
+
+fn target(to: Option<ToBody<'_>>, wrong: &mut Wrong) -> Target {
+    let Some(to) = to else {
+        wrong.add("to", "is required: it says who is meant (all, users, devices, rooms)");
+        return Target::default();
+    };
+    let before = wrong.invalid.len();
+    let target = Target {
+        all: to.all.unwrap_or(false),
+        users: wrong.names("to.users", to.users, UserId::new),
+        devices: wrong.names("to.devices", to.devices, DeviceId::new),
+        rooms: wrong.names("to.rooms", to.rooms, RoomName::new),
+        platforms: platforms(to.platforms, wrong),
+    };
+    if wrong.invalid.len() == before && target.is_empty() {
+        wrong.add("to", "names nobody: set all, or name users, devices or rooms");
+    }
+    target
+}
+
+fn platforms(list: Option<Vec<Text<'_>>>, wrong: &mut Wrong) -> Vec<Platform> {
+    let mut platforms = Vec::new();
+    for (index, text) in list.unwrap_or_default().iter().enumerate() {
+        match Platform::parse(text.as_str()) {
+            Some(platform) if platforms.contains(&platform) => {}
+            Some(platform) => platforms.push(platform),
+            None => {
+                let known = Platform::ALL.map(Platform::as_str).join(", ");
+                let message = format!("{} is no platform; there are {known}", shown(text.as_str()));
+                wrong.add(format!("to.platforms[{index}]"), message);
+            }
+        }
+    }
+    platforms
+}
+
+fn exceptions(except: Option<ExceptBody<'_>>, wrong: &mut Wrong) -> Except {
+    let Some(except) = except else { return Except::default() };
+    let connection = |text: &str| match tidings_node::connect::connection_number(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("is no connection id"),
+    };
+    Except {
+        users: wrong.names("except.users", except.users, UserId::new),
+        devices: wrong.names("except.devices", except.devices, DeviceId::new),
+        rooms: wrong.names("except.rooms", except.rooms, RoomName::new),
+        connections: wrong.names("except.connections", except.connections, connection),
+    }
+}
+
+/// The caller's id for the push: from the body, from the header, or the same from both.
+fn message_id(id: Option<&str>, key: Option<&str>, wrong: &mut Wrong) -> Option<MessageId> {
+    if let (Some(id), Some(key)) = (id, key)
+        && id != key
+    {
+        wrong.add("id", format!("is {}, but the header Idempotency-Key says {}", shown(id), shown(key)));
+        return None;
+    }
+    let field = if id.is_some() { "id" } else { "Idempotency-Key" };
+    wrong.name(field, id.or(key)?, MessageId::new)
+}
+
+fn ttl(text: Option<&str>, wrong: &mut Wrong) -> Duration {
+    let default = Duration::from_secs(limit::TTL_DEFAULT_SECS);
+    let Some(text) = text else { return default };
+    let max = Duration::from_secs(limit::TTL_SECS_MAX);
+    match duration::parse(text) {
+        Ok(ttl) if ttl <= max => return ttl,
+        Ok(_) => wrong.add("ttl", format!("is {}, at most {} is allowed", shown(text), duration::show(max))),
+        Err(why) => wrong.add("ttl", format!("is {}, {why}", shown(text))),
+    }
+    default
+}
+
+fn check_offline(offline: &OfflineBody<'_>, wrong: &mut Wrong) {
+    if let Some(text) = &offline.escalate_after
+        && let Err(why) = duration::parse(text.as_str())
+    {
+        wrong.add("offline.escalate_after", format!("is {}, {why}", shown(text.as_str())));
+    }
+    for (field, value) in [("apns", offline.apns), ("fcm", offline.fcm), ("webpush", offline.webpush)] {
+        let Some(value) = value else { continue };
+        if !value.get().starts_with('{') {
+            wrong.add(format!("offline.{field}"), "must be an object");
+        } else if !nesting::is_within(value.get(), limit::DATA_DEPTH_MAX) {
+            wrong.add(
+                format!("offline.{field}"),
+                format!("is nested deeper than {} levels", limit::DATA_DEPTH_MAX),
+            );
+        }
+    }
+}
+
+/// What is wrong with a push.
+#[derive(Default)]
+struct Wrong {
+    invalid: Vec<FieldError>,
+    unsupported: Vec<FieldError>,
+}
+
+impl Wrong {
+    fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.invalid.push(FieldError { field: field.into(), message: message.into() });
+    }
+
+    /// A field that this version has no use for yet, when it is `given`.
+    fn later(&mut self, field: &str, given: bool) {
+        if given {
+            let message = "is not supported by this version; leave it out".to_owned();
+            self.unsupported.push(FieldError { field: field.to_owned(), message });
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.invalid.is_empty() && self.unsupported.is_empty()
+    }
+
+    fn into_problem(mut self) -> Problem {
+        if self.invalid.is_empty() {
+            return Problem::fields(ErrorCode::NOT_SUPPORTED, self.unsupported);
+        }
+        self.invalid.append(&mut self.unsupported);
+        Problem::fields(ErrorCode::INVALID_REQUEST, self.invalid)
+    }
+
+    fn name<T>(&mut self, field: &str, text: &str, new: impl Fn(&str) -> Result<T, NameError>) -> Option<T> {
+        match new(text) {
+            Ok(name) => Some(name),
+            Err(why) => {
+                self.add(field, format!("{} {why}", shown(text)));
+                None
+            }
+        }
+    }
+
+    /// The names in a list, each once, in order.
+    fn names<T: Clone + Eq + Hash, E: std::fmt::Display>(
+        &mut self,
+        field: &str,
+        list: Option<Vec<Text<'_>>>,
+        new: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        let list = list.unwrap_or_default();
+        if list.len() > limit::TARGETS_MAX {
+            self.add(
+                field,
+                format!("has {} entries, at most {} are allowed", list.len(), limit::TARGETS_MAX),
+            );
+            return Vec::new();
+        }
+        let mut names = Vec::with_capacity(list.len());
+        for (index, text) in list.iter().enumerate() {
+            match new(text.as_str()) {
+                Ok(name) => names.push(name),
+                Err(why) => self.add(format!("{field}[{index}]"), format!("{} {why}", shown(text.as_str()))),
+            }
+        }
+        if names.len() > 1 {
+            let mut seen = HashSet::with_capacity(names.len());
+            names.retain(|name| seen.insert(name.clone()));
+        }
+        names
+    }
+
+    /// One of a few words; the first when there is none.
+    fn choice<T: Copy + Default>(
+        &mut self,
+        field: &str,
+        text: Option<&Text<'_>>,
+        choices: &[(&str, T)],
+    ) -> T {
+        let Some(text) = text else { return T::default() };
+        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text.as_str()) {
+            return *choice;
+        }
+        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+        self.add(field, format!("is {}, must be {}", shown(text.as_str()), words.join(" or ")));
+        T::default()
+    }
+}

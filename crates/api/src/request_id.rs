@@ -1,0 +1,104 @@
+//! What surrounds every call: its id, its line in the log, its numbers, its time limit, the headers
+//! that browsers want, and errors as `application/problem+json`. It knows no path and no body.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CONTENT_LENGTH,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tidings_model::ErrorCode;
+use tracing::Instrument as _;
+
+use crate::{ApiState, Problem};
+
+/// The header that names a request.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest id that is taken from a caller, in characters.
+const ID_MAX: usize = 64;
+
+/// Surrounds a call.
+pub(crate) async fn around(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = id_of(request.headers());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let span = tracing::info_span!("api", request_id = %id.to_str().unwrap_or_default());
+    let mut response = if method == Method::OPTIONS {
+        preflight()
+    } else {
+        match tokio::time::timeout(state.request_timeout, next.run(request).instrument(span)).await {
+            Ok(response) => response,
+            Err(_) => timed_out(&state),
+        }
+    };
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let body = problem.to_json(id.to_str().unwrap_or_default());
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *response.body_mut() = Body::from(body);
+    }
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    log(&method, route, response.status(), started, &id);
+    state.metrics.called(&method, route, response.status(), started.elapsed());
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, id);
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("x-request-id, retry-after, allow, www-authenticate"),
+    );
+    response
+}
+
+/// The caller's id when it is printable and short, else one that is made up.
+fn id_of(headers: &HeaderMap) -> HeaderValue {
+    let printable = |value: &HeaderValue| {
+        let bytes = value.as_bytes();
+        !bytes.is_empty() && bytes.len() <= ID_MAX && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    headers
+        .get(X_REQUEST_ID)
+        .filter(|value| printable(value))
+        .cloned()
+        .or_else(|| HeaderValue::from_str(&tidings_node::ids::token()).ok())
+        .unwrap_or_else(|| HeaderValue::from_static("unknown"))
+}
+
+/// The answer to a browser that asks what it may send. Keys are not cookies: no credentials.
+fn preflight() -> Response {
+    let headers = [
+        (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE")),
+        (
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static("authorization, content-type, idempotency-key, x-request-id"),
+        ),
+        (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400")),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+fn timed_out(state: &ApiState) -> Response {
+    let limit = state.request_timeout;
+    let detail = format!(
+        "the call took longer than {limit:?}; whether it had an effect is not known, so retry a push with the same id"
+    );
+    Problem::new(ErrorCode::DEPENDENCY_UNAVAILABLE, detail).into_response()
+}
+
+/// One line for each call. Probes and scrapes come every few seconds and say nothing.
+fn log(method: &Method, route: &str, status: StatusCode, started: Instant, id: &HeaderValue) {
+    let (status, id) = (status.as_u16(), id.to_str().unwrap_or_default());
+    let ms = started.elapsed().as_secs_f64() * 1e3;
+    let ms = (ms * 1e3).round() / 1e3;
+    if matches!(route, "/healthz" | "/readyz" | "/metrics") {
+        tracing::debug!(%method, route, status, ms, request_id = id, "call");
+    } else {
+        tracing::info!(%method, route, status, ms, request_id = id, "call");
+    }
+}

@@ -1,0 +1,222 @@
+//! One message: pushed, and shown.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tidings_model::{ErrorCode, Message, MessageId, Priority};
+use tidings_node::publish::Accepted;
+use tidings_node::{Namespace, Node};
+use tidings_wire::time;
+use utoipa::ToSchema;
+
+use super::report::ReportBody;
+use crate::extract::{self, InPath, json_body, namespace};
+use crate::push::{self, Parsed};
+use crate::{ApiState, Problem, openapi};
+
+/// A push was accepted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AcceptedBody {
+    /// The id of the message: the caller's, or one that was made up.
+    id: String,
+    /// When it was accepted.
+    #[schema(format = DateTime)]
+    accepted_at: String,
+    /// Whether the same push had been accepted before; nothing new was sent then.
+    duplicate: bool,
+    meant: DevicesBody,
+    online: ConnectionsBody,
+}
+
+/// Nothing was sent; this is who would be meant now.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DryRunBody {
+    /// Always true.
+    dry_run: bool,
+    meant: DevicesBody,
+    online: ConnectionsBody,
+}
+
+/// Whom a push is for.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DevicesBody {
+    /// How many devices.
+    devices: u64,
+}
+
+/// Who of them is here.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ConnectionsBody {
+    /// How many connections they have.
+    connections: u64,
+}
+
+impl AcceptedBody {
+    pub(super) fn of(accepted: &Accepted) -> Self {
+        Self {
+            id: accepted.message.id.to_string(),
+            accepted_at: time::rfc3339(accepted.message.accepted_at.0),
+            duplicate: accepted.duplicate,
+            meant: DevicesBody { devices: accepted.message.meant.len() },
+            online: ConnectionsBody { connections: accepted.online },
+        }
+    }
+}
+
+impl DryRunBody {
+    pub(super) fn of((devices, connections): (u64, u64)) -> Self {
+        Self { dry_run: true, meant: DevicesBody { devices }, online: ConnectionsBody { connections } }
+    }
+}
+
+/// Pushes a message to whom it is for.
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/messages", tag = "messages", operation_id = "push",
+    description = "Sends to everybody who is meant and online, and keeps the message for who is away. The answer \
+        comes when the message is on disk (`durability: durable`). With an id, in the body or as \
+        `Idempotency-Key`, a retry within 24 h is safe.",
+    params(
+        ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
+        ("Idempotency-Key" = Option<openapi::Name>, Header, description = "The id of the push, if the body has none; the same as there, if it has"),
+    ),
+    request_body(content = openapi::PushBody, description = "What, to whom"),
+    responses(
+        (status = 202, description = "Accepted", body = AcceptedBody),
+        (status = 200, description = "With `dry_run`: who would be meant; nothing was sent", body = DryRunBody),
+    ))]
+pub(crate) async fn push(
+    State(state): State<ApiState>,
+    InPath(ns): InPath<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let key = idempotency_key(request.headers())?;
+    let body = json_body(request).await?;
+    let Parsed { push, dry_run } = push::parse(&body, key.as_deref())?;
+    if dry_run {
+        let who = state.node.dry_run(&namespace.name, &push).await?;
+        return Ok(Json(DryRunBody::of(who)).into_response());
+    }
+    let accepted = state.node.publish(&namespace.name, push).await?;
+    Ok((StatusCode::ACCEPTED, Json(AcceptedBody::of(&accepted))).into_response())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) => Ok(Some(text.to_owned())),
+        Err(_) => Err(Problem::field(ErrorCode::INVALID_REQUEST, "Idempotency-Key", "is not UTF-8")),
+    }
+}
+
+/// A message, and what became of it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MessageBody {
+    id: String,
+    event: String,
+    /// As it was pushed, byte for byte.
+    #[schema(value_type = serde_json::Value)]
+    data: Box<RawValue>,
+    to: TargetBody,
+    except: ExceptBody,
+    #[schema(format = DateTime)]
+    accepted_at: String,
+    /// From when on it is no longer delivered.
+    #[schema(format = DateTime)]
+    expires_at: String,
+    /// `normal` or `high`.
+    #[schema(value_type = openapi::PriorityWord)]
+    priority: &'static str,
+    /// `live` or `expired`.
+    #[schema(value_type = openapi::StateWord)]
+    state: &'static str,
+    report: ReportBody,
+}
+
+/// Who was meant, as it was asked.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MessageTo)]
+struct TargetBody {
+    all: bool,
+    users: Vec<String>,
+    devices: Vec<String>,
+    rooms: Vec<String>,
+    #[schema(value_type = Vec<openapi::PlatformWord>)]
+    platforms: Vec<&'static str>,
+}
+
+/// Who was not, as it was asked.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MessageExcept)]
+struct ExceptBody {
+    users: Vec<String>,
+    devices: Vec<String>,
+    rooms: Vec<String>,
+    connections: Vec<String>,
+}
+
+impl MessageBody {
+    async fn of(node: &Node, namespace: &Namespace, message: &Message) -> Result<Self, Problem> {
+        let unreadable = || Problem::new(ErrorCode::INTERNAL, "the message's data cannot be read");
+        let data = String::from_utf8(message.data.to_vec()).map_err(|_| unreadable())?;
+        Ok(Self {
+            id: message.id.to_string(),
+            event: message.event.to_string(),
+            data: RawValue::from_string(data).map_err(|_| unreadable())?,
+            to: TargetBody {
+                all: message.to.all,
+                users: texts(&message.to.users),
+                devices: texts(&message.to.devices),
+                rooms: texts(&message.to.rooms),
+                platforms: message.to.platforms.iter().map(|platform| platform.as_str()).collect(),
+            },
+            except: ExceptBody {
+                users: texts(&message.except.users),
+                devices: texts(&message.except.devices),
+                rooms: texts(&message.except.rooms),
+                connections: message.except.connections.clone(),
+            },
+            accepted_at: time::rfc3339(message.accepted_at.0),
+            expires_at: time::rfc3339(message.expires_at.0),
+            priority: match message.priority {
+                Priority::Normal => "normal",
+                Priority::High => "high",
+            },
+            state: if message.is_live(node.now()) { "live" } else { "expired" },
+            report: ReportBody::of(&node.report(namespace, message).await),
+        })
+    }
+}
+
+fn texts<T: ToString>(names: &[T]) -> Vec<String> {
+    names.iter().map(T::to_string).collect()
+}
+
+/// A message and its report.
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/messages/{id}", tag = "messages", operation_id = "message",
+    params(
+        ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
+        ("id" = openapi::Name, Path, description = "The message"),
+    ),
+    responses((status = 200, description = "The message", body = MessageBody)))]
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    InPath((ns, id)): InPath<(String, String)>,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let message = find(&state.node, &namespace, &id).await?;
+    Ok(Json(MessageBody::of(&state.node, &namespace, &message).await?).into_response())
+}
+
+/// The message that a path names.
+pub(super) async fn find(
+    node: &Node,
+    namespace: &Namespace,
+    id: &str,
+) -> Result<std::sync::Arc<Message>, Problem> {
+    let id = extract::name("id", id, MessageId::new)?;
+    let message = node.message(namespace, &id).await?;
+    message.ok_or_else(|| Problem::new(ErrorCode::NOT_FOUND, "there is no message with this id"))
+}

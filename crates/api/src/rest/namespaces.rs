@@ -1,0 +1,302 @@
+//! Namespaces: created, listed, shown.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tidings_model::{ErrorCode, NamespaceName};
+use tidings_node::Namespace;
+use tidings_node::namespace::{AuthMode, Settings};
+use tidings_wire::problem::FieldError;
+use tidings_wire::time;
+use utoipa::ToSchema;
+
+use crate::extract::{self, InPath, InQuery, json_body, namespace};
+use crate::shape::{self, Object, Shape, shown};
+use crate::{ApiState, Problem, openapi};
+
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+
+/// Longest title, in bytes.
+const TITLE_MAX: usize = 255;
+
+/// What a namespace looks like in a request.
+pub(crate) const SHAPE: Shape = Shape::Object(&[
+    ("name", Shape::Text),
+    ("title", Shape::Text),
+    ("state", Shape::Text),
+    ("auth", Shape::Object(&[("mode", Shape::Text), ("jwt", Shape::Free), ("hook", Shape::Free)])),
+    ("hooks", Shape::List),
+    ("limits", Shape::Free),
+    ("outbox", Shape::Free),
+    ("mailbox", Shape::Free),
+    ("history", Shape::Free),
+    ("offline", Shape::Free),
+    ("presence", Shape::Free),
+    ("origins", Shape::List),
+]);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body<'a> {
+    name: Option<String>,
+    title: Option<String>,
+    #[serde(borrow)]
+    auth: Option<Object<AuthBody<'a>>>,
+    #[serde(borrow)]
+    state: Option<&'a RawValue>,
+    #[serde(borrow)]
+    hooks: Option<&'a RawValue>,
+    #[serde(borrow)]
+    limits: Option<&'a RawValue>,
+    #[serde(borrow)]
+    outbox: Option<&'a RawValue>,
+    #[serde(borrow)]
+    mailbox: Option<&'a RawValue>,
+    #[serde(borrow)]
+    history: Option<&'a RawValue>,
+    #[serde(borrow)]
+    offline: Option<&'a RawValue>,
+    #[serde(borrow)]
+    presence: Option<&'a RawValue>,
+    #[serde(borrow)]
+    origins: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuthBody<'a> {
+    mode: Option<String>,
+    #[serde(borrow)]
+    jwt: Option<&'a RawValue>,
+    #[serde(borrow)]
+    hook: Option<&'a RawValue>,
+}
+
+/// A namespace.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Namespace)]
+pub(crate) struct NamespaceBody {
+    name: String,
+    title: String,
+    /// `active`.
+    #[schema(value_type = String, example = "active")]
+    state: &'static str,
+    auth: AuthShown,
+    limits: LimitsShown,
+    mailbox: MailboxShown,
+    #[schema(format = DateTime)]
+    created_at: String,
+}
+
+/// Who may connect.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NamespaceAuth)]
+struct AuthShown {
+    #[schema(value_type = openapi::AuthModeWord)]
+    mode: &'static str,
+}
+
+/// How much of what there may be.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NamespaceLimits)]
+struct LimitsShown {
+    /// Most rooms of a device.
+    rooms_per_device: usize,
+    /// Largest `data` of a push.
+    #[schema(example = "64KiB")]
+    message_size: String,
+}
+
+/// What a device that was away gets.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NamespaceMailbox)]
+struct MailboxShown {
+    /// Most messages, the newest ones.
+    messages: usize,
+}
+
+impl NamespaceBody {
+    fn of(namespace: &Namespace) -> Self {
+        let settings = &namespace.settings;
+        Self {
+            name: namespace.name.to_string(),
+            title: settings.title.clone(),
+            state: "active",
+            auth: AuthShown {
+                mode: match settings.auth {
+                    AuthMode::Open => "open",
+                },
+            },
+            limits: LimitsShown {
+                rooms_per_device: settings.rooms_per_device,
+                message_size: size(settings.message_size),
+            },
+            mailbox: MailboxShown { messages: settings.mailbox_messages },
+            created_at: time::rfc3339(settings.created_at),
+        }
+    }
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        0 => "0B".to_owned(),
+        _ if bytes.is_multiple_of(1024 * 1024) => format!("{}MiB", bytes / (1024 * 1024)),
+        _ if bytes.is_multiple_of(1024) => format!("{}KiB", bytes / 1024),
+        _ => format!("{bytes}B"),
+    }
+}
+
+/// A page of namespaces.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NamespacesBody {
+    #[schema(max_items = 1000)]
+    items: Vec<NamespaceBody>,
+    /// Where the next page begins; null on the last one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// Creates a namespace.
+#[utoipa::path(post, path = "/v1/namespaces", tag = "namespaces", operation_id = "createNamespace",
+    request_body(content = openapi::NewNamespace, description = "The namespace"),
+    responses((status = 201, description = "The namespace, whole", body = NamespaceBody)))]
+pub(crate) async fn create(State(state): State<ApiState>, request: Request) -> Result<Response, Problem> {
+    let body = json_body(request).await?;
+    let body: Body<'_> = shape::decode(&body, &SHAPE)?;
+    let (name, title) = check(&body)?;
+    let settings = Settings::new(&title, AuthMode::Open, state.node.now());
+    let namespace = state.node.create_namespace(name, settings).await?;
+    Ok((StatusCode::CREATED, Json(NamespaceBody::of(&namespace))).into_response())
+}
+
+fn check(body: &Body<'_>) -> Result<(NamespaceName, String), Problem> {
+    let mut invalid = Vec::new();
+    let mut wrong =
+        |field: &str, message: String| invalid.push(FieldError { field: field.to_owned(), message });
+    let name = match body.name.as_deref().map(|text| (text, NamespaceName::new(text))) {
+        Some((_, Ok(name))) => Some(name),
+        Some((text, Err(why))) => {
+            wrong("name", format!("{} {why}", shown(text)));
+            None
+        }
+        None => {
+            wrong("name", "is required".to_owned());
+            None
+        }
+    };
+    let title = body.title.clone().unwrap_or_default();
+    if title.len() > TITLE_MAX {
+        wrong("title", format!("has {} bytes, at most {TITLE_MAX} are allowed", title.len()));
+    }
+    if title.chars().any(char::is_control) {
+        wrong("title", "has a control character".to_owned());
+    }
+    let auth = body.auth.as_ref().map(|auth| &auth.0);
+    let mode = auth.and_then(|auth| auth.mode.as_deref());
+    match mode {
+        Some("open" | "token" | "hook" | "token+hook") => {}
+        Some(other) => {
+            wrong("auth.mode", format!("is {}, must be open, token, hook or token+hook", shown(other)));
+        }
+        None => wrong("auth.mode", "is required: who may connect; this version has \"open\"".to_owned()),
+    }
+    let name = match (name, invalid.is_empty()) {
+        (Some(name), true) => name,
+        _ => return Err(Problem::fields(ErrorCode::INVALID_REQUEST, invalid)),
+    };
+    let unsupported = unsupported(body, auth, mode);
+    if unsupported.is_empty() {
+        Ok((name, title))
+    } else {
+        Err(Problem::fields(ErrorCode::NOT_SUPPORTED, unsupported))
+    }
+}
+
+/// What the contract has and this version has not.
+fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>) -> Vec<FieldError> {
+    let fields = [
+        ("state", body.state.is_some()),
+        ("auth.jwt", auth.is_some_and(|auth| auth.jwt.is_some())),
+        ("auth.hook", auth.is_some_and(|auth| auth.hook.is_some())),
+        ("hooks", body.hooks.is_some()),
+        ("limits", body.limits.is_some()),
+        ("outbox", body.outbox.is_some()),
+        ("mailbox", body.mailbox.is_some()),
+        ("history", body.history.is_some()),
+        ("offline", body.offline.is_some()),
+        ("presence", body.presence.is_some()),
+        ("origins", body.origins.is_some()),
+    ];
+    let mut unsupported: Vec<_> = fields
+        .into_iter()
+        .filter(|(_, given)| *given)
+        .map(|(field, _)| FieldError {
+            field: field.to_owned(),
+            message: "is not supported by this version; leave it out".to_owned(),
+        })
+        .collect();
+    if let Some(mode) = mode.filter(|mode| *mode != "open") {
+        let message = format!("{} is not supported by this version, only \"open\" is", shown(mode));
+        unsupported.push(FieldError { field: "auth.mode".to_owned(), message });
+    }
+    unsupported
+}
+
+/// The namespaces, by name.
+#[utoipa::path(get, path = "/v1/namespaces", tag = "namespaces", operation_id = "namespaces",
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "How many at once; 100 unless said"),
+        ("cursor" = Option<String>, Query, description = "Where to go on: `next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page", body = NamespacesBody)))]
+pub(crate) async fn list(
+    State(state): State<ApiState>,
+    InQuery(asked): InQuery<Asked>,
+) -> Result<Response, Problem> {
+    let limit = extract::limit(asked.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
+    let after = asked.cursor.as_deref().map(after).transpose()?;
+    let later = |namespace: &std::sync::Arc<Namespace>| {
+        after.as_ref().is_none_or(|after| namespace.name.as_str() > after.as_str())
+    };
+    let mut items: Vec<_> = state.node.namespaces().into_iter().filter(later).take(limit + 1).collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let last = items.last().filter(|_| more);
+    let next_cursor = last.map(|last| URL_SAFE_NO_PAD.encode(last.name.as_str()));
+    let items = items.iter().map(|namespace| NamespaceBody::of(namespace)).collect();
+    Ok(Json(NamespacesBody { items, next_cursor }).into_response())
+}
+
+fn after(text: &str) -> Result<String, Problem> {
+    let decoded = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded.ok_or_else(|| {
+        let message = format!("is {}, must be the next_cursor of an answer", shown(text));
+        Problem::field(ErrorCode::INVALID_REQUEST, "cursor", message)
+    })
+}
+
+/// A namespace.
+#[utoipa::path(get, path = "/v1/namespaces/{ns}", tag = "namespaces", operation_id = "namespace",
+    params(("ns" = openapi::NamespaceParam, Path, description = "The namespace")),
+    responses((status = 200, description = "The namespace", body = NamespaceBody)))]
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    InPath(ns): InPath<String>,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    Ok(Json(NamespaceBody::of(&namespace)).into_response())
+}

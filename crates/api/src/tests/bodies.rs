@@ -1,0 +1,312 @@
+//! Tables of bodies that are refused, with what the answer says of each.
+
+use expect_test::{Expect, expect};
+
+use super::World;
+
+const PUSH: &str = "POST /v1/namespaces/demo/messages";
+
+async fn table(call: &str, bodies: &[&str], expect: Expect) {
+    let world = World::new().await;
+    let mut out = String::new();
+    for body in bodies {
+        let answer = world.call(call, (*body).to_owned()).await;
+        out += &format!("{body}\n{}", answer.wrong());
+    }
+    expect.assert_eq(&out);
+}
+
+#[tokio::test]
+async fn pushes_that_are_not_json() {
+    table(
+        PUSH,
+        &[
+            "",
+            "{",
+            "[]",
+            "1",
+            "{\"to\":{\"all\":true},}",
+            "{\"to\":{\"all\":true}} x",
+            "[{\"all\":true}]",
+            "{\"to\":[true]}",
+        ],
+        expect![[r#"
+
+            400 invalid_request
+              the body is not JSON: EOF while parsing a value at line 1 column 0
+            {
+            400 invalid_request
+              the body is not JSON: EOF while parsing an object at line 1 column 1
+            []
+            400 invalid_request
+              the body must be an object, not an array
+            1
+            400 invalid_request
+              the body must be an object, not the number 1
+            {"to":{"all":true},}
+            400 invalid_request
+              the body is not JSON: trailing comma at line 1 column 20
+            {"to":{"all":true}} x
+            400 invalid_request
+              the body is not JSON: trailing characters at line 1 column 21
+            [{"all":true}]
+            400 invalid_request
+              the body must be an object, not an array
+            {"to":[true]}
+            400 invalid_request
+              to: must be an object, not an array
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn pushes_with_wrong_types() {
+    table(
+        PUSH,
+        &[
+            r#"{"to":{"users":"ann"}}"#,
+            r#"{"to":{"users":["ann",7,null]},"event":5,"colour":"red","dry_run":"yes"}"#,
+            r#"{"to":{"all":true,"usres":[]},"offline":{"notification":{"badge":-1,"tone":1}}}"#,
+            r#"{"to":{"all":true},"to":{"all":true}}"#,
+            r#"{"to":{"all":true},"offline":{"apns":[]}}"#,
+            r#"{"to":{"all":true},"a.b\n":1}"#,
+        ],
+        expect![[r#"
+            {"to":{"users":"ann"}}
+            400 invalid_request
+              to.users: must be an array of strings, not the string "ann"
+            {"to":{"users":["ann",7,null]},"event":5,"colour":"red","dry_run":"yes"}
+            400 invalid_request
+              colour: is not a known field; there are to, except, event, data, id, ttl, collapse_key, priority, durability, deliver_at, ack, offline, dry_run
+              dry_run: must be true or false, not the string "yes"
+              event: must be a string, not the number 5
+              to.users[1]: must be a string, not the number 7
+              to.users[2]: must be a string, not null
+            {"to":{"all":true,"usres":[]},"offline":{"notification":{"badge":-1,"tone":1}}}
+            400 invalid_request
+              offline.notification.badge: must be a whole number from 0 on, not the number -1
+              offline.notification.tone: is not a known field; there are title, body, badge, sound, url, image
+              to.usres: is not a known field; there are all, users, devices, rooms, platforms
+            {"to":{"all":true},"to":{"all":true}}
+            400 invalid_request
+              the body cannot be read: duplicate field `to` at line 1 column 23
+            {"to":{"all":true},"offline":{"apns":[]}}
+            400 invalid_request
+              offline.apns: must be an object
+            {"to":{"all":true},"a.b\n":1}
+            400 invalid_request
+              "a.b\n": is not a known field; there are to, except, event, data, id, ttl, collapse_key, priority, durability, deliver_at, ack, offline, dry_run
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn pushes_that_make_no_sense() {
+    let long = "x".repeat(256);
+    let long_user = format!(r#"{{"to":{{"users":["ann","","{long}","a\nb"]}},"id":""}}"#);
+    let many = format!(r#"{{"to":{{"rooms":[{}]}}}}"#, vec!["\"r\""; 1001].join(","));
+    let deep = format!(r#"{{"to":{{"all":true}},"data":{}{}}}"#, "[".repeat(101), "]".repeat(101));
+    table(
+        PUSH,
+        &[
+            "{}",
+            r#"{"to":null}"#,
+            r#"{"to":{}}"#,
+            r#"{"to":{"users":[],"platforms":["web"]}}"#,
+            r#"{"to":{"all":true,"platforms":["web","fridge"]}}"#,
+            r#"{"to":{"all":true},"event":"connect_error"}"#,
+            r#"{"to":{"all":true},"ttl":"31d"}"#,
+            r#"{"to":{"all":true},"ttl":"soon"}"#,
+            r#"{"to":{"all":true},"priority":"urgent","durability":"disk"}"#,
+            r#"{"to":{"all":true},"except":{"connections":["x"]}}"#,
+            r#"{"to":{"all":true},"offline":{"escalate_after":"5"}}"#,
+            r#"{"to":{"all":true},"collapse_key":"a","deliver_at":"2027-01-01T00:00:00Z","ack":{"wait":"5s"}}"#,
+            r#"{"to":{},"collapse_key":"a"}"#,
+        ],
+        expect![[r#"
+            {}
+            400 invalid_request
+              to: is required: it says who is meant (all, users, devices, rooms)
+            {"to":null}
+            400 invalid_request
+              to: is required: it says who is meant (all, users, devices, rooms)
+            {"to":{}}
+            400 invalid_request
+              to: names nobody: set all, or name users, devices or rooms
+            {"to":{"users":[],"platforms":["web"]}}
+            400 invalid_request
+              to: names nobody: set all, or name users, devices or rooms
+            {"to":{"all":true,"platforms":["web","fridge"]}}
+            400 invalid_request
+              to.platforms[1]: "fridge" is no platform; there are web, android, ios, desktop, other
+            {"to":{"all":true},"event":"connect_error"}
+            400 invalid_request
+              event: "connect_error" is reserved by client libraries (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener)
+            {"to":{"all":true},"ttl":"31d"}
+            400 invalid_request
+              ttl: is "31d", at most 30d is allowed
+            {"to":{"all":true},"ttl":"soon"}
+            400 invalid_request
+              ttl: is "soon", must be a whole number with a unit (ms, s, m, h or d), as in "90s"
+            {"to":{"all":true},"priority":"urgent","durability":"disk"}
+            400 invalid_request
+              priority: is "urgent", must be normal or high
+              durability: is "disk", must be durable or memory
+            {"to":{"all":true},"except":{"connections":["x"]}}
+            400 invalid_request
+              except.connections[0]: "x" is no connection id
+            {"to":{"all":true},"offline":{"escalate_after":"5"}}
+            400 invalid_request
+              offline.escalate_after: is "5", must be a whole number with a unit (ms, s, m, h or d), as in "90s"
+            {"to":{"all":true},"collapse_key":"a","deliver_at":"2027-01-01T00:00:00Z","ack":{"wait":"5s"}}
+            400 not_supported
+              collapse_key: is not supported by this version; leave it out
+              deliver_at: is not supported by this version; leave it out
+              ack.wait: is not supported by this version; leave it out
+            {"to":{},"collapse_key":"a"}
+            400 invalid_request
+              to: names nobody: set all, or name users, devices or rooms
+              collapse_key: is not supported by this version; leave it out
+        "#]],
+    )
+    .await;
+    let world = World::new().await;
+    let mut out = String::new();
+    for body in [long_user, many, deep] {
+        out += &world.call(PUSH, body).await.wrong();
+    }
+    expect![[r#"
+        400 invalid_request
+          to.users[1]: "" must not be empty
+          to.users[2]: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…" has 256 bytes, at most 255 are allowed
+          to.users[3]: "a\nb" has a control character at byte 1
+          id: "" must not be empty
+        400 invalid_request
+          to.rooms: has 1001 entries, at most 1000 are allowed
+        400 invalid_request
+          data: is nested deeper than 100 levels
+    "#]]
+    .assert_eq(&out);
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_utf8_or_too_large() {
+    let world = World::new().await;
+    let mut out = world.call(PUSH, b"{\"to\":{\"users\":[\"\xff\"]}}".to_vec()).await.wrong();
+    let large = |bytes: usize| format!(r#"{{"to":{{"all":true}},"data":"{}"}}"#, "x".repeat(bytes - 2));
+    out += &world.call(PUSH, large(64 * 1024 + 1)).await.wrong();
+    out += &world.call(PUSH, large(256 * 1024)).await.wrong();
+    let chunks = axum::body::Body::from_stream(Chunks(300));
+    out += &world.call(PUSH, chunks).await.wrong();
+    expect![[r#"
+        400 invalid_request
+          the body is not UTF-8: byte 17 begins no character
+        413 payload_too_large
+          data: has 65537 bytes, at most 65536 are allowed
+        413 payload_too_large
+          the body has more than 262144 bytes, which is the limit
+        413 payload_too_large
+          the body has more than 262144 bytes, which is the limit
+    "#]]
+    .assert_eq(&out);
+    assert_eq!(world.call(PUSH, large(64 * 1024)).await.status, 202);
+}
+
+/// So many pieces of 1 KiB, without a length beforehand.
+struct Chunks(usize);
+
+impl futures_core::Stream for Chunks {
+    type Item = Result<bytes::Bytes, std::convert::Infallible>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        let more = self.0 > 0;
+        self.0 = self.0.saturating_sub(1);
+        std::task::Poll::Ready(more.then(|| Ok(bytes::Bytes::from_static(&[b' '; 1024]))))
+    }
+}
+
+#[tokio::test]
+async fn namespaces_that_are_refused() {
+    table(
+        "POST /v1/namespaces",
+        &[
+            "{}",
+            r#"{"name":"Demo","auth":{"mode":"maybe"}}"#,
+            r#"{"name":"x","auth":{"mode":"token","jwt":{}},"hooks":[],"limits":{"connections":0},"title":"t"}"#,
+            r#"{"name":"x","auth":{"mode":"open"},"color":1}"#,
+            r#"{"name":"demo","auth":{"mode":"open"}}"#,
+        ],
+        expect![[r#"
+            {}
+            400 invalid_request
+              name: is required
+              auth.mode: is required: who may connect; this version has "open"
+            {"name":"Demo","auth":{"mode":"maybe"}}
+            400 invalid_request
+              name: "Demo" must match [a-z0-9][a-z0-9_-]{0,49}, but does not at byte 0
+              auth.mode: is "maybe", must be open, token, hook or token+hook
+            {"name":"x","auth":{"mode":"token","jwt":{}},"hooks":[],"limits":{"connections":0},"title":"t"}
+            400 not_supported
+              auth.jwt: is not supported by this version; leave it out
+              hooks: is not supported by this version; leave it out
+              limits: is not supported by this version; leave it out
+              auth.mode: "token" is not supported by this version, only "open" is
+            {"name":"x","auth":{"mode":"open"},"color":1}
+            400 invalid_request
+              color: is not a known field; there are name, title, state, auth, hooks, limits, outbox, mailbox, history, offline, presence, origins
+            {"name":"demo","auth":{"mode":"open"}}
+            409 conflict
+              name: is the name of a namespace already
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn acks_that_are_refused() {
+    let bodies = ["{}", r#"{"ids":[]}"#, r#"{"ids":["a",""]}"#, r#"{"ids":["a"]}"#];
+    table(
+        "POST /v1/namespaces/demo/acks?device=nobody",
+        &bodies,
+        expect![[r#"
+        {}
+        400 invalid_request
+          ids: is required: an array of message ids
+        {"ids":[]}
+        400 invalid_request
+          ids: has 0 entries, must have 1 to 1000
+        {"ids":["a",""]}
+        400 invalid_request
+          ids[1]: "" must not be empty
+        {"ids":["a"]}
+        404 not_found
+          there is no such device
+    "#]],
+    )
+    .await;
+    table(
+        "POST /v1/namespaces/demo/acks",
+        &bodies[3..],
+        expect![[r#"
+        {"ids":["a"]}
+        400 invalid_request
+          device: is required: the device that has the messages
+    "#]],
+    )
+    .await;
+    table(
+        "POST /v1/namespaces/demo/acks?device=&x=1",
+        &bodies[3..],
+        expect![[r#"
+        {"ids":["a"]}
+        400 invalid_request
+          the query is not valid: Failed to deserialize query string: x: unknown field `x`, expected `device`
+    "#]],
+    )
+    .await;
+}
