@@ -15,6 +15,8 @@ mod journal;
 mod opening;
 mod read;
 mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
 mod transaction;
 mod verb;
 mod writer;

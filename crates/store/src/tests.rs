@@ -1,3 +1,128 @@
-//! Long tests: both stores held to the port, and what only a disk can do wrong.
+//! Long tests: both stores held to the port and to each other, and what only a disk can do wrong.
 
 mod conformance;
+mod damage;
+mod full;
+mod killed;
+mod model;
+mod reopening;
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+use tidings_model::{Epoch, NamespaceName, Seq};
+
+use crate::conformance::given::demo;
+use crate::port::{Census, Device, From, ReceiptRecord, Which};
+use crate::{EmbeddedStore, LogSlice, Options, StoreError};
+
+/// A directory to write to. One in memory, where there is one: these tests ask what was written, and an
+/// `fdatasync` of a real disk would only make them slow.
+fn directory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.unwrap()
+}
+
+fn open(path: &Path) -> EmbeddedStore {
+    try_open(path).unwrap()
+}
+
+fn try_open(path: &Path) -> Result<EmbeddedStore, StoreError> {
+    EmbeddedStore::open(path, Options::new(Epoch(7)))
+}
+
+/// A copy of a directory as it is now: of an open store, what a crash at this moment would leave.
+fn image(path: &Path) -> TempDir {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    let image = directory();
+    copy(path, image.path());
+    image
+}
+
+/// Everything that can be asked of a store about the namespace `demo`.
+#[derive(Debug, PartialEq)]
+struct Everything {
+    epoch: Epoch,
+    head: Seq,
+    messages: Vec<Option<std::sync::Arc<tidings_model::Message>>>,
+    ids: Vec<Option<Seq>>,
+    logs: Vec<LogSlice>,
+    devices: Vec<Option<Device>>,
+    by_id: Vec<Option<Device>>,
+    of_user: Vec<Option<Device>>,
+    census: Census,
+    receipts: Vec<Option<ReceiptRecord>>,
+    settings: Vec<(String, bytes::Bytes)>,
+}
+
+async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError> {
+    let namespace: NamespaceName = demo();
+    let head = store.head(&namespace);
+    let seqs: Vec<Seq> = (0..=head.0 + 1).map(Seq).collect();
+    let messages = store.messages(&namespace, seqs.clone()).await?;
+    let mut ids = Vec::new();
+    let mut topics = std::collections::BTreeSet::new();
+    for message in messages.iter().flatten() {
+        ids.push(store.find(&namespace, &message.id).await?);
+        topics.extend(message.topics.iter().map(|(topic, _)| topic.clone()));
+    }
+    let mut logs = Vec::new();
+    for topic in &topics {
+        logs.push(store.read_topic(&namespace, topic, From::AfterOffset(0), usize::MAX).await?);
+    }
+    let ordinals = (0..64).map(tidings_model::Ordinal).collect();
+    let devices = store.devices(&namespace, Which::Ordinals(ordinals)).await?;
+    let known = devices.iter().flatten().map(|device| device.id.clone()).collect();
+    let by_id = store.devices(&namespace, Which::Ids(known)).await?;
+    let mut of_user = Vec::new();
+    for user in ["ann", "bob"] {
+        of_user.extend(store.devices(&namespace, Which::OfUser(user.parse().unwrap())).await?);
+    }
+    Ok(Everything {
+        epoch: store.epoch(),
+        head,
+        messages,
+        ids,
+        logs,
+        devices,
+        by_id,
+        of_user,
+        census: store.census(&namespace).await?,
+        receipts: store.receipts(&namespace, seqs).await?,
+        settings: store.list("").await?,
+    })
+}
+
+/// Puts something of every kind into a store.
+async fn fill(store: &impl crate::Store) {
+    use crate::conformance::given::{append, chosen, device, message, register};
+    for index in 0..6 {
+        let topics: &[&str] = if index % 2 == 0 { &["all"] } else { &["room:a", "user:ann"] };
+        append(store, vec![message(&format!("m{index}"), topics)]).await;
+        append(store, vec![chosen(&format!("c{index}"), 1, 1_000)]).await;
+        let user = if index % 2 == 0 { "ann" } else { "bob" };
+        let ordinal = register(store, device(&format!("d{index}"), user, index)).await.device.ordinal;
+        let rooms = vec!["a".parse().unwrap(), format!("r{index}").parse().unwrap()];
+        store.change_rooms(&demo(), ordinal, rooms, vec![]).await.unwrap();
+        let settled = vec![(ordinal, Seq(index), tidings_model::Timestamp(50 + index))];
+        store.settle(&demo(), settled).await.unwrap();
+        let record = ReceiptRecord { written: (0..9).collect(), acked: (0..4).collect(), ack_times: vec![4] };
+        store.record(vec![(demo(), Seq(index + 1), record)]).await.unwrap();
+        store.put(&format!("key/{index}"), Some(bytes::Bytes::from_static(b"value"))).await.unwrap();
+    }
+    register(store, device("d0", "bob", 9)).await;
+    store.put("key/0", None).await.unwrap();
+}

@@ -360,7 +360,7 @@ pub async fn nothing_is_appended_by_nothing(store: &impl Store) {
 }
 
 /// Drives futures that borrow, all at once.
-pub(super) async fn at_once<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+pub(crate) async fn at_once<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = futures.into_iter().map(|future| (Some(Box::pin(future)), None)).collect();
     std::future::poll_fn(move |context| {
         let mut done = true;

@@ -85,6 +85,14 @@ impl Disk {
         batch.commit().map_err(|error| commit_error(&error))
     }
 
+    /// Writes all memtables out to tables.
+    #[cfg(test)]
+    pub(super) fn write_out(&self) {
+        for space in &self.spaces {
+            space.rotate_memtable_and_wait().unwrap();
+        }
+    }
+
     /// Makes everything durable.
     pub(super) fn sync(&self) -> Result<(), CommitError> {
         self.db.persist(PersistMode::SyncAll).map_err(|error| commit_error(&error))

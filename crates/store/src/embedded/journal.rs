@@ -28,12 +28,13 @@ const TAG_END: u8 = 3;
 const MAGIC: [u8; 4] = *b"FJL\x03";
 
 /// Which batches the journals hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Audit {
     /// The number of the newest batch; `None` when the journals hold none.
     pub(super) newest: Option<u64>,
-    /// Bytes that were cut off the newest journal. Free space that fjall had taken in advance counts too.
-    pub(super) cut: u64,
+    /// A journal that holds something, but no batch. It may be a torn first batch, or all that there was:
+    /// that is known only when the tables have been read, and by then fjall has emptied it.
+    pub(super) unreadable: Option<PathBuf>,
 }
 
 /// Counts the journals in `directory` through, and cuts off a torn tail.
@@ -57,20 +58,33 @@ pub(super) fn audit(directory: &Path, synced: u64, through: Option<u64>) -> Resu
         newest = stretch.numbers.map(|(_, last)| last).or(newest);
         tail = Some((path, stretch));
     }
-    let Some((path, stretch)) = tail else { return Ok(Audit { newest, cut: 0 }) };
+    let Some((path, stretch)) = tail else { return Ok(Audit { newest, unreadable: None }) };
     if newest.is_some_and(|newest| newest < synced) {
         return Err(missing(path, &stretch, synced));
     }
-    let cut = stretch.length - stretch.whole;
-    if cut > 0 {
-        let file = OpenOptions::new().write(true).open(path);
-        file.and_then(|file| {
-            file.set_len(stretch.whole)?;
-            file.sync_all()
-        })
-        .map_err(|error| io_error(path.display(), &error))?;
+    let error = |error| io_error(path.display(), &error);
+    if newest.is_none() {
+        let holds_something = holds_something(path).map_err(error)?;
+        return Ok(Audit { newest, unreadable: holds_something.then(|| path.to_owned()) });
     }
-    Ok(Audit { newest, cut })
+    if stretch.length > stretch.whole {
+        let file = OpenOptions::new().write(true).open(path).map_err(error)?;
+        file.set_len(stretch.whole).and_then(|()| file.sync_all()).map_err(error)?;
+    }
+    Ok(Audit { newest, unreadable: None })
+}
+
+/// Whether a file has anything but the zeros of space taken in advance.
+fn holds_something(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(false),
+            read if chunk[..read].iter().any(|byte| *byte != 0) => return Ok(true),
+            _ => {}
+        }
+    }
 }
 
 fn missing(path: &Path, stretch: &Stretch, known: u64) -> StoreError {

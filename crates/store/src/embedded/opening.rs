@@ -11,7 +11,7 @@ use fjall::{CompressionType, Database, KeyspaceCreateOptions};
 use tidings_model::{Epoch, NamespaceName};
 
 use super::Options;
-use super::disk::{Disk, engine_error, io_error, shield};
+use super::disk::{CommitError, Disk, engine_error, io_error, shield};
 use super::journal;
 use crate::StoreError;
 use crate::kv::codec::Broken;
@@ -21,7 +21,11 @@ use crate::kv::{FORMAT, Keyspace, meta};
 const LOCK: &str = "LOCK";
 const SYNCED: &str = "SYNCED";
 const TREE: &str = "db";
-const TREE_IN_THE_MAKING: &str = "db.new";
+const BEGINNING: &str = "BEGINNING";
+const EVIDENCE: &str = "unreadable.jnl";
+
+/// The batch that holds format and epoch.
+const FIRST_BATCH: u64 = 1;
 
 /// Largest memtable for messages, in bytes. Up to three of them exist at a time.
 const MESSAGE_MEMTABLE_BYTES: u64 = 16 << 20;
@@ -65,16 +69,18 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Opened, StoreError> 
         .map_err(error)?;
     let number = read_synced(&mut synced).map_err(error)?;
     let directory = Directory { path: path.to_owned(), options, synced, _lock: lock };
-    if !path.join(TREE).try_exists().map_err(error)? {
+    let beginning = path.join(BEGINNING).try_exists().map_err(error)?;
+    let tree = if beginning || !path.join(TREE).try_exists().map_err(error)? {
         if number > 0 {
-            let text =
-                format!("{} is gone, but {number} batches had been written", directory.tree().display());
+            let tree = directory.tree();
+            let text = format!("{} is gone, but {number} batches had been written", tree.display());
             return Err(StoreError::Damaged(text));
         }
-        begin(&directory)?;
-    }
-    let read = read_tree(&directory, number, None)?;
-    Ok(Opened { directory, disk: read.disk, epoch: read.epoch, heads: read.heads, batch: read.batch })
+        begin(&directory)?
+    } else {
+        read_tree(&directory, number, None)?
+    };
+    Ok(Opened { directory, disk: tree.disk, epoch: tree.epoch, heads: tree.heads, batch: tree.batch })
 }
 
 /// A tree, and what the writer needs to know of it.
@@ -144,30 +150,33 @@ fn read_synced(file: &mut File) -> io::Result<u64> {
     Ok(if whole { u64::from_be_bytes(*number) } else { 0 })
 }
 
-/// Begins a store. The tree gets its name when it is complete, so that half a tree is never taken for one.
-fn begin(directory: &Directory) -> Result<(), StoreError> {
-    let path = directory.path.join(TREE_IN_THE_MAKING);
+/// Begins a store. While it comes to be there is a file that says so, and whoever finds that file begins
+/// again: half a tree is never taken for one, and nothing but half a tree is ever thrown away.
+fn begin(directory: &Directory) -> Result<Tree, StoreError> {
+    let (path, beginning) = (directory.tree(), directory.path.join(BEGINNING));
     let error = |error| io_error(path.display(), &error);
+    let sync = || File::open(&directory.path).and_then(|folder| folder.sync_all()).map_err(error);
+    File::create(&beginning).map_err(error)?;
+    sync()?;
     if path.try_exists().map_err(error)? {
         fs::remove_dir_all(&path).map_err(error)?;
     }
-    shield(|| {
+    let epoch = directory.options.epoch_if_new;
+    let disk = shield(|| {
         let failed = |error: fjall::Error| engine_error(path.display(), &error);
         let db = builder(&path, &directory.options).open().map_err(failed)?;
-        let spaces = keyspaces(&db).map_err(failed)?;
+        let disk = Disk::new(db.clone(), keyspaces(&db).map_err(failed)?);
         let number = |key: &[u8], number| (Keyspace::Meta, key.into(), Some(meta::value(key, number).into()));
-        let first =
-            [number(meta::FORMAT_KEY, FORMAT), number(meta::EPOCH_KEY, directory.options.epoch_if_new.0)];
-        match Disk::new(db, spaces).commit(1, first.into_iter(), true) {
-            Ok(()) => Ok(()),
-            Err(super::disk::CommitError::Failed(error)) => Err(error),
-            Err(super::disk::CommitError::Refused) => {
-                Err(StoreError::Io(format!("{} refuses", path.display())))
-            }
+        let first = [number(meta::FORMAT_KEY, FORMAT), number(meta::EPOCH_KEY, epoch.0)];
+        match disk.commit(FIRST_BATCH, first.into_iter(), true) {
+            Ok(()) => Ok(disk),
+            Err(CommitError::Failed(error)) => Err(error),
+            Err(CommitError::Refused) => Err(StoreError::Io(format!("{} refuses", path.display()))),
         }
     })?;
-    fs::rename(&path, directory.tree()).map_err(error)?;
-    File::open(&directory.path).and_then(|folder| folder.sync_all()).map_err(error)
+    fs::remove_file(&beginning).map_err(error)?;
+    sync()?;
+    Ok(Tree { disk: Arc::new(disk), heads: HashMap::new(), batch: FIRST_BATCH, epoch })
 }
 
 fn builder(path: &Path, options: &Options) -> fjall::DatabaseBuilder<Database> {
@@ -191,34 +200,46 @@ fn keyspaces(db: &Database) -> fjall::Result<[fjall::Keyspace; Keyspace::ALL.len
 
 fn read_tree(directory: &Directory, synced: u64, through: Option<u64>) -> Result<Tree, StoreError> {
     let path = directory.tree();
-    let newest = journal::audit(&path, synced, through)?.newest;
+    let audit = journal::audit(&path, synced, through)?;
     refuse_incomplete(&path)?;
-    shield(|| {
-        let failed = |error: fjall::Error| engine_error(path.display(), &error);
-        let db = builder(&path, &directory.options).open().map_err(failed)?;
-        if let Some(missing) = Keyspace::ALL.into_iter().find(|keyspace| !db.keyspace_exists(keyspace.name()))
-        {
-            return Err(StoreError::Damaged(format!("{}: {} is missing", path.display(), missing.name())));
+    let evidence = directory.path.join(EVIDENCE);
+    if let Some(unreadable) = &audit.unreadable {
+        fs::copy(unreadable, &evidence).map_err(|error| io_error(evidence.display(), &error))?;
+    }
+    let known = synced.max(audit.newest.unwrap_or(0));
+    let tree = shield(|| open_tree(directory, known)).map_err(|error| match (error, &audit.unreadable) {
+        (StoreError::Damaged(text), Some(_)) => {
+            StoreError::Damaged(format!("{text}; the journal, as it was, is in {}", evidence.display()))
         }
-        let spaces = keyspaces(&db).map_err(failed)?;
-        let disk = Disk::new(db, spaces);
-        let format = number(&disk, meta::FORMAT_KEY)?;
-        if format != FORMAT {
-            return Err(StoreError::Format { found: format, expected: FORMAT });
-        }
-        let epoch = Epoch(number(&disk, meta::EPOCH_KEY)?);
-        let batch = batch(&disk)?;
-        if batch < synced.max(newest.unwrap_or(0)) {
-            let text = format!(
-                "{} holds {batch} batches, but {} had been written",
-                path.display(),
-                synced.max(newest.unwrap_or(0))
-            );
-            return Err(StoreError::Damaged(text));
-        }
-        let heads = heads(&disk)?;
-        Ok(Tree { disk: Arc::new(disk), heads, batch, epoch })
-    })
+        (other, _) => other,
+    })?;
+    if audit.unreadable.is_some() {
+        fs::remove_file(&evidence).map_err(|error| io_error(evidence.display(), &error))?;
+    }
+    Ok(tree)
+}
+
+/// Opens the tree, and checks that it holds the batch `known`.
+fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
+    let path = directory.tree();
+    let failed = |error: fjall::Error| engine_error(path.display(), &error);
+    let db = builder(&path, &directory.options).open().map_err(failed)?;
+    if let Some(missing) = Keyspace::ALL.into_iter().find(|keyspace| !db.keyspace_exists(keyspace.name())) {
+        return Err(StoreError::Damaged(format!("{}: {} is missing", path.display(), missing.name())));
+    }
+    let disk = Disk::new(db.clone(), keyspaces(&db).map_err(failed)?);
+    let batch = batch(&disk)?;
+    if batch < known.max(FIRST_BATCH) {
+        let text = format!("{} holds {batch} batches, but {known} had been written", path.display());
+        return Err(StoreError::Damaged(text));
+    }
+    let format = number(&disk, meta::FORMAT_KEY)?;
+    if format != FORMAT {
+        return Err(StoreError::Format { found: format, expected: FORMAT });
+    }
+    let epoch = Epoch(number(&disk, meta::EPOCH_KEY)?);
+    let heads = heads(&disk)?;
+    Ok(Tree { disk: Arc::new(disk), heads, batch, epoch })
 }
 
 /// fjall deletes a keyspace that has lost its manifest, and a tree that has lost its version begins anew.
@@ -252,10 +273,14 @@ fn number(disk: &Disk, key: &[u8]) -> Result<u32, StoreError> {
     meta::decode(key, &value).map_err(|broken| Keyspace::Meta.damaged(key, broken))
 }
 
+/// How many batches the tree holds.
 fn batch(disk: &Disk) -> Result<u64, StoreError> {
-    let damaged = |broken| Keyspace::Meta.damaged(meta::BATCH_KEY, broken);
-    let value = disk.get(Keyspace::Meta, meta::BATCH_KEY)?.ok_or_else(|| damaged(Broken::Dangling))?;
-    meta::decode_batch(&value).map_err(damaged)
+    match disk.get(Keyspace::Meta, meta::BATCH_KEY)? {
+        Some(value) => {
+            meta::decode_batch(&value).map_err(|broken| Keyspace::Meta.damaged(meta::BATCH_KEY, broken))
+        }
+        None => Ok(0),
+    }
 }
 
 fn heads(disk: &Disk) -> Result<HashMap<NamespaceName, Heads>, StoreError> {

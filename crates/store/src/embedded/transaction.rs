@@ -63,8 +63,8 @@ pub(super) struct Transaction<'a> {
     written: Vec<(Keyspace, Slice, Slice)>,
     /// Changed, and read through.
     changed: [BTreeMap<Vec<u8>, Option<Slice>>; Keyspace::ALL.len()],
-    /// The messages of this batch whose id may come again within it.
-    fresh: HashMap<(NamespaceName, Seq), Arc<Message>>,
+    /// The messages of this batch by namespace, in the order of their numbers: their ids may come again.
+    fresh: HashMap<NamespaceName, Vec<Arc<Message>>>,
     sync: bool,
 }
 
@@ -160,9 +160,12 @@ impl<'a> Transaction<'a> {
         Ok((head + 1, (key, value)))
     }
 
-    /// Remembers a message for the rest of the batch.
+    /// Remembers a message for the rest of the batch. It has the number after that of the one before.
     pub(super) fn remember(&mut self, message: &Arc<Message>) {
-        self.fresh.insert((message.namespace.clone(), message.seq), Arc::clone(message));
+        match self.fresh.get_mut(&message.namespace) {
+            Some(fresh) => fresh.push(Arc::clone(message)),
+            None => drop(self.fresh.insert(message.namespace.clone(), vec![Arc::clone(message)])),
+        }
     }
 
     /// A message with this number.
@@ -171,7 +174,9 @@ impl<'a> Transaction<'a> {
         namespace: &NamespaceName,
         seq: Seq,
     ) -> Result<Option<Arc<Message>>, StoreError> {
-        match self.fresh.get(&(namespace.clone(), seq)) {
+        let fresh = self.fresh.get(namespace).map_or(&[][..], Vec::as_slice);
+        let index = fresh.first().and_then(|first| seq.0.checked_sub(first.seq.0));
+        match index.and_then(|index| fresh.get(usize::try_from(index).ok()?)) {
             Some(message) => Ok(Some(Arc::clone(message))),
             None => super::read::message(namespace, seq, |key| self.disk.get(Keyspace::Message, key)),
         }

@@ -101,9 +101,7 @@ impl Draft {
             transaction.write(Keyspace::TopicEntry, key, value);
         }
         let value = message_id::value(&id_key, &known);
-        if self.id_may_repeat {
-            transaction.remember(&self.message);
-        }
+        transaction.remember(&self.message);
         transaction.put(Keyspace::MessageId, id_key, value);
         transaction.set_heads(&namespace, heads);
         Ok(Appended::New(Arc::clone(&self.message)))

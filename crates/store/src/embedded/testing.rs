@@ -1,0 +1,19 @@
+//! What tests do to an open store behind its back.
+
+use super::EmbeddedStore;
+use crate::kv::{Keyspace, meta};
+
+/// Writes everything out to tables.
+pub(crate) fn write_out(store: &EmbeddedStore) {
+    store.shared.disk().unwrap().write_out();
+}
+
+/// Makes the store look as if it had another format. The writer must be idle, and stay so.
+pub(crate) fn set_format(store: &EmbeddedStore, format: u32) {
+    let disk = store.shared.disk().unwrap();
+    let value = disk.get(Keyspace::Meta, meta::BATCH_KEY).unwrap().unwrap();
+    let batch = meta::decode_batch(&value).unwrap() + 1;
+    let value = meta::value(meta::FORMAT_KEY, format);
+    let change = (Keyspace::Meta, meta::FORMAT_KEY.into(), Some(value.into()));
+    disk.commit(batch, [change].into_iter(), true).unwrap();
+}

@@ -1,0 +1,117 @@
+//! Random histories: the store on disk answers what the one in memory answers, reopened or not.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tidings_model::{Durability, Epoch, Ordinal, Platform, Seq, Timestamp};
+
+use super::{directory, everything, open};
+use crate::conformance::given::{DAY, chosen, demo, device, message, name, topic as given_topic};
+use crate::conformance::run;
+use crate::embedded::testing;
+use crate::port::{From, ReceiptRecord};
+use crate::{MemoryStore, Store};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append { messages: Vec<(u8, u8, bool)>, day: u64, durable: bool },
+    Read { topic: u8, from: u64, by_offset: bool, limit: usize },
+    Register { device: u8, user: u8, platform: usize, now: u64 },
+    Rooms { device: u32, join: Vec<u8>, leave: Vec<u8> },
+    Settle { devices: Vec<(u32, u64, u64)> },
+    Record { receipts: Vec<(u64, Vec<u32>)> },
+    Put { key: u8, value: Option<u8> },
+    WriteOut,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (vec((0u8..6, 0u8..3, any::<bool>()), 0..4), 0u64..3, any::<bool>())
+            .prop_map(|(messages, day, durable)| Step::Append { messages, day, durable }),
+        3 => (0u8..4, 0u64..12, any::<bool>(), 0usize..8)
+            .prop_map(|(topic, from, by_offset, limit)| Step::Read { topic, from, by_offset, limit }),
+        3 => (0u8..4, 0u8..3, 0usize..5, 0u64..50)
+            .prop_map(|(device, user, platform, now)| Step::Register { device, user, platform, now }),
+        2 => (0u32..6, vec(0u8..4, 0..3), vec(0u8..4, 0..3))
+            .prop_map(|(device, join, leave)| Step::Rooms { device, join, leave }),
+        2 => vec((0u32..6, 0u64..20, 0u64..100), 0..4).prop_map(|devices| Step::Settle { devices }),
+        1 => vec((0u64..9, vec(any::<u32>(), 0..4)), 0..3).prop_map(|receipts| Step::Record { receipts }),
+        1 => (0u8..3, proptest::option::of(any::<u8>())).prop_map(|(key, value)| Step::Put { key, value }),
+        1 => Just(Step::WriteOut),
+        2 => Just(Step::Reopen),
+    ]
+}
+
+const TOPICS: [&str; 4] = ["all", "room:a", "user:ann", "device:d1"];
+
+/// Takes a step, and answers what the store said to it.
+async fn take(store: &impl Store, step: &Step) -> String {
+    match step {
+        Step::Append { messages, day, durable } => {
+            let new = messages.iter().map(|(id, kind, may_repeat)| {
+                let mut new = chosen(&format!("m{id}"), *kind, day * (DAY - 1) + 1_000);
+                new.id_may_repeat = *may_repeat;
+                new.topics = message("x", &TOPICS[usize::from(*kind)..=usize::from(*kind) + 1]).topics;
+                new
+            });
+            let durability = if *durable { Durability::Durable } else { Durability::Memory };
+            format!("{:?}", store.append(new.collect(), durability).await.unwrap())
+        }
+        Step::Read { topic, from, by_offset, limit } => {
+            let topic = given_topic(TOPICS[usize::from(*topic)]);
+            let from = if *by_offset { From::AfterOffset(*from) } else { From::After(Seq(*from)) };
+            format!("{:?}", store.read_topic(&demo(), &topic, from, *limit).await.unwrap())
+        }
+        Step::Register { device: id, user, platform, now } => {
+            let mut registration = device(&format!("d{id}"), ["", "ann", "bob"][usize::from(*user)], *now);
+            registration.platform = Platform::ALL[*platform];
+            format!("{:?}", store.register(registration).await.unwrap())
+        }
+        Step::Rooms { device, join, leave } => {
+            let rooms = |all: &[u8]| all.iter().map(|room| name(&format!("r{room}"))).collect();
+            let changed = store.change_rooms(&demo(), Ordinal(*device), rooms(join), rooms(leave)).await;
+            format!("{:?}", changed.unwrap())
+        }
+        Step::Settle { devices } => {
+            let settled =
+                devices.iter().map(|(ordinal, seq, at)| (Ordinal(*ordinal), Seq(*seq), Timestamp(*at)));
+            format!("{:?}", store.settle(&demo(), settled.collect()).await.unwrap())
+        }
+        Step::Record { receipts } => {
+            let records = receipts.iter().map(|(seq, acked)| {
+                let acked = acked.iter().copied().collect();
+                (demo(), Seq(*seq), ReceiptRecord { acked, ..ReceiptRecord::default() })
+            });
+            format!("{:?}", store.record(records.collect()).await.unwrap())
+        }
+        Step::Put { key, value } => {
+            let value = value.map(|byte| bytes::Bytes::from(vec![byte]));
+            format!("{:?}", store.put(&format!("k{key}"), value).await.unwrap())
+        }
+        Step::WriteOut | Step::Reopen => String::new(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_disk_answers_as_memory_does(steps in vec(step(), 1..40)) {
+        let directory = directory();
+        run(async {
+            let twin = MemoryStore::new(Epoch(7));
+            let mut store = open(directory.path());
+            for step in &steps {
+                if matches!(step, Step::WriteOut) {
+                    testing::write_out(&store);
+                }
+                if matches!(step, Step::Reopen) {
+                    drop(store);
+                    store = open(directory.path());
+                }
+                assert_eq!(take(&store, step).await, take(&twin, step).await, "{step:?}");
+            }
+            assert_eq!(everything(&store).await.unwrap(), everything(&twin).await.unwrap());
+        });
+    }
+}
