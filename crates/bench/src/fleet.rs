@@ -68,6 +68,8 @@ pub(crate) struct Fleet {
     foreign: Vec<(usize, bool)>,
     /// Added to the index of a client to name its device.
     first_device: usize,
+    /// Sets the devices of this run apart from those of an earlier one, whose mailboxes are not empty.
+    run: String,
 }
 
 impl Fleet {
@@ -83,6 +85,7 @@ impl Fleet {
             broken: Vec::new(),
             foreign: Vec::new(),
             first_device,
+            run: format!("{:x}-{:x}", std::process::id(), started()),
         })
     }
 
@@ -159,7 +162,7 @@ impl Fleet {
             if link.is_closed() {
                 continue;
             }
-            let device = || format!("b-{}", self.first_device + index);
+            let device = || format!("b-{}-{}", self.run, self.first_device + index);
             let before = link.received();
             let mut step =
                 if event.is_writable() { link.writable(&self.script) } else { Ok(()) }.map(|()| Step::Same);
@@ -278,6 +281,11 @@ fn source(pid: u32, index: usize) -> Ipv4Addr {
     let [.., high, low] = pid.to_be_bytes();
     let host = u8::try_from(1 + (index / PER_SOURCE) % 254).unwrap_or(1);
     Ipv4Addr::new(127, 1 + high % 254, low, host)
+}
+
+/// Milliseconds since the Unix epoch.
+fn started() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis())
 }
 
 #[cfg(test)]

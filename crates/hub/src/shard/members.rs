@@ -135,6 +135,7 @@ impl Shard {
             member.sibling = sibling;
         }
         if let Some(peer) = self.peers.get_mut(attach.peer) {
+            peer.members.reserve_exact(1);
             peer.members.push(key);
         }
         for room in attach.rooms {
