@@ -1,0 +1,372 @@
+//! The JSON protocol against a client that others wrote (tungstenite), and against bare sockets that do
+//! what no client library would.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tidings_gateway::{Gateway, Settings};
+use tidings_hub::Bounds;
+use tidings_model::{
+    Durability, Epoch, EventName, Except, MessageId, NamespaceName, Priority, Push, RoomName, Target,
+    Timestamp, UserId,
+};
+use tidings_node::metrics::Reason;
+use tidings_node::namespace::AuthMode;
+use tidings_node::{Clock, Metrics, Node, Parts};
+use tidings_store::memory::MemoryStore;
+use tidings_wire::websocket::{Opcode, client::masked_frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Longer than anything here takes; a test that runs into it has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Server {
+    node: Arc<Node>,
+    gateway: Gateway,
+    address: SocketAddr,
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+impl Server {
+    async fn start(settings: Settings) -> Self {
+        let parts = Parts {
+            store: Arc::new(MemoryStore::new(Epoch(7))),
+            clock: Clock::System,
+            shards: 2,
+            name: "n1".to_owned(),
+            metrics: Arc::new(Metrics::default()),
+        };
+        let (node, inboxes) = Node::start(parts).await.unwrap();
+        let rules = tidings_node::namespace::Settings::new("", AuthMode::Open, Timestamp(0));
+        node.create_namespace(demo(), rules).await.unwrap();
+        let gateway = Gateway::start(Arc::clone(&node), inboxes, settings).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = gateway.router();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { node, gateway, address }
+    }
+
+    async fn open(&self) -> Client {
+        let url = format!("ws://{}/v1/namespaces/demo/connect", self.address);
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        Client { socket }
+    }
+
+    async fn connect(&self, user: &str, device: &str) -> Client {
+        let mut client = self.open().await;
+        client.send(json!({"id": 1, "cmd": "connect", "user": user, "device": device})).await;
+        let answer = client.next().await;
+        assert_eq!(answer["ok"]["device"], device, "{answer}");
+        client
+    }
+
+    async fn push(&self, to: Target, data: Value) -> MessageId {
+        let push = Push {
+            to,
+            except: Except::default(),
+            event: EventName::new("push").unwrap(),
+            data: Bytes::from(data.to_string()),
+            id: None,
+            fingerprint: [0; 16],
+            ttl: Duration::from_secs(600),
+            priority: Priority::Normal,
+            durability: Durability::Durable,
+            keep: true,
+        };
+        self.node.publish(&demo(), push).await.unwrap().message.id.clone()
+    }
+
+    /// A handshake without a library: the socket behind it, all of the answer read.
+    async fn raw(&self) -> TcpStream {
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        let request = format!(
+            "GET /v1/namespaces/demo/connect HTTP/1.1\r\nHost: {}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            self.address
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(socket.read_u8().await.unwrap());
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
+        socket
+    }
+}
+
+struct Client {
+    socket: Socket,
+}
+
+impl Client {
+    async fn send(&mut self, value: Value) {
+        self.socket.send(Message::text(value.to_string())).await.unwrap();
+    }
+
+    async fn frame(&mut self) -> Message {
+        let frame = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a frame comes");
+        frame.expect("the socket is open").unwrap()
+    }
+
+    /// The next text frame.
+    async fn next(&mut self) -> Value {
+        loop {
+            match self.frame().await {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("expected text, got {other:?}"),
+            }
+        }
+    }
+
+    async fn closed(&mut self) -> u16 {
+        loop {
+            match self.frame().await {
+                Message::Close(Some(close)) => return close.code.into(),
+                Message::Close(None) => return 1005,
+                _ => {}
+            }
+        }
+    }
+
+    async fn call(&mut self, command: Value) -> Value {
+        self.send(command).await;
+        self.next().await
+    }
+}
+
+fn demo() -> NamespaceName {
+    NamespaceName::new("demo").unwrap()
+}
+
+fn user(name: &str) -> Target {
+    Target { users: vec![UserId::new(name).unwrap()], ..Target::default() }
+}
+
+fn room(name: &str) -> Target {
+    Target { rooms: vec![RoomName::new(name).unwrap()], ..Target::default() }
+}
+
+/// What a bare socket is closed with.
+async fn close_code(socket: &mut TcpStream) -> u16 {
+    let mut bytes = Vec::new();
+    let read =
+        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.expect("the server closes");
+    read.unwrap();
+    // The close frame is the last one: 0x88, length, code.
+    let at = bytes.iter().rposition(|byte| *byte == 0x88).expect("a close frame");
+    u16::from_be_bytes([bytes[at + 2], bytes[at + 3]])
+}
+
+#[tokio::test]
+async fn a_device_joins_receives_and_acknowledges() {
+    let server = Server::start(Settings::default()).await;
+    let mut ann = server.connect("ann", "d1").await;
+    assert_eq!(
+        ann.call(json!({"id": "j", "cmd": "join", "rooms": ["lobby"]})).await,
+        json!({"id": "j", "ok": {"rooms": ["lobby"]}})
+    );
+    let id = server.push(room("lobby"), json!({"n": 1})).await;
+    let push = ann.next().await["push"].clone();
+    assert_eq!((&push["id"], &push["data"]), (&json!(id.as_str()), &json!({"n": 1})));
+    assert_eq!(
+        (&push["topic"], &push["offset"], &push["room"]),
+        (&json!("room:lobby"), &json!(1), &json!("lobby"))
+    );
+    let answer = ann.call(json!({"id": 3, "cmd": "ack", "ids": [id.as_str(), "nobody-knows"]})).await;
+    assert_eq!(answer, json!({"id": 3, "ok": {"acked": 1, "unknown": ["nobody-knows"]}}));
+    let namespace = server.node.namespace("demo").unwrap();
+    let message = server.node.message(&namespace, &id).await.unwrap().unwrap();
+    let report = server.node.report(&namespace, &message).await;
+    assert_eq!((report.total.meant, report.total.written, report.total.acked), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn who_comes_back_gets_what_it_missed_before_anything_newer() {
+    let server = Server::start(Settings::default()).await;
+    drop(server.connect("ann", "d1").await);
+    let namespace = server.node.namespace("demo").unwrap();
+    while !namespace.directory().online().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    for n in 1..=200 {
+        server.push(user("ann"), json!(n)).await;
+    }
+    let mut ann = server.connect("ann", "d1").await;
+    for n in 201..=210 {
+        server.push(user("ann"), json!(n)).await;
+    }
+    for n in 1..=210 {
+        assert_eq!(ann.next().await["push"]["data"], json!(n));
+    }
+}
+
+#[tokio::test]
+async fn many_commands_in_one_frame_are_answered_in_order() {
+    let server = Server::start(Settings::default()).await;
+    let mut client = server.open().await;
+    let commands = json!([
+        {"id": 1, "cmd": "connect", "device": "d1"},
+        {"id": 2, "cmd": "join", "rooms": ["a"]},
+        {"id": 3, "cmd": "leave", "rooms": ["a"]},
+    ]);
+    client.send(commands).await;
+    let answers = [client.next().await, client.next().await, client.next().await];
+    assert_eq!(answers.each_ref().map(|answer| answer["id"].as_u64().unwrap()), [1, 2, 3]);
+    assert_eq!(answers[2]["ok"]["rooms"], json!([]));
+}
+
+#[tokio::test]
+async fn bad_commands_are_answered_and_harm_nobody() {
+    let server = Server::start(Settings::default()).await;
+    let mut bystander = server.connect("bob", "d2").await;
+    let mut client = server.open().await;
+    let long = "x".repeat(10_240);
+    for (command, code, words) in [
+        (json!({"id": 1, "cmd": "join", "rooms": ["a"]}), "forbidden", "first command must be `connect`"),
+        (json!({"id": 1, "cmd": "fly"}), "invalid_request", "not a command"),
+        (json!({"id": 1, "cmd": "connect", "devise": "d1"}), "invalid_request", "unknown field `devise`"),
+        (
+            json!({"id": 1, "cmd": "connect", "device": long}),
+            "invalid_request",
+            "device has 10240 bytes, at most 255",
+        ),
+        (json!({"id": 1, "cmd": "connect", "device": "a\nb"}), "invalid_request", "control character"),
+        (
+            json!({"id": 1, "cmd": "connect", "platform": "toaster"}),
+            "invalid_request",
+            "platform must be one of",
+        ),
+        (json!({"id": 1, "cmd": "rpc", "method": "x"}), "not_supported", "rpc"),
+    ] {
+        let answer = client.call(command).await;
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains(words), "{answer}");
+    }
+    let ok = client.call(json!({"id": 2, "cmd": "connect", "device": "d1"})).await;
+    assert_eq!(ok["ok"]["device"], "d1");
+    let twice = client.call(json!({"id": 3, "cmd": "connect", "device": "d1"})).await;
+    assert_eq!(twice["error"]["code"], "conflict");
+    client.socket.send(Message::text("not json")).await.unwrap();
+    assert_eq!(client.closed().await, 3501);
+    server.push(user("bob"), json!("still here")).await;
+    assert_eq!(bystander.next().await["push"]["data"], "still here");
+}
+
+#[tokio::test]
+async fn violations_of_the_protocol_end_their_own_connection_with_the_right_code() {
+    let server = Server::start(Settings { max_message: 10_000, ..Settings::default() }).await;
+    let mut bystander = server.connect("bob", "d2").await;
+    let huge = masked_frame(Opcode::Text, [1, 2, 3, 4], &vec![b'x'; 20_000]);
+    for (what, bytes, code) in [
+        ("text that is not UTF-8", masked_frame(Opcode::Text, [1, 2, 3, 4], b"\xff\xfe"), 1007),
+        ("a message beyond the limit", huge, 1009),
+        ("a frame without a mask", b"\x81\x02hi".to_vec(), 1002),
+        ("a reserved opcode", b"\x83\x80\x00\x00\x00\x00".to_vec(), 1002),
+        ("bytes where text is spoken", masked_frame(Opcode::Binary, [1, 2, 3, 4], b"hi"), 1003),
+        ("a close of its own", masked_frame(Opcode::Close, [1, 2, 3, 4], &1000u16.to_be_bytes()), 1000),
+    ] {
+        let mut socket = server.raw().await;
+        socket.write_all(&bytes).await.unwrap();
+        assert_eq!(close_code(&mut socket).await, code, "{what}");
+    }
+    server.push(user("bob"), json!("still here")).await;
+    assert_eq!(bystander.next().await["push"]["data"], "still here");
+}
+
+#[tokio::test]
+async fn a_frame_may_come_byte_by_byte() {
+    let server = Server::start(Settings::default()).await;
+    let mut socket = server.raw().await;
+    socket.set_nodelay(true).unwrap();
+    let command = json!({"id": 1, "cmd": "connect", "device": "d1"}).to_string();
+    for byte in masked_frame(Opcode::Text, [9, 8, 7, 6], command.as_bytes()) {
+        socket.write_all(&[byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let mut answer = [0; 4];
+    tokio::time::timeout(PATIENCE, socket.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer[0], 0x81);
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_cut() {
+    let short = Settings {
+        connect_timeout: Duration::from_millis(100),
+        ping_interval: Duration::from_millis(100),
+        ping_timeout: Duration::from_millis(100),
+        ..Settings::default()
+    };
+    let server = Server::start(short).await;
+    assert_eq!(server.open().await.closed().await, 3502, "no connect in time");
+    let mut silent = server.raw().await;
+    let connect = json!({"id": 1, "cmd": "connect", "device": "d1"}).to_string();
+    silent.write_all(&masked_frame(Opcode::Text, [1, 2, 3, 4], connect.as_bytes())).await.unwrap();
+    assert_eq!(close_code(&mut silent).await, 3012, "no pong");
+    // A client that answers pings (tungstenite does while it reads) stays.
+    let mut lively = server.connect("ann", "d2").await;
+    for _ in 0..5 {
+        assert!(matches!(lively.frame().await, Message::Ping(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_costs_its_bound_and_then_resumes() {
+    let bounds = Bounds { frames: 64, bytes: 1 << 20 };
+    let server = Server::start(Settings { outbox: bounds, ..Settings::default() }).await;
+    let mut slow = server.connect("ann", "d1").await;
+    let mut bystander = server.connect("bob", "d2").await;
+    let everybody = || Target { all: true, ..Target::default() };
+    let large = "x".repeat(32 * 1024);
+    let mut sent = 0;
+    // `slow` reads nothing while the kernel's buffers and its outbox fill.
+    let cut = Reason { code: 3008, reason: "slow" };
+    while server.node.metrics().connections_closed.get_or_create(&cut).get() == 0 {
+        server.push(everybody(), json!({"n": sent, "x": large})).await;
+        assert_eq!(bystander.next().await["push"]["data"]["n"], json!(sent));
+        sent += 1;
+        assert!(sent < 2_000, "the slow reader is never cut");
+    }
+    let mut received = 0;
+    while let Some(Ok(Message::Text(text))) = slow.socket.next().await {
+        let frame: Value = serde_json::from_str(&text).unwrap();
+        if frame["push"].is_object() {
+            assert_eq!(frame["push"]["data"]["n"], json!(received));
+            received += 1;
+        }
+    }
+    assert!(received < sent, "{received} of {sent}");
+    let mut back = server.connect("ann", "d1").await;
+    for n in 0..sent {
+        assert_eq!(back.next().await["push"]["data"]["n"], json!(n), "nothing is missing");
+    }
+}
+
+#[tokio::test]
+async fn a_stopping_server_says_so() {
+    let server = Server::start(Settings::default()).await;
+    let mut client = server.connect("ann", "d1").await;
+    let gateway = server.gateway.clone();
+    let drained = tokio::spawn(async move { gateway.drain(PATIENCE).await });
+    let goaway = client.next().await["goaway"].clone();
+    assert_eq!(
+        (&goaway["code"], &goaway["reason"], &goaway["reconnect"]),
+        (&json!(3001), &json!("shutdown"), &json!(true))
+    );
+    assert_eq!(client.closed().await, 3001);
+    drop(client);
+    assert_eq!(drained.await.unwrap(), 0);
+    let url = format!("ws://{}/v1/namespaces/demo/connect", server.address);
+    let refused = tokio_tungstenite::connect_async(url).await.unwrap_err().to_string();
+    assert!(refused.contains("503"), "{refused}");
+}
