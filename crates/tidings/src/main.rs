@@ -1,2 +1,19 @@
-//! The Tidings server.
-fn main() {}
+//! The binary: configuration → build → run → drain. What it knows is how the parts are put together;
+//! what they do is theirs.
+
+mod cli;
+mod config;
+mod greeting;
+mod limits;
+mod listener;
+mod run;
+mod signals;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

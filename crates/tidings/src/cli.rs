@@ -1,0 +1,154 @@
+//! The command line: what is asked for, and what each command prints.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigErrors, Sources, document, log};
+use crate::run;
+
+/// Tidings: a push server. Without a command, `serve`.
+#[derive(Debug, Parser)]
+#[command(name = "tidings", version, args_conflicts_with_subcommands = true, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Measure a server, beside the floor
+    Bench(tidings_bench::Args),
+    /// Look for errors in the configuration, and start nothing
+    CheckConfig(ServeArgs),
+    /// Print a commented configuration file with every default
+    DefaultConfig,
+    /// Print the version
+    Version,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+struct ServeArgs {
+    /// For development: a namespace `demo` that accepts any client, and a demo page
+    #[arg(long)]
+    dev: bool,
+    /// The configuration file [default: tidings.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// The directory that everything is kept in
+    #[arg(long, value_name = "DIR")]
+    store: Option<String>,
+    /// How long a connection may be silent before it is pinged
+    #[arg(long, value_name = "DURATION")]
+    ping_interval: Option<String>,
+    /// How long a ping may stay without an answer
+    #[arg(long, value_name = "DURATION")]
+    ping_timeout: Option<String>,
+    /// What is logged: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+impl ServeArgs {
+    fn load(self) -> Result<Config, ConfigErrors> {
+        let flags = [
+            ("server.listen", self.listen),
+            ("store.path", self.store),
+            ("clients.ping_interval", self.ping_interval),
+            ("clients.ping_timeout", self.ping_timeout),
+            ("log.level", self.log),
+        ];
+        // What is not UTF-8 cannot be a value of ours, and must not stop us.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Config::load(Sources {
+            file: self.config,
+            environment,
+            flags: flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect(),
+        })
+    }
+}
+
+/// Does what the command line asks for.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => serve(args),
+        Command::Bench(args) => tidings_bench::run(args),
+        Command::CheckConfig(args) => check(args),
+        Command::DefaultConfig => {
+            print!("{}", document::default_file());
+            ExitCode::SUCCESS
+        }
+        Command::Version => {
+            println!(
+                "tidings {}{}",
+                run::VERSION,
+                run::COMMIT.map(|it| format!(" ({it})")).unwrap_or_default()
+            );
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> ExitCode {
+    let dev = args.dev;
+    let config = match args.load() {
+        Ok(config) => config,
+        Err(errors) => return refuse(&errors),
+    };
+    log::start(&config.log);
+    match run::serve(&config, dev) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("tidings: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(args: ServeArgs) -> ExitCode {
+    match args.load() {
+        Ok(config) => {
+            let file = config.file.map_or("defaults, no file".to_owned(), |file| file.display().to_string());
+            println!("the configuration is good ({file})");
+            ExitCode::SUCCESS
+        }
+        Err(errors) => refuse(&errors),
+    }
+}
+
+fn refuse(errors: &ConfigErrors) -> ExitCode {
+    eprintln!("{errors}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        for flags in [&["tidings", "--dev"][..], &["tidings", "serve", "--dev", "--listen", "127.0.0.1:0"]] {
+            let cli = Cli::try_parse_from(flags).unwrap();
+            let serve = match cli.command {
+                Some(Command::Serve(args)) => args,
+                _ => cli.serve,
+            };
+            assert!(serve.dev);
+        }
+        assert!(Cli::try_parse_from(["tidings", "--dev", "version"]).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! What an operator may set: built-in defaults < `tidings.toml` < environment < flags.
+//!
+//! Every key stands in a table beside the section that it fills ([`SECTIONS`]); reading, complaining,
+//! `default-config` and `docs/configuration.md` all work from these tables. Nothing here starts anything.
+
+pub(crate) mod clients;
+pub(crate) mod document;
+mod error;
+mod file;
+mod layers;
+pub(crate) mod log;
+#[cfg(test)]
+mod manual;
+pub(crate) mod outbox;
+pub(crate) mod process;
+pub(crate) mod server;
+pub(crate) mod store;
+mod value;
+
+use std::path::PathBuf;
+
+pub(crate) use error::ConfigErrors;
+use layers::Layers;
+
+/// A key that an operator may set.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Its name: `section.key`, or `key` for those before the first section.
+    pub(crate) name: &'static str,
+    /// Its default as it would be written; empty for none.
+    pub(crate) default: &'static str,
+    /// What may be written.
+    pub(crate) allowed: &'static str,
+    /// What it does.
+    pub(crate) doc: &'static str,
+    /// The flag of `serve` that sets it; empty for none.
+    pub(crate) flag: &'static str,
+    /// Whether its value must not be shown. It may also come from a file, by the key with `_file` after it.
+    pub(crate) secret: bool,
+}
+
+/// A group of keys.
+#[derive(Debug)]
+pub(crate) struct Section {
+    /// Its name in the file; empty for the keys before the first section.
+    pub(crate) name: &'static str,
+    /// What it is about.
+    pub(crate) doc: &'static str,
+    /// Its keys.
+    pub(crate) keys: &'static [Key],
+}
+
+/// Every section, in the order of the file.
+pub(crate) const SECTIONS: &[Section] =
+    &[process::SECTION, server::SECTION, store::SECTION, clients::SECTION, outbox::SECTION, log::SECTION];
+
+/// Everything, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) process: process::Process,
+    pub(crate) server: server::Server,
+    pub(crate) store: store::Store,
+    pub(crate) clients: clients::Clients,
+    pub(crate) outbox: outbox::Outbox,
+    pub(crate) log: log::Log,
+    /// The file that was read, if there was one.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Where values come from besides the defaults.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// The file to read, which must exist then; else `tidings.toml` is read if it is there.
+    pub(crate) file: Option<PathBuf>,
+    /// The environment.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Keys and values of flags.
+    pub(crate) flags: Vec<(&'static str, String)>,
+}
+
+impl Config {
+    /// Reads and checks everything.
+    pub(crate) fn load(sources: Sources) -> Result<Self, ConfigErrors> {
+        let mut layers = Layers::default();
+        let file = layers.add_file(sources.file, &sources.environment);
+        layers.add_environment(&sources.environment);
+        for (key, value) in sources.flags {
+            layers.add_flag(key, value);
+        }
+        layers.read_secret_files();
+        let config = Self {
+            process: process::Process::resolve(&mut layers),
+            server: server::Server::resolve(&mut layers),
+            store: store::Store::resolve(&mut layers),
+            clients: clients::Clients::resolve(&mut layers),
+            outbox: outbox::Outbox::resolve(&mut layers),
+            log: log::Log::resolve(&mut layers),
+            file,
+        };
+        layers.into_errors().map_or(Ok(config), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests;

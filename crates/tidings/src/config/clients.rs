@@ -1,0 +1,68 @@
+//! How connections of clients are kept.
+
+use std::time::Duration;
+
+use super::layers::Layers;
+use super::{Key, Section, value};
+
+pub(super) const SECTION: Section = Section {
+    name: "clients",
+    doc: "Connections of clients.",
+    keys: &[
+        Key {
+            name: "clients.ping_interval",
+            default: "25s",
+            allowed: "a duration from 100ms to 1h",
+            doc: "How long a connection may be silent before it is asked for a sign of life.",
+            flag: "--ping-interval",
+            secret: false,
+        },
+        Key {
+            name: "clients.ping_timeout",
+            default: "20s",
+            allowed: "a duration from 100ms to 1h",
+            doc: "How long it may take to give one before it is closed.",
+            flag: "--ping-timeout",
+            secret: false,
+        },
+        Key {
+            name: "clients.connect_timeout",
+            default: "10s",
+            allowed: "a duration from 100ms to 1h",
+            doc: "How long a client may take to say who it is.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "clients.max_message",
+            default: "1MB",
+            allowed: "a size from 1KiB to 64MiB",
+            doc: "Largest message from a client; a larger one ends the connection.",
+            flag: "",
+            secret: false,
+        },
+    ],
+};
+
+/// How connections of clients are kept.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    pub(crate) ping_interval: Duration,
+    pub(crate) ping_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    /// In bytes.
+    pub(crate) max_message: usize,
+}
+
+impl Clients {
+    pub(super) fn resolve(layers: &mut Layers) -> Self {
+        let time = |text: &str| value::time(text, Duration::from_millis(100)..=Duration::from_secs(3_600));
+        let size = |text: &str| value::size(text, 1 << 10..=64 << 20).map(|bytes| bytes as usize);
+        Self {
+            ping_interval: layers.take("clients.ping_interval", time),
+            ping_timeout: layers.take("clients.ping_timeout", time),
+            connect_timeout: layers.take("clients.connect_timeout", time),
+            max_message: layers.take("clients.max_message", size),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `tidings.toml` as keys and texts, each with its line, and with `${VAR}` replaced. It knows no key.
+
+use std::collections::HashMap;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::ConfigError;
+
+/// A key of the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) value: String,
+    /// `file:line`.
+    pub(super) origin: String,
+}
+
+/// The keys of a file, and what is wrong with it.
+pub(super) fn read(
+    name: &str,
+    text: &str,
+    environment: &HashMap<&str, &str>,
+) -> (Vec<Entry>, Vec<ConfigError>) {
+    let mut reader = Reader { name, text, environment, entries: Vec::new(), errors: Vec::new() };
+    match DeTable::parse(text) {
+        Ok(table) => reader.table("", table.get_ref()),
+        Err(why) => {
+            let origin = reader.origin(why.span().map_or(0, |span| span.start));
+            let problem = why.message().trim().replace('\n', ", ");
+            reader.errors.push(ConfigError { key: String::new(), value: None, origin, problem });
+        }
+    }
+    (reader.entries, reader.errors)
+}
+
+struct Reader<'a> {
+    name: &'a str,
+    text: &'a str,
+    environment: &'a HashMap<&'a str, &'a str>,
+    entries: Vec<Entry>,
+    errors: Vec<ConfigError>,
+}
+
+impl Reader<'_> {
+    fn origin(&self, at: usize) -> String {
+        let line = 1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+        format!("{}:{line}", self.name)
+    }
+
+    fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let key = if prefix.is_empty() {
+                name.get_ref().to_string()
+            } else {
+                format!("{prefix}.{}", name.get_ref())
+            };
+            match value.get_ref() {
+                DeValue::Table(inner) => self.table(&key, inner),
+                _ => self.scalar(key, value),
+            }
+        }
+    }
+
+    fn scalar(&mut self, key: String, value: &Spanned<DeValue<'_>>) {
+        let origin = self.origin(value.span().start);
+        let value = match value.get_ref() {
+            DeValue::String(text) => expand(text, self.environment),
+            DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().replace('_', "")),
+            DeValue::Boolean(flag) => Ok(flag.to_string()),
+            other => Err(format!("must be a string or a whole number; this is of type {}", other.type_str())),
+        };
+        match value {
+            Ok(value) => self.entries.push(Entry { key, value, origin }),
+            Err(problem) => self.errors.push(ConfigError { key, value: None, origin, problem }),
+        }
+    }
+}
+
+/// Replaces each `${VAR}` by the environment variable; `$${` stands for `${` itself.
+fn expand(text: &str, environment: &HashMap<&str, &str>) -> Result<String, String> {
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once("${") {
+        if let Some(before) = before.strip_suffix('$') {
+            out.push_str(before);
+            out.push_str("${");
+            rest = after;
+            continue;
+        }
+        out.push_str(before);
+        let (name, after) = after.split_once('}').ok_or("has a ${ without a }")?;
+        let value = environment
+            .get(name)
+            .ok_or(format!("names the environment variable {name}, which is not set"))?;
+        out.push_str(value);
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_replaced() {
+        let environment = HashMap::from([("A", "1"), ("B", "${A}")]);
+        for (text, expected) in [
+            ("plain $A", Ok("plain $A")),
+            ("x${A}y${A}", Ok("x1y1")),
+            ("${B}", Ok("${A}")),
+            ("$${A}", Ok("${A}")),
+            ("${C}", Err("names the environment variable C, which is not set")),
+            ("${A", Err("has a ${ without a }")),
+        ] {
+            let expanded = expand(text, &environment);
+            assert_eq!(expanded.as_deref().map_err(String::as_str), expected, "{text}");
+        }
+    }
+}

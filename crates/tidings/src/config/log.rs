@@ -1,0 +1,81 @@
+//! What is logged to standard error, and how.
+
+use tracing_subscriber::EnvFilter;
+
+use super::layers::Layers;
+use super::{Key, Section};
+
+pub(super) const SECTION: Section = Section {
+    name: "log",
+    doc: "The log, on standard error.",
+    keys: &[
+        Key {
+            name: "log.level",
+            default: "info",
+            allowed: "error, warn, info, debug or trace; or directives such as \"info,tidings_gateway=debug\"",
+            doc: "What is logged.",
+            flag: "--log",
+            secret: false,
+        },
+        Key {
+            name: "log.format",
+            default: "text",
+            allowed: "text or json",
+            doc: "How a line looks.",
+            flag: "",
+            secret: false,
+        },
+    ],
+};
+
+/// What is logged, and how.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) level: String,
+    pub(crate) format: Format,
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+impl Log {
+    pub(super) fn resolve(layers: &mut Layers) -> Self {
+        Self {
+            level: layers.take("log.level", level),
+            format: layers.take("log.format", |text| match text {
+                "text" => Ok(Format::Text),
+                "json" => Ok(Format::Json),
+                _ => Err("must be text or json".to_owned()),
+            }),
+        }
+    }
+}
+
+fn level(text: &str) -> Result<String, String> {
+    // A single word that is no level would be taken for a module, and nothing would be logged.
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let plain = levels.contains(&text.to_ascii_lowercase().as_str());
+    if plain || (text.contains('=') && EnvFilter::try_new(text).is_ok()) {
+        return Ok(text.to_owned());
+    }
+    Err("must be error, warn, info, debug or trace, or directives such as \"info,tidings_gateway=debug\""
+        .to_owned())
+}
+
+/// Starts logging. The second and later calls do nothing: there is one log.
+pub(crate) fn start(log: &Log) {
+    // At `info` the storage engine tells of every file that it writes, which is no news to an operator.
+    let quiet = format!("{},fjall=warn,lsm_tree=warn", log.level);
+    let directives = if log.level.eq_ignore_ascii_case("info") { &quiet } else { &log.level };
+    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let _ = match log.format {
+        Format::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+}

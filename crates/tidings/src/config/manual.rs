@@ -1,0 +1,54 @@
+//! The tables of keys as `docs/configuration.md`. Only a test writes it and holds it against the file.
+
+use std::fmt::Write as _;
+
+use super::SECTIONS;
+use super::document::{last, toml};
+
+/// `docs/configuration.md`.
+pub(crate) fn manual() -> String {
+    let mut out = String::from(
+        "<!-- Written by a test from the tables in crates/tidings/src/config/. Change those, then run\n\
+         `UPDATE_DOCS=1 cargo test -p tidings`. -->\n\n\
+         # Configuration\n\n\
+         Everything has a default; `tidings` runs without a file. Later sources win:\n\n\
+         1. the defaults below,\n\
+         2. `tidings.toml` in the working directory, or the file that `--config` names,\n\
+         3. environment variables: `TIDINGS_SECTION__KEY` (`TIDINGS_KEY` for the keys without a section),\n\
+         4. flags.\n\n\
+         Strings in the file may name environment variables as `${VAR}` (`$${` is a plain `${`). A key that is marked\n\
+         *secret* may be read from a file instead: the key with `_file` after it names that file. Unknown keys and bad\n\
+         values are errors that name the key, the value, where it stands and what is allowed; `tidings check-config`\n\
+         looks for them without starting anything, and `tidings default-config` prints a commented file.\n\n\
+         Durations are whole numbers with `ms`, `s`, `m`, `h` or `d`; sizes with `B`, `KB`, `MB`, `GB`, `KiB`, `MiB` or\n\
+         `GiB`. Every change needs a restart.\n",
+    );
+    for section in SECTIONS {
+        let title = if section.name.is_empty() {
+            "Before the first section".to_owned()
+        } else {
+            format!("`[{}]`", section.name)
+        };
+        let _ = write!(out, "\n## {title}\n\n{}\n", section.doc);
+        for key in section.keys {
+            let _ = write!(out, "\n### `{}`\n\n{}\n\n", last(key), key.doc);
+            let default = if key.default.is_empty() { "none".to_owned() } else { format!("`{}`", toml(key)) };
+            let _ = writeln!(out, "* default: {default}");
+            let _ = writeln!(out, "* allowed: {}", key.allowed);
+            let _ = writeln!(out, "* environment: `{}`", variable(key.name));
+            if !key.flag.is_empty() {
+                let _ = writeln!(out, "* flag: `{}`", key.flag);
+            }
+            if key.secret {
+                let _ =
+                    writeln!(out, "* secret: also as `{}_file` (`{}_FILE`)", last(key), variable(key.name));
+            }
+        }
+    }
+    out
+}
+
+/// The environment variable that sets a key.
+fn variable(key: &str) -> String {
+    format!("TIDINGS_{}", key.to_ascii_uppercase().replace('.', "__"))
+}

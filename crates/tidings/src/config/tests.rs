@@ -1,0 +1,150 @@
+//! Configurations that are read, and those that are refused.
+
+use std::fs;
+use std::path::Path;
+
+use expect_test::{Expect, expect};
+
+use super::error::ConfigError;
+use super::*;
+
+fn load(
+    toml: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&'static str, &str)],
+) -> Result<Config, ConfigErrors> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("t.toml");
+    fs::write(&file, toml).unwrap();
+    Config::load(Sources {
+        file: Some(file),
+        environment: environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        flags: flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+    })
+    .map_err(|errors| {
+        let prefix = format!("{}/", directory.path().display());
+        let strip = |error: ConfigError| ConfigError { origin: error.origin.replace(&prefix, ""), ..error };
+        ConfigErrors(errors.0.into_iter().map(strip).collect())
+    })
+}
+
+fn refused(toml: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str)], expect: Expect) {
+    expect.assert_eq(&load(toml, environment, flags).unwrap_err().to_string());
+}
+
+#[test]
+fn every_default_is_valid() {
+    let config = load("", &[], &[]).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.clients.max_message, 1_000_000);
+    assert_eq!(config.store.path, Path::new("./tidings-data"));
+    assert!(config.process.shards >= 1);
+    assert!(config.process.admin_key.is_none());
+    let names: Vec<_> = SECTIONS.iter().flat_map(|section| section.keys).map(|key| key.name).collect();
+    assert!(names.iter().all(|name| names.iter().filter(|other| other == &name).count() == 1));
+}
+
+#[test]
+fn the_later_source_wins() {
+    let toml =
+        "[server]\nlisten = \"127.0.0.1:1\"\n[clients]\nping_interval = \"1s\"\n[outbox]\nframes = 100\n";
+    let environment = [("TIDINGS_SERVER__LISTEN", "127.0.0.1:2"), ("TIDINGS_CLIENTS__PING_INTERVAL", "2s")];
+    let config = load(toml, &environment, &[("server.listen", "127.0.0.1:3")]).unwrap();
+    assert_eq!(config.server.listen.port(), 3);
+    assert_eq!(config.clients.ping_interval.as_secs(), 2);
+    assert_eq!(config.outbox.frames, 100);
+}
+
+#[test]
+fn the_default_file_is_the_default() {
+    let text = document::default_file();
+    load(&text, &[], &[]).unwrap();
+    // With every comment of a setting removed, too (a secret's file and its empty default aside).
+    let settings: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest) if rest.contains(" = ") && !rest.contains("admin_key") => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert_eq!(settings.matches("\nframes = 1024\n").count(), 1);
+    load(&settings, &[], &[]).unwrap();
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    refused(
+        "shard = 1\n[server]\nlisten = 8080\nlisten_on = \"x\"\nbacklog = 0\n\n[store]\npath = [1]\ncache = \"big\"\n[sever]\nx = 1\n",
+        &[
+            ("TIDINGS_CLIENTS__PING_INTERVAL", "5"),
+            ("TIDINGS_OUTBOX__FRAME", "5"),
+            ("TIDINGS_PORT", "tcp://x"),
+            ("TIDINGS_SHARDS", "65"),
+        ],
+        &[("log.level", "loud")],
+        expect![[r#"
+            configuration: store.path (t.toml:8): must be a string or a whole number; this is of type array
+            configuration: server.listen_on = "x" (t.toml:4): is not a known key; there are server.listen, server.backlog, server.shutdown_timeout
+            configuration: sever.x = "1" (t.toml:11): is not a known key; there are shards, admin_key, server, store, clients, outbox, log
+            configuration: shard = "1" (t.toml:1): is not a known key; there are shards, admin_key, server, store, clients, outbox, log
+            configuration: outbox.frame = "5" (environment variable TIDINGS_OUTBOX__FRAME): is not a known key; there are outbox.frames, outbox.size
+            configuration: shards = "65" (environment variable TIDINGS_SHARDS): must be a whole number from 0 to 64
+            configuration: server.listen = "8080" (t.toml:3): must be an IP address and a port, as in "127.0.0.1:8080", "0.0.0.0:8080" or "[::]:8080"
+            configuration: server.backlog = "0" (t.toml:5): must be a whole number from 1 to 65535
+            configuration: store.cache = "big" (t.toml:9): must be a whole number with a unit (B, KB, MB, GB, KiB, MiB or GiB), as in "64MiB"
+            configuration: clients.ping_interval = "5" (environment variable TIDINGS_CLIENTS__PING_INTERVAL): must be a whole number with a unit (ms, s, m, h or d), as in "90s"
+            configuration: log.level = "loud" (flag --log): must be error, warn, info, debug or trace, or directives such as "info,tidings_gateway=debug""#]],
+    );
+    refused(
+        "[server\nlisten = 1\n",
+        &[],
+        &[],
+        expect!["configuration: (t.toml:1): unclosed table, expected `]`"],
+    );
+    refused(
+        "[server]\nlisten = \"${ADDRESS}\"\n",
+        &[],
+        &[],
+        expect![
+            "configuration: server.listen (t.toml:2): names the environment variable ADDRESS, which is not set"
+        ],
+    );
+}
+
+#[test]
+fn a_secret_may_come_from_a_file_and_is_not_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key");
+    fs::write(&file, "tk_0123456789abcdef\n").unwrap();
+    let path = file.display().to_string();
+    let config = load("", &[("TIDINGS_ADMIN_KEY_FILE", &path)], &[]).unwrap();
+    assert_eq!(config.process.admin_key.unwrap().0, "tk_0123456789abcdef");
+    let config = load("admin_key = \"${KEY}\"\n", &[("KEY", "tk_fedcba9876543210")], &[]).unwrap();
+    assert_eq!(config.process.admin_key.unwrap().0, "tk_fedcba9876543210");
+    refused(
+        "admin_key = \"short\"\n",
+        &[],
+        &[],
+        expect!["configuration: admin_key (t.toml:1): must be 16 to 256 printable characters without spaces"],
+    );
+    let errors = load("admin_key_file = \"/nowhere/at/all\"\n", &[], &[]).unwrap_err().to_string();
+    assert!(errors.contains("admin_key_file = \"/nowhere/at/all\" (t.toml:1): cannot be read"), "{errors}");
+}
+
+#[test]
+fn the_manual_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let manual = manual::manual();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, manual).unwrap();
+        return;
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == manual,
+        "docs/configuration.md is not what the code says: UPDATE_DOCS=1 cargo test -p tidings"
+    );
+}

@@ -1,0 +1,89 @@
+//! Values as people write them: sizes, durations within bounds, numbers within bounds.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tidings_api::duration;
+
+/// Reads a duration within bounds.
+pub(super) fn time(text: &str, within: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let value = duration::parse(text).map_err(|why| why.to_string())?;
+    if within.contains(&value) {
+        return Ok(value);
+    }
+    Err(format!("must be from {} to {}", duration::show(*within.start()), duration::show(*within.end())))
+}
+
+/// Reads a whole number within bounds.
+pub(super) fn number<T: FromStr + PartialOrd + Display>(
+    text: &str,
+    within: RangeInclusive<T>,
+) -> Result<T, String> {
+    text.parse()
+        .ok()
+        .filter(|value| within.contains(value))
+        .ok_or_else(|| format!("must be a whole number from {} to {}", within.start(), within.end()))
+}
+
+/// Reads a size within bounds, in bytes: `"64KiB"`, `"1MB"`, `"512B"`.
+pub(super) fn size(text: &str, within: RangeInclusive<u64>) -> Result<u64, String> {
+    let unit_at = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(unit_at);
+    let factor = match unit.trim_start() {
+        "B" => Some(1),
+        "KB" => Some(1_000),
+        "MB" => Some(1_000_000),
+        "GB" => Some(1_000_000_000),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let (Some(factor), Ok(number)) = (factor, digits.parse::<u64>()) else {
+        return Err(
+            "must be a whole number with a unit (B, KB, MB, GB, KiB, MiB or GiB), as in \"64MiB\"".to_owned()
+        );
+    };
+    let bytes = number.saturating_mul(factor);
+    if within.contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(format!("must be from {} to {}", show_size(*within.start()), show_size(*within.end())))
+}
+
+fn show_size(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size)) {
+        Some((size, unit)) => format!("{}{unit}", bytes / size),
+        None => format!("{bytes}B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_within_bounds() {
+        let any = 0..=u64::MAX;
+        for (text, bytes) in [("0B", 0), ("64KiB", 65_536), ("1MB", 1_000_000), ("2 GiB", 2 << 30)] {
+            assert_eq!(size(text, any.clone()), Ok(bytes), "{text}");
+        }
+        for text in ["", "64", "KiB", "64kib", "1.5MB", "-1B", "64 K"] {
+            assert!(size(text, any.clone()).is_err(), "{text}");
+        }
+        assert_eq!(size("1B", 1024..=1 << 30).unwrap_err(), "must be from 1KiB to 1GiB");
+    }
+
+    #[test]
+    fn numbers_and_times_are_read_within_bounds() {
+        assert_eq!(number("7", 1..=8), Ok(7));
+        assert_eq!(number("9", 1..=8).unwrap_err(), "must be a whole number from 1 to 8");
+        assert_eq!(number("many", 1..=8).unwrap_err(), "must be a whole number from 1 to 8");
+        let within = Duration::from_secs(1)..=Duration::from_secs(3_600);
+        assert_eq!(time("90s", within.clone()), Ok(Duration::from_secs(90)));
+        assert_eq!(time("1ms", within).unwrap_err(), "must be from 1s to 1h");
+    }
+}

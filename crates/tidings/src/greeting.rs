@@ -1,0 +1,119 @@
+//! What a start says on standard output, and the first things that a store needs: an admin key and,
+//! for development, a namespace. Other programs read the beginnings `listening on ` and `admin key: `.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use tidings_model::NamespaceName;
+use tidings_node::namespace::{AuthMode, CreateError, Settings};
+use tidings_node::{Node, StoreError, ids};
+
+/// The namespace of `--dev`.
+pub(crate) const DEMO: &str = "demo";
+
+/// Which admin key holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AdminKey {
+    /// A new one, to be shown once.
+    Made(String),
+    /// The operator's own; said where.
+    Given(String),
+    /// The one of an earlier start.
+    Earlier,
+}
+
+/// Sees to it that there is an admin key.
+pub(crate) async fn admin_key(node: &Node, given: Option<&(String, String)>) -> Result<AdminKey, StoreError> {
+    if let Some((key, origin)) = given {
+        if !node.is_admin_key(key) {
+            node.set_admin_key(key).await?;
+        }
+        return Ok(AdminKey::Given(origin.clone()));
+    }
+    if node.has_admin_key() {
+        return Ok(AdminKey::Earlier);
+    }
+    let key = format!("tk_{}", ids::token());
+    node.set_admin_key(&key).await?;
+    Ok(AdminKey::Made(key))
+}
+
+/// Sees to it that there is the namespace of `--dev`, and answers its name.
+pub(crate) async fn demo_namespace(node: &Node) -> Result<NamespaceName, StoreError> {
+    let name = NamespaceName::new(DEMO).unwrap_or_else(|_| unreachable!("{DEMO} is a name"));
+    if node.namespace(DEMO).is_none() {
+        let settings = Settings::new("Demonstration", AuthMode::Open, node.now());
+        match node.create_namespace(name.clone(), settings).await {
+            Ok(_) | Err(CreateError::Exists) => {}
+            Err(CreateError::Store(why)) => return Err(why),
+        }
+    }
+    Ok(name)
+}
+
+/// What a start says.
+pub(crate) fn text(address: SocketAddr, key: &AdminKey, dev: bool) -> String {
+    let url = format!("http://{address}");
+    let mut out = format!("listening on {url}\n");
+    let shown = match key {
+        AdminKey::Made(key) => {
+            let _ = writeln!(out, "admin key: {key}");
+            let _ = writeln!(out, "(shown this once; TIDINGS_ADMIN_KEY sets another)");
+            key.as_str()
+        }
+        AdminKey::Given(origin) => {
+            let _ = writeln!(out, "the key that may do everything is the one given by {origin}");
+            "$TIDINGS_ADMIN_KEY"
+        }
+        AdminKey::Earlier => {
+            let _ = writeln!(
+                out,
+                "the key that the first start printed still holds; TIDINGS_ADMIN_KEY sets another"
+            );
+            "$TIDINGS_ADMIN_KEY"
+        }
+    };
+    if dev {
+        let messages = format!("{url}/v1/namespaces/{DEMO}/messages");
+        let _ = write!(
+            out,
+            "\nTry next:\n  \
+             demo page    {url}/demo\n  \
+             push         curl -H \"Authorization: Bearer {shown}\" --json '{{\"to\":{{\"all\":true}},\"data\":{{\"text\":\"hello\"}}}}' {messages}\n  \
+             who has it   curl -H \"Authorization: Bearer {shown}\" {messages}/ID-OF-THE-ANSWER\n  \
+             the API      {url}/openapi.json\n\
+             \nNamespace {DEMO} accepts any client: --dev is for development only.\n"
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn a_first_start_says_what_to_try() {
+        let address = "127.0.0.1:8080".parse().unwrap();
+        expect![[r#"
+            listening on http://127.0.0.1:8080
+            admin key: tk_x
+            (shown this once; TIDINGS_ADMIN_KEY sets another)
+
+            Try next:
+              demo page    http://127.0.0.1:8080/demo
+              push         curl -H "Authorization: Bearer tk_x" --json '{"to":{"all":true},"data":{"text":"hello"}}' http://127.0.0.1:8080/v1/namespaces/demo/messages
+              who has it   curl -H "Authorization: Bearer tk_x" http://127.0.0.1:8080/v1/namespaces/demo/messages/ID-OF-THE-ANSWER
+              the API      http://127.0.0.1:8080/openapi.json
+
+            Namespace demo accepts any client: --dev is for development only.
+        "#]].assert_eq(&text(address, &AdminKey::Made("tk_x".to_owned()), true));
+        expect![[r#"
+            listening on http://127.0.0.1:8080
+            the key that the first start printed still holds; TIDINGS_ADMIN_KEY sets another
+        "#]]
+        .assert_eq(&text(address, &AdminKey::Earlier, false));
+    }
+}

@@ -1,0 +1,232 @@
+//! Build, run, drain: the order in which the parts of a server start and stop.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use prometheus_client::registry::Registry;
+use socket2::Socket;
+use tidings_api::{ApiState, Readiness};
+use tidings_gateway::Gateway;
+use tidings_hub::outbox::Bounds;
+use tidings_model::Epoch;
+use tidings_node::{Clock, Node, Parts, StoreError, ids};
+use tidings_store::{EmbeddedStore, Options};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::config::Config;
+use crate::listener::{self, Listener};
+use crate::signals::Stop;
+use crate::{greeting, limits};
+
+/// The version of this program.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that it was built from, when the build was told.
+pub(crate) const COMMIT: Option<&str> = option_env!("TIDINGS_COMMIT");
+
+/// How long a call of the API may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why the server did not start, or did not stop well: one line that says what to do.
+#[derive(Debug)]
+pub(crate) enum Fatal {
+    /// The address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The store cannot be opened or used.
+    Store(PathBuf, StoreError),
+    /// The operating system refused something else.
+    System(&'static str, io::Error),
+    /// Not everything was written down in time.
+    Unfinished(Duration),
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(address, why) if why.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "port in use: {address} is taken by another process; stop that one, or choose another address with --listen"
+            ),
+            Self::Listen(address, why) if why.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "not allowed to listen on {address} ({why}); choose a port above 1023 with --listen, or give the process CAP_NET_BIND_SERVICE"
+            ),
+            Self::Listen(address, why) => {
+                write!(
+                    f,
+                    "cannot listen on {address} ({why}); choose an address of this machine with --listen"
+                )
+            }
+            Self::Store(path, why) => store_line(f, &path.display().to_string(), why),
+            Self::System(what, why) => write!(f, "{what}: {why}"),
+            Self::Unfinished(limit) => write!(
+                f,
+                "stopping took longer than {limit:?} (server.shutdown_timeout); what was accepted is kept, some receipts may be missing"
+            ),
+        }
+    }
+}
+
+fn store_line(f: &mut fmt::Formatter<'_>, path: &str, why: &StoreError) -> fmt::Result {
+    match why {
+        StoreError::InUse(_) => write!(
+            f,
+            "data directory in use: {path} belongs to another tidings that is running; stop that one, or choose another directory with --store"
+        ),
+        StoreError::Full(detail) => {
+            write!(f, "the disk with the data directory {path} is full ({detail}); make room and start again")
+        }
+        StoreError::Damaged(detail) => write!(
+            f,
+            "the data directory {path} is damaged ({detail}); nothing was changed: restore it from a copy, or start anew with --store and another directory"
+        ),
+        StoreError::Format { found, expected } => write!(
+            f,
+            "the data directory {path} has format {found}, and this version reads {expected}; start it with the version that wrote it"
+        ),
+        StoreError::Io(detail) => {
+            write!(
+                f,
+                "the data directory {path} cannot be used ({detail}); check that it exists and may be written"
+            )
+        }
+        StoreError::Closed => write!(f, "the data directory {path} was closed"),
+    }
+}
+
+/// Runs the server until it is told to stop.
+pub(crate) fn serve(config: &Config, dev: bool) -> Result<(), Fatal> {
+    limits::raise_open_files();
+    let listen = config.server.listen;
+    let socket = listener::bind(listen).map_err(|why| Fatal::Listen(listen, why))?;
+    let in_store = |why| Fatal::Store(config.store.path.clone(), why);
+    let options =
+        Options { cache_bytes: config.store.cache, ..Options::new(Epoch(u32::from_le_bytes(ids::random()))) };
+    let store = EmbeddedStore::open(&config.store.path, options).map_err(in_store)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("http")
+        .build()
+        .map_err(|why| Fatal::System("the runtime cannot be started", why))?;
+    let outcome = runtime.block_on(run(config, dev, store, &socket));
+    // Whatever still runs has had its time.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run(config: &Config, dev: bool, store: EmbeddedStore, socket: &Socket) -> Result<(), Fatal> {
+    let mut stop = Stop::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
+    let in_store = |why| Fatal::Store(config.store.path.clone(), why);
+    let mut registry = Registry::default();
+    let metrics = Arc::new(tidings_node::Metrics::register(&mut registry));
+    let api_metrics = Arc::new(tidings_api::Metrics::register(&mut registry));
+    let (node, inboxes) = Node::start(Parts {
+        store: Arc::new(store),
+        clock: Clock::System,
+        shards: config.process.shards,
+        name: host_name(),
+        metrics,
+    })
+    .await
+    .map_err(in_store)?;
+    let key = greeting::admin_key(&node, config.process.admin_key.as_ref()).await.map_err(in_store)?;
+    let gateway = Gateway::start(Arc::clone(&node), inboxes, gateway_settings(config))
+        .map_err(|why| Fatal::System("a shard thread cannot be started", why))?;
+    let ready = Readiness::default();
+    let api = tidings_api::router(ApiState {
+        started_at: node.now(),
+        node: Arc::clone(&node),
+        registry: Arc::new(registry),
+        metrics: api_metrics,
+        ready: ready.clone(),
+        version: VERSION,
+        commit: COMMIT,
+        request_timeout: REQUEST_TIMEOUT,
+    });
+    let mut router = api.merge(gateway.router());
+    if dev {
+        router = router.merge(demo(&node).await.map_err(in_store)?);
+    }
+    let in_listen = |why| Fatal::Listen(config.server.listen, why);
+    let listener = Listener::new(socket, config.server.backlog, router).map_err(in_listen)?;
+    let address = listener.address().map_err(in_listen)?;
+    ready.ready();
+    greet(&greeting::text(address, &key, dev));
+    tracing::info!(%address, shards = config.process.shards, store = %config.store.path.display(), version = VERSION, "ready");
+    let signal = tokio::select! {
+        signal = stop.next() => signal,
+        () = listener.accept() => unreachable!("accepting never ends"),
+    };
+    ready.drain();
+    tracing::info!(signal, timeout = ?config.server.shutdown_timeout, "stopping");
+    tokio::select! {
+        outcome = drain(config.server.shutdown_timeout, &node, &gateway, listener) => outcome,
+        signal = stop.next() => {
+            tracing::warn!(signal, "stopping at once");
+            std::process::exit(1)
+        }
+    }
+}
+
+/// Stops in order: clients are sent away, calls are answered, everything is written down.
+async fn drain(limit: Duration, node: &Node, gateway: &Gateway, listener: Listener) -> Result<(), Fatal> {
+    let deadline = Instant::now() + limit;
+    // Half for the clients, so that the store has time left even if some of them do not go.
+    let left = tokio::select! {
+        left = gateway.drain(limit / 2) => left,
+        () = listener.accept() => unreachable!("accepting never ends"),
+    };
+    tracing::info!(connections_left = left, "clients have been sent away");
+    if timeout(limit / 4, listener.finish()).await.is_err() {
+        tracing::warn!("calls were still running");
+    }
+    match timeout_at(deadline, node.close()).await {
+        Ok(Ok(())) => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        Ok(Err(why)) => {
+            tracing::error!(error = %why, "the store could not be closed");
+            Err(Fatal::System("the store could not be closed", io::Error::other(why.to_string())))
+        }
+        Err(_) => Err(Fatal::Unfinished(limit)),
+    }
+}
+
+fn gateway_settings(config: &Config) -> tidings_gateway::Settings {
+    let clients = &config.clients;
+    tidings_gateway::Settings {
+        ping_interval: clients.ping_interval,
+        ping_timeout: clients.ping_timeout,
+        connect_timeout: clients.connect_timeout,
+        max_message: clients.max_message,
+        outbox: Bounds { frames: config.outbox.frames, bytes: config.outbox.size },
+    }
+}
+
+/// What `--dev` adds: a namespace that accepts any client, and a page to try it.
+async fn demo(node: &Node) -> Result<Router, StoreError> {
+    let namespace = greeting::demo_namespace(node).await?;
+    Ok(tidings_api::demo::router(&node.make_passing_key(namespace)))
+}
+
+/// Says what a start says. Nobody may be listening, and that is no reason to stop.
+fn greet(text: &str) {
+    use std::io::Write as _;
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// How this machine is called.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "tidings".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests;
