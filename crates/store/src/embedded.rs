@@ -1,14 +1,15 @@
 //! The store in one directory: an LSM tree underneath, one writer thread, group commit.
 //!
-//! Whoever changes something hands a [`verb`] to the writer and waits. The writer takes as many as wait,
-//! applies them to one [`transaction`], commits it in one write and at most one `fdatasync`, and answers
+//! Whoever changes something hands a verb to the writer and waits. The writer takes as many as wait,
+//! applies them to one transaction, commits it in one write and at most one `fdatasync`, and answers
 //! all of them. Reading asks the tree directly, on the caller's thread when it is little, on a blocking
 //! thread when it may be much. A durable change becomes visible to readers when it is on disk, not before.
 //!
 //! The directory: `LOCK` (held while open), `SYNCED` (the number of a batch that has reached the disk),
-//! `db/` (the tree). Nothing here knows what the messages, devices and settings mean.
+//! `db/` (the tree); `BEGINNING` while a store comes to be, `unreadable.jnl` when there is something to
+//! show to whoever looks into damage. Nothing here knows what the messages, devices and settings mean.
 //!
-//! Reading order: [`verb`], [`transaction`], [`writer`], [`disk`], [`opening`], [`journal`].
+//! Reading order: `verb`, `transaction`, `writer`, `disk`, `opening`, `journal`.
 
 mod disk;
 mod journal;

@@ -222,11 +222,13 @@ impl Receipts for MemoryStore {
 impl Settings for MemoryStore {
     fn put(&self, key: &str, value: Option<Bytes>) -> Answer<'_, ()> {
         let key = key.to_owned();
-        self.answer(move |state| {
-            match value {
-                Some(value) => state.settings.insert(key, value),
-                None => state.settings.remove(&key),
+        Box::pin(async move {
+            rules::check_setting(&key)?;
+            let put = |state: &mut State| match value {
+                Some(value) => drop(state.settings.insert(key, value)),
+                None => drop(state.settings.remove(&key)),
             };
+            self.answer(put).await
         })
     }
 

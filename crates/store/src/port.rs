@@ -55,7 +55,8 @@ pub trait Devices {
     /// ordinal, no rooms and a cursor at the head: what waits for the old user is not for the new one.
     fn register(&self, registration: Registration) -> Answer<'_, Registered>;
 
-    /// Puts a device into rooms and takes it out of others. Idempotent. Answers the rooms it is in now.
+    /// Puts a device into rooms and takes it out of others; what is in both lists it leaves. Idempotent.
+    /// Answers the rooms it is in now, sorted; none when there is no such device.
     fn change_rooms(
         &self,
         namespace: &NamespaceName,
@@ -64,8 +65,8 @@ pub trait Devices {
         leave: Vec<RoomName>,
     ) -> Answer<'_, Vec<RoomName>>;
 
-    /// Moves cursors forward (never back) and notes when devices were last seen. Not synced on its own:
-    /// losing it redelivers, nothing else.
+    /// Moves cursors forward (never back) and notes when devices were last seen (never earlier). Devices
+    /// that are not there are left out. Not synced on its own: losing it redelivers, nothing else.
     fn settle(&self, namespace: &NamespaceName, devices: Vec<(Ordinal, Seq, Timestamp)>) -> Answer<'_, ()>;
 
     /// The devices asked for, each `None` where there is none.
@@ -86,7 +87,7 @@ pub trait Receipts {
 
 /// Small named values that change rarely: namespaces, key digests. Their meaning is the node's.
 pub trait Settings {
-    /// Sets a value durably; `None` removes it.
+    /// Sets a value durably; `None` removes it. A key has at most 1,024 bytes.
     fn put(&self, key: &str, value: Option<Bytes>) -> Answer<'_, ()>;
 
     /// All values whose key starts with `prefix`, in key order.

@@ -12,6 +12,19 @@ use crate::port::{From, LogSlice, NewMessage};
 /// For how long a message id is taken.
 pub(crate) const ID_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Longest key of a setting, in bytes.
+pub(crate) const SETTING_KEY_BYTES_MAX: usize = 1_024;
+
+/// Refuses a key that is too long for a setting.
+pub(crate) fn check_setting(key: &str) -> Result<(), StoreError> {
+    if key.len() > SETTING_KEY_BYTES_MAX {
+        let text =
+            format!("a setting has a key of {} bytes, the limit is {SETTING_KEY_BYTES_MAX}", key.len());
+        return Err(StoreError::Io(text));
+    }
+    Ok(())
+}
+
 /// Whether a message came before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {

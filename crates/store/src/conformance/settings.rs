@@ -30,6 +30,14 @@ pub async fn settings_are_set_and_removed(store: &impl Store) {
     put(store, "a", None).await;
     put(store, "never-there", None).await;
     assert_eq!(list(store, "").await, pairs(&[("b", "")]));
+    put(store, "", Some("nameless")).await;
+    assert_eq!(list(store, "").await, pairs(&[("", "nameless"), ("b", "")]));
+    put(store, "", None).await;
+    let long = "k".repeat(1_024);
+    put(store, &long, Some("long")).await;
+    assert_eq!(list(store, "k").await, pairs(&[(&long, "long")]));
+    let refused = store.put(&"k".repeat(1_025), None).await;
+    assert!(matches!(refused, Err(StoreError::Io(_))), "{refused:?}");
     let large = Bytes::from(vec![7; 1 << 20]);
     store.put("large", Some(large.clone())).await.unwrap();
     assert_eq!(store.list("large").await.unwrap(), [("large".to_owned(), large)]);

@@ -51,8 +51,7 @@ pub(super) struct Directory {
     path: PathBuf,
     options: Options,
     synced: File,
-    /// Locked; the lock goes with the file.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Opens the store in this directory, or begins one.
@@ -130,11 +129,21 @@ impl Directory {
 /// How much room there must be before a full store is opened anew: enough to write out a memtable.
 const PROBE_BYTES: usize = 8 << 20;
 
-fn lock(path: &Path) -> Result<File, StoreError> {
+/// The lock on a directory.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is being started just now may hold a copy of it.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(path: &Path) -> Result<Lock, StoreError> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
     let file = file.map_err(|error| io_error(path.display(), &error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.to_owned())),
         Err(TryLockError::Error(error)) => Err(io_error(path.display(), &error)),
     }

@@ -100,7 +100,7 @@ pub(super) fn receipts(
 
 /// The settings whose key starts with `prefix`.
 pub(super) fn settings(disk: &Disk, prefix: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
-    let entries = disk.view().scan(Keyspace::Setting, prefix.as_bytes());
+    let entries = disk.view().scan(Keyspace::Setting, &setting::key(prefix));
     entries
         .map(|entry| {
             let (key, value) = entry?;

@@ -94,7 +94,7 @@ impl<V: Verb> Work for Task<V> {
             // A change that failed by itself says why, whatever became of the others.
             (Some(Err(error)), _) | (_, Some(error)) => Err(error),
             (Some(Ok(outcome)), None) => Ok(outcome),
-            (None, None) => Err(StoreError::Io("the change was not made".to_owned())),
+            (None, None) => Err(StoreError::Damaged("the storage engine gave up on a change".to_owned())),
         };
         // Whoever asked may have stopped waiting.
         let _ = self.reply.send(outcome);

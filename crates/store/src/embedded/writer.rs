@@ -120,7 +120,7 @@ impl Writer {
         let mut result = self.attempt(&mut round);
         if matches!(result, Err(CommitError::Refused)) {
             // An earlier write of the tree's own had failed; nothing of this round was written.
-            self.broken = Some(StoreError::Io("the storage engine had to give up writing".to_owned()));
+            self.broken = Some(gave_up());
             result = self.attempt(&mut round);
         }
         let failure = match result {
@@ -205,24 +205,33 @@ impl Writer {
         }
     }
 
+    /// Makes everything durable, and takes the tree away for good.
     fn end(&mut self) -> Result<(), StoreError> {
-        let result = match self.shared.disk() {
-            Ok(disk) => disk.sync(),
-            Err(error) => Err(CommitError::Failed(error)),
-        };
-        let result = match result {
-            Ok(()) => {
-                let _ = self.directory.note_synced(self.batch);
-                Ok(())
-            }
-            Err(CommitError::Failed(error)) => Err(error),
-            Err(CommitError::Refused) => {
-                Err(self.broken.clone().unwrap_or_else(|| StoreError::Io("the tree refuses".to_owned())))
-            }
-        };
+        let mut result = self.sync();
+        if matches!(result, Err(CommitError::Refused)) {
+            self.broken = Some(gave_up());
+            result = self.sync();
+        }
         self.let_go(StoreError::Closed);
-        result
+        result.map_err(|error| match error {
+            CommitError::Failed(error) => error,
+            CommitError::Refused => gave_up(),
+        })
     }
+
+    fn sync(&mut self) -> Result<(), CommitError> {
+        if self.broken.is_some() {
+            self.mend().map_err(CommitError::Failed)?;
+        }
+        self.shared.disk().map_err(CommitError::Failed)?.sync()?;
+        // See `committed`.
+        let _ = self.directory.note_synced(self.batch);
+        Ok(())
+    }
+}
+
+fn gave_up() -> StoreError {
+    StoreError::Io("the storage engine had to give up writing".to_owned())
 }
 
 /// What a batch writes, what is remembered once it is written, and whether it must reach the disk.
@@ -236,7 +245,9 @@ fn prepare(disk: &Disk, memory: &Memory, round: &mut [Box<dyn Work>]) -> Option<
         let mut transaction = Transaction::new(disk, memory);
         let mut sound = true;
         for (work, failed) in round.iter_mut().zip(&mut failed).filter(|(_, failed)| !**failed) {
-            if work.apply(&mut transaction).is_err() {
+            // What it reads may be damaged beyond what the tree can say in an error.
+            let applied = shield(|| Ok(work.apply(&mut transaction)));
+            if !matches!(applied, Ok(Ok(()))) {
                 *failed = true;
                 sound = false;
                 break;

@@ -93,7 +93,7 @@ async fn take(store: &impl Store, step: &Step) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_disk_answers_as_memory_does(steps in vec(step(), 1..40)) {

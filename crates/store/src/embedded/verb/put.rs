@@ -6,6 +6,7 @@ use super::Verb;
 use crate::StoreError;
 use crate::embedded::transaction::Transaction;
 use crate::kv::{Keyspace, setting};
+use crate::rules;
 
 /// Sets a setting, or removes it.
 pub(crate) struct Put {
@@ -21,10 +22,14 @@ impl Verb for Put {
     }
 
     fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
-        let key = self.key.as_bytes();
+        rules::check_setting(&self.key)?;
+        let key = setting::key(&self.key);
         match &self.value {
-            Some(bytes) => transaction.put(Keyspace::Setting, key.to_vec(), setting::value(key, bytes)),
-            None => transaction.remove(Keyspace::Setting, key.to_vec()),
+            Some(bytes) => {
+                let value = setting::value(&key, bytes);
+                transaction.put(Keyspace::Setting, key, value);
+            }
+            None => transaction.remove(Keyspace::Setting, key),
         }
         transaction.ask_sync();
         Ok(())
