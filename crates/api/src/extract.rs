@@ -20,7 +20,7 @@ pub(crate) const BODY_MAX: usize = 256 * 1024;
 
 /// How much of a body that is too large is read and thrown away, in bytes: a caller that is still
 /// sending would not read the answer, and only see that the connection breaks.
-const DISCARDED_MAX: usize = 64 * 1024 * 1024;
+const DISCARDED_MAX: usize = 4 * 1024 * 1024;
 
 /// The parameters in a path.
 pub(crate) struct InPath<T>(pub(crate) T);
@@ -89,7 +89,8 @@ pub(crate) enum Format {
     Lines,
 }
 
-/// What the body is written in, by its content type. Without one, it is taken for JSON.
+/// What the body is written in, by its content type. Without one, or with the one that `curl -d` puts
+/// there by itself, it is taken for JSON.
 pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Format::Json) };
     let text = value.to_str().unwrap_or_default();
@@ -100,7 +101,7 @@ pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
         .split_once("charset=")
         .is_none_or(|(_, charset)| charset.trim_matches([' ', '"']) == "utf-8");
     match media.as_str() {
-        "application/json" if utf8 => Ok(Format::Json),
+        "application/json" | "application/x-www-form-urlencoded" if utf8 => Ok(Format::Json),
         "application/x-ndjson" | "application/jsonl" if utf8 => Ok(Format::Lines),
         _ => Err(unsupported(text)),
     }

@@ -259,3 +259,10 @@ pub(crate) async fn serve_stream(local: Rc<Local>, connection: Rc<Connection>, s
     local.flush_one(&connection);
     local.remove(&connection);
 }
+
+/// Keeps a polling session that has ended until the client has fetched the goodbye, or is late for it.
+pub(crate) async fn linger_poll(local: Rc<Local>, connection: Rc<Connection>) {
+    let fetched = connection.until(|| !local.has_output(&connection));
+    let _ = tokio::time::timeout(LINGER, fetched).await;
+    local.remove(&connection);
+}

@@ -112,9 +112,14 @@ pub(crate) fn goodbye(local: &Local, connection: &Connection, sessions: &[Sessio
 
 /// `{"code":3001,"reason":"shutdown","reconnect":true,"after_ms":1730}`
 pub(crate) fn goaway(why: Disconnect) -> String {
+    goaway_because(why, "")
+}
+
+/// The same with more fields, which begin with a comma if there are any.
+pub(crate) fn goaway_because(why: Disconnect, more: &str) -> String {
     let reconnect = why.reconnect();
     let after = if reconnect { format!(r#","after_ms":{}"#, jitter_ms()) } else { String::new() };
-    format!(r#"{{"code":{},"reason":"{}","reconnect":{reconnect}{after}}}"#, why.code, why.reason)
+    format!(r#"{{"code":{},"reason":"{}","reconnect":{reconnect}{after}{more}}}"#, why.code, why.reason)
 }
 
 /// When a client that is sent away should come back: spread over two seconds, so that not all of them

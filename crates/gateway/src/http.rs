@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::{any, get};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tidings_model::ErrorCode;
-use tidings_wire::problem::{self, Problem};
+use tidings_wire::problem::{self, FieldError, Problem};
 
 use crate::Front;
 use crate::session::Refusal;
@@ -29,24 +29,39 @@ pub(crate) fn router(front: Arc<Front>) -> Router {
         .with_state(front)
 }
 
+/// Longest request id that is taken from a caller, in bytes.
+const REQUEST_ID_MAX: usize = 64;
+
 /// An error answer.
 fn problem(headers: &HeaderMap, why: &Refusal) -> Response {
-    let given = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let given = headers.get("x-request-id").and_then(|id| id.to_str().ok());
+    let given =
+        given.filter(|id| id.len() <= REQUEST_ID_MAX && id.bytes().all(|byte| byte.is_ascii_graphic()));
+    let request_id = given.map_or_else(tidings_node::ids::token, str::to_owned);
+    let errors: Vec<FieldError> = why
+        .field
+        .iter()
+        .map(|field| FieldError { field: field.clone(), message: why.message.clone() })
+        .collect();
     let body = Problem {
         kind: format!("urn:tidings:error:{}", why.code.slug),
         title: why.code.title,
         status: why.code.status,
         code: why.code.slug,
         detail: &why.message,
-        request_id: given,
-        errors: &[],
+        request_id: &request_id,
+        errors: &errors,
     };
+    tracing::info!(status = why.code.status, code = why.code.slug, request_id, "a client was refused");
     let mut response = Response::new(Body::from(body.to_json()));
     *response.status_mut() =
         StatusCode::from_u16(why.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        headers.insert("x-request-id", id);
+    }
     if why.code.status == 503 {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }

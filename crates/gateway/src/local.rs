@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -21,7 +21,7 @@ use tidings_wire::push::{self, Codec};
 use tidings_wire::websocket::Message;
 use tokio::sync::Notify;
 
-use crate::connection::{Connection, Transport};
+use crate::connection::{self, Connection, Transport};
 use crate::dialect::{self, Dialect};
 use crate::session::Session;
 use crate::settings::Settings;
@@ -35,6 +35,7 @@ const TICKS: usize = 2_048;
 
 /// What a shard thread owns.
 pub(crate) struct Local {
+    me: Weak<Self>,
     pub(crate) index: u8,
     pub(crate) node: Arc<Node>,
     pub(crate) settings: Arc<Settings>,
@@ -62,7 +63,8 @@ impl Local {
         settings: Arc<Settings>,
         load: Arc<AtomicUsize>,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        Rc::new_cyclic(|me| Self {
+            me: me.clone(),
             index,
             hub: RefCell::new(Shard::new(settings.outbox)),
             node,
@@ -209,9 +211,6 @@ impl Local {
         connection.closing.set(Some(why));
         let reason = Reason { code: u32::from(why.code), reason: why.reason };
         self.metrics().connections_closed.get_or_create(&reason).inc();
-        if let Some(sid) = connection.dialect.borrow().sid() {
-            self.sids.borrow_mut().remove(sid);
-        }
         let sessions = connection.sessions.take();
         for session in &sessions {
             self.leave(session);
@@ -225,7 +224,14 @@ impl Local {
         }
         connection.wake();
         let polling = matches!(&*connection.transport.borrow(), Transport::Poll(_));
-        if polling {
+        // A client between two polls hears the goodbye of an orderly end with its next one.
+        let announced = why.code >= 3000 && self.has_output(connection);
+        if polling
+            && announced
+            && let Some(me) = self.me.upgrade()
+        {
+            tokio::task::spawn_local(connection::linger_poll(me, Rc::clone(connection)));
+        } else if polling {
             self.remove(connection);
         }
     }
@@ -241,6 +247,9 @@ impl Local {
         self.close(connection, Disconnect::GONE);
         if matches!(connection.transport.replace(Transport::Gone), Transport::Gone) {
             return;
+        }
+        if let Some(sid) = connection.dialect.borrow().sid() {
+            self.sids.borrow_mut().remove(sid);
         }
         self.hub.borrow_mut().remove_peer(connection.key);
         if let Some(slot) = self.connections.borrow_mut().get_mut(connection.key.index as usize) {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tidings_hub::{Attach, CatchUp, MemberKey};
 use tidings_model::{
-    DeviceId, ErrorCode, MessageId, NamespaceName, Ordinal, Platform, Position, RoomName, Topic, UserId,
+    DeviceId, Disconnect, ErrorCode, MessageId, NamespaceName, Ordinal, Platform, Position, RoomName, Topic,
+    UserId,
 };
 use tidings_node::Namespace;
 use tidings_node::StoreError;
@@ -47,6 +48,8 @@ pub(crate) struct Opened {
 pub(crate) struct Refusal {
     pub(crate) code: ErrorCode,
     pub(crate) message: String,
+    /// The field that is wrong, if one is.
+    pub(crate) field: Option<String>,
 }
 
 /// What a client asks, in any dialect.
@@ -59,12 +62,23 @@ pub(crate) enum Request {
 
 impl Refusal {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), field: None }
     }
 
     /// A field that is not what it must be.
     pub(crate) fn field(field: &str, why: impl std::fmt::Display) -> Self {
-        Self::new(ErrorCode::INVALID_REQUEST, format!("{field} {why}"))
+        let field = Some(field.to_owned()).filter(|field| !field.is_empty());
+        let message = match &field {
+            Some(field) => format!("{field} {why}"),
+            None => why.to_string(),
+        };
+        Self { code: ErrorCode::INVALID_REQUEST, message, field }
+    }
+
+    /// What a client is told that is not let in at all, in the shape of a `goaway`: whether it should come
+    /// back, and what was wrong.
+    pub(crate) fn disconnect(&self) -> Disconnect {
+        if self.code.status >= 500 { Disconnect::OVERLOADED } else { Disconnect::BAD_REQUEST }
     }
 
     /// A command of a later version.
@@ -104,7 +118,9 @@ impl From<ConnectError> for Refusal {
 impl From<JoinError> for Refusal {
     fn from(why: JoinError) -> Self {
         match why {
-            JoinError::TooManyRooms { .. } => Self::field("rooms:", why),
+            JoinError::TooManyRooms { .. } => {
+                Self { field: Some("rooms".to_owned()), ..Self::field("", why) }
+            }
             JoinError::Store(why) => why.into(),
         }
     }
@@ -282,7 +298,7 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
                 Ok(messages) => messages,
                 Err(why) => {
                     tracing::error!(error = %why, "a mailbox cannot be read");
-                    return local.close(&connection, tidings_model::Disconnect::INTERNAL);
+                    return local.close(&connection, Disconnect::INTERNAL);
                 }
             };
             for (message, topic) in messages {
@@ -306,7 +322,7 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
                     Ok(more) => missed = more,
                     Err(why) => {
                         tracing::error!(error = %why, "a mailbox cannot be read");
-                        return local.close(&connection, tidings_model::Disconnect::INTERNAL);
+                        return local.close(&connection, Disconnect::INTERNAL);
                     }
                 }
             }

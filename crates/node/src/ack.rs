@@ -47,10 +47,11 @@ impl Node {
         tidings_model::message::seq_of_ack(ack_id, self.store.head(namespace))
     }
 
-    /// Takes receipts for messages that are named by their public ids.
+    /// Takes receipts for messages that are named by their public ids. Answers once they are written
+    /// down: they survive the end of the process (not a power cut, until the next sync).
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be read or written.
     pub async fn ack_ids(
         &self,
         namespace: &Arc<Namespace>,
@@ -65,11 +66,15 @@ impl Node {
                 None => outcome.unknown.push(id),
             }
         }
-        let acks = known
+        let acks: Vec<Ack> = known
             .iter()
             .map(|(_, seq)| Ack { namespace: namespace.name.clone(), seq: *seq, device, at })
             .collect();
-        let meant = self.ledger.ack_and_tell(acks).await;
+        if acks.is_empty() {
+            return Ok(outcome);
+        }
+        let failed = || StoreError::Io("the receipts could not be written down".to_owned());
+        let meant = self.ledger.ack_and_tell(acks).await.ok_or_else(failed)?;
         for ((id, seq), meant) in known.into_iter().zip(meant) {
             if meant {
                 outcome.acked.push(seq);

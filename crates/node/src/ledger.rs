@@ -63,6 +63,7 @@ impl Ledger {
             entries: HashMap::new(),
             dirty: Vec::new(),
             settled: HashMap::new(),
+            promised: Vec::new(),
         };
         tokio::spawn(books.run(entered));
         Self { queue }
@@ -89,12 +90,14 @@ impl Ledger {
         }
     }
 
-    /// Receipts came; answers for each whether the message was meant for the device.
-    pub(crate) async fn ack_and_tell(&self, acks: Vec<Ack>) -> Vec<bool> {
+    /// Receipts came; answers for each whether the message was meant for the device, and only once they
+    /// are written down: a device that was told so may forget that it has the message.
+    ///
+    /// `None` when they could not be written down.
+    pub(crate) async fn ack_and_tell(&self, acks: Vec<Ack>) -> Option<Vec<bool>> {
         let (tell, told) = oneshot::channel();
-        let count = acks.len();
         let _ = self.queue.send(Entered::AckedTell(acks, tell)).await;
-        told.await.unwrap_or_else(|_| vec![false; count])
+        told.await.ok()
     }
 
     /// Everything up to `seq` is settled for a device, last seen at `now`. Dropped when there is no room:
@@ -126,6 +129,8 @@ struct Books {
     entries: HashMap<Key, Entry>,
     dirty: Vec<Key>,
     settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
+    /// Answers that wait until everything is written down.
+    promised: Vec<(oneshot::Sender<Vec<bool>>, Vec<bool>)>,
 }
 
 impl Books {
@@ -144,6 +149,9 @@ impl Books {
                     self.load_missing(&batch).await;
                     for one in batch.drain(..) {
                         self.enter(one).await;
+                    }
+                    if !self.promised.is_empty() {
+                        self.write_down().await;
                     }
                 }
                 _ = tick.tick() => {
@@ -216,7 +224,7 @@ impl Books {
             }),
             Entered::AckedTell(acks, tell) => {
                 let meant = acks.into_iter().map(|ack| self.ack(ack)).collect();
-                let _ = tell.send(meant);
+                self.promised.push((tell, meant));
             }
             Entered::Settled(namespace, device, seq, at) => {
                 let entry = self.settled.entry((namespace, device)).or_insert((seq, at));
@@ -270,8 +278,21 @@ impl Books {
         true
     }
 
-    /// Receipts first, cursors after them: what a cursor has passed must be on record.
     async fn write_down(&mut self) {
+        if self.write_receipts().await {
+            self.write_cursors().await;
+        }
+        // When the store fails, whoever waits is told so by the missing answer, and asks again.
+        let failed = !self.dirty.is_empty();
+        for (tell, meant) in self.promised.drain(..) {
+            if !failed {
+                let _ = tell.send(meant);
+            }
+        }
+    }
+
+    /// Receipts come before cursors: what a cursor has passed must be on record. Answers whether it is.
+    async fn write_receipts(&mut self) -> bool {
         let mut records = Vec::with_capacity(self.dirty.len());
         for key in self.dirty.drain(..) {
             if let Some(entry) = self.entries.get_mut(&key) {
@@ -289,9 +310,13 @@ impl Books {
                         mark(&mut self.dirty, entry, key);
                     }
                 }
-                return;
+                return false;
             }
         }
+        true
+    }
+
+    async fn write_cursors(&mut self) {
         let mut by_namespace: HashMap<NamespaceName, Vec<(Ordinal, Seq, Timestamp)>> = HashMap::new();
         for ((namespace, device), (seq, at)) in self.settled.drain() {
             by_namespace.entry(namespace).or_default().push((device, seq, at));

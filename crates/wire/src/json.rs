@@ -114,7 +114,7 @@ pub enum CommandError<'a> {
     /// Not an object.
     NotAnObject,
     /// There is no such command.
-    UnknownCommand,
+    UnknownCommand(Cow<'a, str>),
     /// The command has no such field.
     UnknownField(Cow<'a, str>),
     /// The same field twice.
@@ -134,17 +134,18 @@ impl fmt::Display for CommandError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAnObject => f.write_str("a command must be an object"),
-            Self::UnknownCommand => f.write_str("`cmd` is not a command"),
-            Self::UnknownField(name) => {
-                let shown = name.get(..name.floor_char_boundary(ECHO_BYTES_MAX)).unwrap_or_default();
-                write!(f, "unknown field `{}`", shown.escape_debug())
-            }
+            Self::UnknownCommand(name) => write!(f, "`cmd` is `{}`, which is not a command", shown(name)),
+            Self::UnknownField(name) => write!(f, "unknown field `{}`", shown(name)),
             Self::RepeatedField(field) => write!(f, "field `{field}` appears twice"),
             Self::MissingField(field) => write!(f, "field `{field}` is missing"),
             Self::BadField(field, expected) => write!(f, "field `{field}` must be {expected}"),
             Self::LongList(field) => write!(f, "field `{field}` has more than {LIST_MAX} entries"),
         }
     }
+}
+
+fn shown(name: &str) -> impl fmt::Display {
+    name.get(..name.floor_char_boundary(ECHO_BYTES_MAX)).unwrap_or_default().escape_debug()
 }
 
 impl std::error::Error for CommandError<'_> {}

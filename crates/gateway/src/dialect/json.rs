@@ -38,6 +38,8 @@ impl State {
 enum Step {
     Connect(Box<Claim>, Since),
     Request(Request),
+    /// Nothing but the answer.
+    Answer(Result<String, Refusal>),
 }
 
 struct Task {
@@ -56,16 +58,19 @@ pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
     };
     let mut tasks = Vec::new();
     for command in commands {
-        match command {
-            Ok(command) => match step(connection, &command) {
-                Ok(Some(step)) => tasks.push(Task { id: command.id.map(|id| id.as_json().to_owned()), step }),
-                Ok(None) => reply(local, connection, command.id, &Ok("{}".to_owned())),
-                Err(why) => reply(local, connection, command.id, &Err(why)),
-            },
+        let (id, step) = match command {
+            Ok(command) => {
+                (command.id, step(connection, &command).unwrap_or_else(|why| Step::Answer(Err(why))))
+            }
             Err(refusal) => {
                 let why = Refusal::new(ErrorCode::INVALID_REQUEST, refusal.error.to_string());
-                reply(local, connection, refusal.id, &Err(why));
+                (refusal.id, Step::Answer(Err(why)))
             }
+        };
+        match step {
+            // Answers come in the order of the commands.
+            Step::Answer(answer) if tasks.is_empty() => reply(local, connection, id, &answer),
+            step => tasks.push(Task { id: id.map(|id| id.as_json().to_owned()), step }),
         }
     }
     if !tasks.is_empty() {
@@ -82,8 +87,8 @@ pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
     }
 }
 
-/// What a command needs done; `None` when nothing but the answer.
-fn step(connection: &Connection, command: &Command<'_>) -> Result<Option<Step>, Refusal> {
+/// What a command needs done.
+fn step(connection: &Connection, command: &Command<'_>) -> Result<Step, Refusal> {
     let request = match &command.body {
         Body::Connect { token, device, user, platform, positions } => {
             let mut claim = match &mut *connection.dialect.borrow_mut() {
@@ -100,7 +105,7 @@ fn step(connection: &Connection, command: &Command<'_>) -> Result<Option<Step>, 
                 claim.platform = given.platform;
             }
             let since = if positions.is_empty() { Since::Cursor } else { read_positions(positions)? };
-            return Ok(Some(Step::Connect(claim, since)));
+            return Ok(Step::Connect(claim, since));
         }
         Body::Join { rooms } => Request::Join(session::names("rooms", rooms)?),
         Body::Leave { rooms } => Request::Leave(session::names("rooms", rooms)?),
@@ -108,9 +113,9 @@ fn step(connection: &Connection, command: &Command<'_>) -> Result<Option<Step>, 
         Body::Publish { .. } => return Err(Refusal::not_supported("publish")),
         Body::Device { .. } => return Err(Refusal::not_supported("device")),
         Body::Rpc { .. } => return Err(Refusal::not_supported("rpc")),
-        Body::Ping => return Ok(None),
+        Body::Ping => return Ok(Step::Answer(Ok("{}".to_owned()))),
     };
-    Ok(Some(Step::Request(request)))
+    Ok(Step::Request(request))
 }
 
 fn read_positions(positions: &[(std::borrow::Cow<'_, str>, u32, u64)]) -> Result<Since, Refusal> {
@@ -130,6 +135,7 @@ async fn carry_out(local: &Rc<Local>, connection: &Rc<Connection>, task: Task) {
             Some(answer) => answer,
             None => return,
         },
+        Step::Answer(answer) => answer.map(Answer::Fields),
         Step::Request(request) => {
             let session = connection.sessions.borrow().first().cloned();
             match session {

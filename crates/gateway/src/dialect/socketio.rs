@@ -13,6 +13,7 @@ use tidings_wire::engineio::Version;
 use tidings_wire::socketio::{self, ATTACHMENTS_DEFAULT, Args, Assembled, Kind, Limits, Packet};
 
 use super::engineio::with;
+use super::goaway_because;
 use crate::connection::Connection;
 use crate::local::Local;
 use crate::session::{self, Opened, Refusal, Request, Session};
@@ -268,7 +269,8 @@ fn refuse(local: &Local, connection: &Connection, path: &str, why: &Refusal) {
     let packet = if is_v3(connection) {
         socketio::error_v4(path, &session::json_string(&why.message))
     } else {
-        socketio::connect_error_v5(path, &why.message, Some(&why.to_json()))
+        let data = goaway_because(why.disconnect(), &format!(r#","error":{}"#, why.to_json()));
+        socketio::connect_error_v5(path, &why.message, Some(&data))
     };
     local.send(connection, &format!("4{packet}"));
 }

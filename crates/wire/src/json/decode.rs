@@ -102,7 +102,8 @@ impl<'a> Fields<'a> {
         if let Some(wrong) = self.wrong.take() {
             return Err(wrong);
         }
-        let body = match self.required(Field::Cmd)?.as_ref() {
+        let cmd = self.required(Field::Cmd)?;
+        let body = match cmd.as_ref() {
             "connect" => Body::Connect {
                 token: self.text(Field::Token)?,
                 device: self.text(Field::Device)?,
@@ -121,7 +122,7 @@ impl<'a> Fields<'a> {
             "device" => Body::Device { set: self.set()? },
             "rpc" => Body::Rpc { method: self.required(Field::Method)?, data: self.take(Field::Data) },
             "ping" => Body::Ping,
-            _ => return Err(CommandError::UnknownCommand),
+            _ => return Err(CommandError::UnknownCommand(cmd)),
         };
         match Field::ALL.into_iter().find(|field| self.take(*field).is_some()) {
             Some(left_over) => Err(CommandError::UnknownField(Cow::Borrowed(left_over.name()))),

@@ -97,7 +97,7 @@ fn refusals_name_the_field_and_keep_the_id() {
             1 refused: unknown field `extra`
             2 refused: unknown field `rooms`
             3 refused: field `cmd` appears twice
-            4 refused: `cmd` is not a command
+            4 refused: `cmd` is `shout`, which is not a command
             5 refused: field `cmd` is missing
             6 refused: field `cmd` must be a string
             7 refused: field `rooms` must be an array of strings

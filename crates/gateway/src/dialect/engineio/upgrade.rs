@@ -29,7 +29,9 @@ const NUDGE: Duration = Duration::from_millis(100);
 pub(crate) fn reserve_upgrade(local: &Local, sid: &str) -> bool {
     let Some(connection) = local.by_sid(sid) else { return false };
     let polls = matches!(&*connection.transport.borrow(), Transport::Poll(_));
-    polls && with(&connection, |state| !std::mem::replace(&mut state.upgrading, true)).unwrap_or_default()
+    polls
+        && connection.is_open()
+        && with(&connection, |state| !std::mem::replace(&mut state.upgrading, true)).unwrap_or_default()
 }
 
 /// The socket for which a session was reserved did not come, or did not get through.
