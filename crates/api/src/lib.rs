@@ -16,7 +16,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod problem;
 mod push;
-mod request_id;
+pub mod request_id;
 pub mod rest;
 mod shape;
 #[cfg(test)]

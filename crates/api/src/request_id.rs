@@ -23,6 +23,16 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// Longest id that is taken from a caller, in characters.
 const ID_MAX: usize = 64;
 
+/// Gives every request an id, and every response the id of its request. For what surrounds routes that
+/// are not the API's too: whoever answers finds the id in the request.
+pub async fn name(mut request: Request, next: Next) -> Response {
+    let id = id_of(request.headers());
+    request.headers_mut().insert(X_REQUEST_ID, id.clone());
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    response
+}
+
 /// Surrounds a call.
 pub(crate) async fn around(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let started = Instant::now();

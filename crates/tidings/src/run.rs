@@ -152,6 +152,7 @@ async fn run(config: &Config, dev: bool, store: EmbeddedStore, socket: &Socket) 
     if dev {
         router = router.merge(demo(&node).await.map_err(in_store)?);
     }
+    let router = router.layer(axum::middleware::from_fn(tidings_api::request_id::name));
     let in_listen = |why| Fatal::Listen(config.server.listen, why);
     let listener = Listener::new(socket, config.server.backlog, router).map_err(in_listen)?;
     let address = listener.address().map_err(in_listen)?;
