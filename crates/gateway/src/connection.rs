@@ -260,9 +260,15 @@ pub(crate) async fn serve_stream(local: Rc<Local>, connection: Rc<Connection>, s
     local.remove(&connection);
 }
 
-/// Keeps a polling session that has ended until the client has fetched the goodbye, or is late for it.
+/// Keeps a polling session that has ended until the client has fetched the goodbye and, with its next poll,
+/// the close packet; or is late for them.
 pub(crate) async fn linger_poll(local: Rc<Local>, connection: Rc<Connection>) {
-    let fetched = connection.until(|| !local.has_output(&connection));
+    let fetched = async {
+        connection.until(|| !local.has_output(&connection)).await;
+        local.send(&connection, tidings_wire::engineio::CLOSE);
+        local.settle();
+        connection.until(|| !local.has_output(&connection)).await;
+    };
     let _ = tokio::time::timeout(LINGER, fetched).await;
     local.remove(&connection);
 }

@@ -225,7 +225,7 @@ impl Local {
         connection.wake();
         let polling = matches!(&*connection.transport.borrow(), Transport::Poll(_));
         // A client between two polls hears the goodbye of an orderly end with its next one.
-        let announced = why.code >= 3000 && self.has_output(connection);
+        let announced = why.code >= 3000;
         if polling
             && announced
             && let Some(me) = self.me.upgrade()

@@ -144,9 +144,11 @@ pub(super) fn goodbye(local: &Local, connection: &Connection, sessions: &[Sessio
     }
     if matches!(&*connection.transport.borrow(), Transport::Socket(_)) {
         local.send_frame(connection, websocket::close_frame(why.code, why.reason));
-    } else {
+    } else if !local.has_output(connection) {
         local.send(connection, engineio::CLOSE);
     }
+    // Otherwise the close packet goes with the next poll: a client that finds it behind an event in the same
+    // answer closes before it has looked at the event.
 }
 
 /// A poll came.

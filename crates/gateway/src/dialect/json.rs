@@ -40,6 +40,8 @@ enum Step {
     Request(Request),
     /// Nothing but the answer.
     Answer(Result<String, Refusal>),
+    /// The answer to a `connect` that is refused.
+    Refuse(Refusal),
 }
 
 struct Task {
@@ -60,7 +62,9 @@ pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
     for command in commands {
         let (id, step) = match command {
             Ok(command) => {
-                (command.id, step(connection, &command).unwrap_or_else(|why| Step::Answer(Err(why))))
+                let connects = matches!(command.body, Body::Connect { .. });
+                let refused = |why| if connects { Step::Refuse(why) } else { Step::Answer(Err(why)) };
+                (command.id, step(connection, &command).unwrap_or_else(refused))
             }
             Err(refusal) => {
                 let why = Refusal::new(ErrorCode::INVALID_REQUEST, refusal.error.to_string());
@@ -130,11 +134,13 @@ fn read_positions(positions: &[(std::borrow::Cow<'_, str>, u32, u64)]) -> Result
 }
 
 async fn carry_out(local: &Rc<Local>, connection: &Rc<Connection>, task: Task) {
+    let connects = matches!(task.step, Step::Connect(..) | Step::Refuse(_));
     let answer = match task.step {
         Step::Connect(claim, since) => match connect(local, connection, *claim, since).await {
             Some(answer) => answer,
             None => return,
         },
+        Step::Refuse(why) => Err(why),
         Step::Answer(answer) => answer.map(Answer::Fields),
         Step::Request(request) => {
             let session = connection.sessions.borrow().first().cloned();
@@ -153,8 +159,15 @@ async fn carry_out(local: &Rc<Local>, connection: &Rc<Connection>, task: Task) {
         Err(why) => answer_text(task.id.as_deref(), &Err(why)),
     };
     local.send(connection, &text);
-    if let Ok(Answer::Opened(opened)) = answer {
-        tokio::task::spawn_local(session::catch_up(Rc::clone(local), Rc::clone(connection), *opened));
+    match answer {
+        Ok(Answer::Opened(opened)) => {
+            tokio::task::spawn_local(session::catch_up(Rc::clone(local), Rc::clone(connection), *opened));
+        }
+        // Who may not connect has nothing else to do here; who is connected already has.
+        Err(why) if connects && why.code != ErrorCode::CONFLICT => {
+            local.close(connection, why.disconnect());
+        }
+        Ok(Answer::Fields(_)) | Err(_) => {}
     }
     local.settle();
 }
