@@ -225,7 +225,9 @@ impl Local {
         connection.wake();
         let polling = matches!(&*connection.transport.borrow(), Transport::Poll(_));
         // A client between two polls hears the goodbye of an orderly end with its next one.
-        let announced = why.code >= 3000;
+        // One that has fallen silent does not poll.
+        let silent = matches!(why, Disconnect::NO_PONG | Disconnect::NO_CONNECT);
+        let announced = why.code >= 3000 && !silent;
         if polling
             && announced
             && let Some(me) = self.me.upgrade()

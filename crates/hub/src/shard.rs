@@ -33,6 +33,9 @@ pub type PeerKey = Key;
 /// Names a device on a connection of this shard.
 pub type MemberKey = Key;
 
+/// A room with more members than this here is served in rounds, a smaller one at once.
+const SMALL_ROOM: usize = 64;
+
 /// Recipients of a room that one step of a fan-out serves.
 const SLICE: usize = 1_024;
 
@@ -156,8 +159,6 @@ struct Job {
     topic: usize,
     /// The members that still wait, as they were when this topic's turn came; served from the end.
     waiting: Option<Vec<MemberKey>>,
-    /// Who was served through another topic of the same message; only kept when it has several.
-    served: Option<RoaringBitmap>,
     frames: Broadcast,
     written: Ordinals,
 }
@@ -302,22 +303,19 @@ impl Shard {
         !self.events.is_empty() || !self.urgent.is_empty()
     }
 
-    /// Takes a message in. Topics of users and devices are served at once, rooms and `all` in the next
-    /// round. Messages are to be taken in by their numbers, so that each topic keeps its order.
+    /// Takes a message in. Topics of users, devices and small rooms are served at once, others in the next
+    /// round. Messages are to be taken in by their numbers.
     pub fn deliver(&mut self, delivery: Arc<Delivery>) {
         let Some(&place) = self.place_of.get(&delivery.message.namespace) else { return };
-        let topics = delivery.message.topics.len();
         let mut job = Job {
             place,
             topic: 0,
             waiting: None,
-            served: (topics > 1).then(RoaringBitmap::new),
             frames: Broadcast::default(),
             written: Ordinals::None,
             delivery,
         };
-        self.serve_direct(&mut job);
-        if job.topic == topics {
+        if self.serve_at_once(&mut job) {
             self.finish(job);
         } else {
             self.jobs.push_back(job);
@@ -355,22 +353,73 @@ impl Shard {
         self.peers.keys()
     }
 
-    fn serve_direct(&mut self, job: &mut Job) {
+    /// Serves the topics of a message up to the first big one. Answers whether there was none.
+    fn serve_at_once(&mut self, job: &mut Job) -> bool {
         let delivery = Arc::clone(&job.delivery);
-        while job.topic < delivery.message.topics.len() {
-            if matches!(delivery.message.topics[job.topic].0, Topic::Room(_) | Topic::All) {
-                return;
-            }
-            for ordinal in &delivery.direct[job.topic] {
-                let mut next = self.places[job.place as usize].devices.get(ordinal).copied();
-                while let Some(key) = next {
-                    next = self.members.get(key).and_then(|member| member.sibling);
-                    self.serve_one(job, key);
+        while let Some((topic, _)) = delivery.message.topics.get(job.topic) {
+            match topic {
+                Topic::User(_) | Topic::Device(_) => {
+                    for ordinal in &delivery.direct[job.topic] {
+                        let mut next = self.places[job.place as usize].devices.get(ordinal).copied();
+                        while let Some(key) = next {
+                            next = self.members.get(key).and_then(|member| member.sibling);
+                            self.serve_now(job, key);
+                        }
+                    }
+                }
+                Topic::Room(_) | Topic::All => {
+                    if self.subscribers(job.place, topic).len() > SMALL_ROOM {
+                        return false;
+                    }
+                    for key in self.subscribers(job.place, topic).to_vec() {
+                        self.serve_now(job, key);
+                    }
                 }
             }
             job.topic += 1;
             job.frames = Broadcast::default();
         }
+        true
+    }
+
+    /// Serves one member in this turn, and before it with what it is owed from rooms that are still being
+    /// served.
+    fn serve_now(&mut self, job: &mut Job, key: MemberKey) {
+        if !self.jobs.is_empty() {
+            let mut jobs = std::mem::take(&mut self.jobs);
+            for owed in jobs.iter_mut().filter(|owed| owed.place == job.place) {
+                if let Some(topic) = self.topic_of(owed, key) {
+                    // The job's own frames are of the topic that it stands at.
+                    let frames = std::mem::take(&mut owed.frames);
+                    let at = std::mem::replace(&mut owed.topic, topic);
+                    self.serve_one(owed, key);
+                    owed.topic = at;
+                    owed.frames = frames;
+                }
+            }
+            self.jobs = jobs;
+        }
+        if self.serve_one(job, key)
+            && let Some(member) = self.members.get(key)
+            && let Some(peer) = self.peers.get_mut(member.peer)
+        {
+            mark_urgent(&mut self.urgent, peer, member.peer);
+        }
+    }
+
+    /// The first topic of an unfinished fan-out that a member is subscribed to.
+    fn topic_of(&self, job: &Job, key: MemberKey) -> Option<usize> {
+        let member = self.members.get(key)?;
+        let rooms = &self.places[job.place as usize].rooms;
+        let topics = job.delivery.message.topics.iter().enumerate().skip(job.topic);
+        topics
+            .filter(|(_, (topic, _))| match topic {
+                Topic::All => true,
+                Topic::Room(name) => rooms.get(name).is_some_and(|room| member.is_in(*room)),
+                Topic::User(_) | Topic::Device(_) => false,
+            })
+            .map(|(index, _)| index)
+            .next()
     }
 
     /// Serves up to `budget` members of the job's rooms. Answers whether the job is done.
@@ -379,11 +428,15 @@ impl Shard {
         while job.topic < job.delivery.message.topics.len() {
             let mut waiting = match job.waiting.take() {
                 Some(waiting) => waiting,
-                None => self.subscribers(job.place, &job.delivery.message.topics[job.topic].0),
+                None => self.subscribers(job.place, &job.delivery.message.topics[job.topic].0).to_vec(),
             };
             let now = left.min(waiting.len());
             for key in waiting.split_off(waiting.len() - now) {
-                self.serve_one(job, key);
+                if self.serve_one(job, key)
+                    && let Some(member) = self.members.get(key)
+                {
+                    mark_round(&mut self.round.dirty, &mut self.peers, member.peer);
+                }
             }
             left -= now;
             if !waiting.is_empty() {
@@ -396,62 +449,45 @@ impl Shard {
         true
     }
 
-    fn subscribers(&self, place: u32, topic: &Topic) -> Vec<MemberKey> {
+    fn subscribers(&self, place: u32, topic: &Topic) -> &[MemberKey] {
         let place = &self.places[place as usize];
         match topic {
-            Topic::All => place.all.clone(),
-            Topic::Room(name) => place
-                .rooms
-                .get(name)
-                .map(|room| self.rooms[*room as usize].members.clone())
-                .unwrap_or_default(),
-            Topic::User(_) | Topic::Device(_) => Vec::new(),
+            Topic::All => &place.all,
+            Topic::Room(name) => {
+                place.rooms.get(name).map_or(&[], |room| &self.rooms[*room as usize].members)
+            }
+            Topic::User(_) | Topic::Device(_) => &[],
         }
     }
 
-    fn serve_one(&mut self, job: &mut Job, key: MemberKey) {
+    /// Gives a member the message, unless it is not meant or has it. Answers whether its outbox took it.
+    fn serve_one(&mut self, job: &mut Job, key: MemberKey) -> bool {
         let message = &job.delivery.message;
-        let Some(member) = self.members.get_mut(key) else { return };
+        let Some(member) = self.members.get_mut(key) else { return false };
         if !message.meant.contains(member.ordinal.0) {
-            return;
+            return false;
         }
-        if let Some(served) = &mut job.served
-            && !served.insert(key.index)
-        {
-            return;
+        if let State::CatchingUp(held) = &mut member.state {
+            held.push(&job.delivery, job.topic);
+            return false;
         }
-        match &mut member.state {
-            State::CatchingUp(held) => held.push(&job.delivery, job.topic),
-            State::Live if message.seq <= member.floor => {}
-            State::Live => {
-                let frame = job.frames.frame(message, job.topic, job.place, member.codec);
-                if queue(&mut self.peers, &mut self.events, member, message, frame, self.bounds) {
-                    match &message.topics[job.topic].0 {
-                        Topic::Room(_) | Topic::All => {
-                            mark_round(&mut self.round.dirty, &mut self.peers, member.peer);
-                        }
-                        Topic::User(_) | Topic::Device(_) => {
-                            if let Some(peer) = self.peers.get_mut(member.peer) {
-                                mark_urgent(&mut self.urgent, peer, member.peer);
-                            }
-                        }
-                    }
-                    job.written.insert(member.ordinal.0);
-                }
-            }
+        // Members are given messages by their numbers, so this is one that came through another topic, or
+        // from the mailbox.
+        if message.seq <= member.last.max(member.floor) {
+            return false;
         }
+        let frame = job.frames.frame(message, job.topic, job.place, member.codec);
+        let taken = queue(&mut self.peers, &mut self.events, member, message, frame, self.bounds);
+        if taken {
+            job.written.insert(member.ordinal.0);
+        }
+        taken
     }
 
     fn finish(&mut self, job: Job) {
         if job.written != Ordinals::None {
             self.events.push(Event::Written { message: Arc::clone(&job.delivery.message), by: job.written });
         }
-    }
-
-    /// Everything below this number has reached the outboxes that it was meant for.
-    fn low_water(&self) -> Seq {
-        let lowest = self.jobs.iter().map(|job| job.delivery.message.seq.0).min();
-        Seq(lowest.map_or(u64::MAX, |seq| seq - 1))
     }
 
     fn report_unwritten(&mut self, members: &[MemberKey], messages: Vec<(u32, Seq)>) {

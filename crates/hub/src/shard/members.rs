@@ -42,7 +42,7 @@ pub(super) struct Member {
     /// The next member of the same device on this shard.
     pub(super) sibling: Option<MemberKey>,
     /// The newest message it was given.
-    last: Seq,
+    pub(super) last: Seq,
     pending: Vec<Seq>,
     /// Where the settled position stopped when `pending` overflowed.
     frozen: Option<Seq>,
@@ -67,7 +67,9 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn push(&mut self, delivery: &Arc<Delivery>, topic: usize) {
-        if self.deliveries.len() < HELD_MAX {
+        if self.deliveries.last().is_some_and(|(last, _)| last.message.seq >= delivery.message.seq) {
+            // It came through another topic already.
+        } else if self.deliveries.len() < HELD_MAX {
             self.deliveries.push((Arc::clone(delivery), topic));
         } else {
             self.overflowed = true;
@@ -82,7 +84,7 @@ impl Member {
             return;
         }
         if self.pending.len() == PENDING_MAX {
-            self.frozen = Some(self.settled(Seq(u64::MAX)));
+            self.frozen = Some(self.settled());
             self.pending = Vec::new();
         } else {
             self.pending.push(seq);
@@ -98,13 +100,16 @@ impl Member {
         }
     }
 
-    fn settled(&self, low_water: Seq) -> Seq {
-        let own = match (self.frozen, self.pending.iter().min()) {
+    fn settled(&self) -> Seq {
+        match (self.frozen, self.pending.iter().min()) {
             (Some(frozen), _) => frozen,
             (None, Some(first)) => Seq(first.0 - 1),
             (None, None) => self.last.max(self.floor),
-        };
-        own.min(low_water)
+        }
+    }
+
+    pub(super) fn is_in(&self, room: u32) -> bool {
+        self.rooms.iter().any(|(joined, _)| *joined == room)
     }
 }
 
@@ -156,14 +161,13 @@ impl Shard {
             let name = self.rooms[room as usize].name.clone();
             self.leave(key, &name);
         }
-        let low_water = self.low_water();
         let member = self.members.remove(key)?;
         self.leave_all(&member);
         self.unlink(key, &member);
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.members.retain(|other| *other != key);
         }
-        matches!(member.state, State::Live).then(|| member.settled(low_water))
+        matches!(member.state, State::Live).then(|| member.settled())
     }
 
     /// The devices on a connection.

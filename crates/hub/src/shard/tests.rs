@@ -395,6 +395,29 @@ fn what_is_for_one_device_is_written_in_the_next_turn_whatever_the_room_does() {
 }
 
 #[test]
+fn what_is_newer_waits_for_nobody_but_comes_after_what_the_device_is_owed() {
+    let (mut script, members) = big_room(2_000);
+    for seq in 1..=3 {
+        script.step(&format!("push {seq} room:big | {members}"));
+    }
+    // While the round is being written, more comes for the room and then for one of its members.
+    let mut turn = Vec::new();
+    assert!(script.shard.turn(&mut turn));
+    script.step(&format!("push 4 room:big | {members}"));
+    script.step("push 5 user:ann=7 | 7");
+    turn.clear();
+    script.shard.turn(&mut turn);
+    let member = script.peers["p7"].0;
+    assert_eq!(turn.first(), Some(&member));
+    let outbox = script.shard.outbox(member).unwrap();
+    let mut seqs = Vec::new();
+    while let Some(frame) = outbox.pop_frame() {
+        seqs.push(frame.seq.0);
+    }
+    assert_eq!(seqs, [1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn all_that_waits_for_a_room_leaves_in_one_write_for_each_connection() {
     let (mut script, members) = big_room(2_000);
     for seq in 1..=20 {
@@ -417,7 +440,7 @@ fn all_that_waits_for_a_room_leaves_in_one_write_for_each_connection() {
 
 #[test]
 fn the_writer_is_never_why_an_outbox_is_full() {
-    let (mut script, members) = big_room(10);
+    let (mut script, members) = big_room(SMALL_ROOM + 1);
     for seq in 1..=3_000 {
         script.step(&format!("push {seq} room:big | {members}"));
     }
@@ -429,7 +452,7 @@ fn the_writer_is_never_why_an_outbox_is_full() {
             }
         }
     }
-    assert_eq!(frames, 30_000);
+    assert_eq!(frames, 3_000 * (SMALL_ROOM + 1));
     let mut events = Vec::new();
     script.shard.take_events(&mut events);
     assert!(events.iter().all(|event| !matches!(event, Event::Slow(_))));
