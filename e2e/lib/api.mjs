@@ -142,5 +142,5 @@ export function assertProblem(answer, { status, code, field, says }) {
 }
 
 export function describe(answer) {
-  return `${answer.request} answered ${answer.status} ${answer.type}: ${answer.text.slice(0, 2_000)}`;
+  return `${answer.request.slice(0, 300)} answered ${answer.status} ${answer.type}: ${answer.text.slice(0, 2_000)}`;
 }

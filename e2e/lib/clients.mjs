@@ -37,7 +37,7 @@ class Client {
   }
 
   get name() {
-    return `${this.kind} ${this.device}`;
+    return `${this.kind} ${String(this.device).slice(0, 50)}`;
   }
 
   get identity() {
@@ -128,7 +128,8 @@ class SocketIoClient extends Client {
     const socket = (this.socket = io(`${this.server.url}/${this.namespace}`, this.#options()));
     const refused = new Promise((_, reject) => {
       socket.on('connect_error', (error) => {
-        if (this.version >= 3 && !socket.active) reject(Object.assign(new Error(`refused: ${error.message}`), { refusal: error }));
+        // Told apart from a connection that could not be made: 4.x gives up on the namespace, 3.x has only the data.
+        if (this.version === 4 ? !socket.active : this.version === 3 && 'data' in error) reject(Object.assign(new Error(`refused: ${error.message}`), { refusal: error }));
       });
       if (this.version === 2) socket.on('error', (error) => reject(Object.assign(new Error(`refused: ${JSON.stringify(error)}`), { refusal: error })));
     });

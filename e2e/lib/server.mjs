@@ -15,7 +15,8 @@ export const BINARY = process.env.TIDINGS_BIN
   : fileURLToPath(new URL('../../target/debug/tidings', import.meta.url));
 
 const LISTENING = /listening on\s+(?:https?:\/\/)?(?:[^\s:]+|\[[^\]]+\]):(\d+)/i;
-const ADMIN_KEY = /admin key:?\s+(\S+)/i;
+/** How the key of a first start is shown. */
+export const ADMIN_KEY = /admin key:?\s+(\S+)/i;
 const OUTPUT_MAX = 256 * 1024;
 
 const processes = new Set();
@@ -64,8 +65,10 @@ export async function restartablePort() {
 
 /** Starts the program and collects what it says. */
 export function launch(args, { env = {} } = {}) {
+  // Nothing that configures a server is inherited.
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('TIDINGS_'));
   const child = spawn(BINARY, args, {
-    env: { ...process.env, NO_COLOR: '1', ...env },
+    env: { ...Object.fromEntries(inherited), NO_COLOR: '1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   processes.add(child);
@@ -107,13 +110,14 @@ export class Server {
   #expectedToRun = false;
   #past = '';
 
-  constructor({ store, port = 0, dev = true, args = [], env = {} } = {}) {
+  constructor({ store, port = 0, dev = true, adminKey, args = [], env = {} } = {}) {
     this.dev = dev;
     this.store = store ?? path.join(temporaryDirectory('store'), 'data');
     this.port = port;
     this.args = args;
     this.env = env;
-    this.adminKey = undefined;
+    // Printed by the first start on a store only.
+    this.adminKey = adminKey;
   }
 
   /** A running server on a fresh store; a test passes itself and it is cleaned up after it. */
@@ -145,9 +149,10 @@ export class Server {
     return this.#past + (this.#run ? this.#run.stdout + this.#run.stderr : '');
   }
 
-  /** The end of what it said, for failure texts. */
+  /** The end of what it said, for failure texts; calls are many and say little. */
   tail(bytes = 3_000) {
-    return `--- server says (end of it) ---\n${this.output.slice(-bytes)}\n---`;
+    const lines = this.output.split('\n').filter((line) => !/ INFO call /.test(line));
+    return `--- server says (end of it) ---\n${lines.join('\n').slice(-bytes)}\n---`;
   }
 
   async start({ ms = 20_000 } = {}) {
@@ -178,7 +183,7 @@ export class Server {
   async ready({ ms = 20_000 } = {}) {
     const run = this.#run;
     await until(
-      () => `the server (${BINARY}) is ready${run.exit ? `; it ended with ${JSON.stringify(run.exit)}` : ''}\n${this.tail()}`,
+      () => `the server (${BINARY}) is ready${this.adminKey ? '' : ', its admin key was not shown'}${run.exit ? `; it ended with ${JSON.stringify(run.exit)}` : ''}\n${this.tail()}`,
       async () => {
         if (run.exit) return true;
         const said = run.stdout + run.stderr;
