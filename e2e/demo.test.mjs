@@ -41,14 +41,17 @@ test('the demo page', { skip: missing }, async (t) => {
   const api = new Api(server);
   const { page, seen, text } = await open(t, server);
 
+  // Not by mouse or key: Debian's Chromium now and then loses input that follows a choice in a list.
+  const press = (selector) => page.locator(`${selector}:enabled`).evaluate((button) => button.click());
+
   await page.fill('#user', 'ann');
   await page.fill('#device', 'browser-1');
-  await page.press('#connect', 'Enter');
+  await press('#connect');
   let status;
   const isConnected = async () => /^connected\b/i.test((status = await text('#status')));
   await until(() => `the page is connected; it says ${status}`, isConnected);
   await page.fill('#room', 'lobby');
-  await page.press('#join', 'Enter');
+  await press('#join');
   await until('the page is in the room', async () => {
     const { json } = await api.call('POST', 'messages', { to: { rooms: ['lobby'] }, data: 0, dry_run: true });
     return json.meant.devices === 1;
@@ -71,7 +74,7 @@ test('the demo page', { skip: missing }, async (t) => {
   await page.selectOption('#push-kind', 'rooms');
   await page.fill('#push-to', 'lobby');
   await page.fill('#push-data', '{"hello":"from the page"}');
-  await page.press('#push', 'Enter');
+  await press('#push');
   await bob.waitFor(3);
   assert.deepEqual(bob.received.at(-1).data, { hello: 'from the page' });
   await until('the page shows its own push', async () => (await page.locator('#messages .message').count()) === 4);
@@ -87,10 +90,10 @@ test('the demo page', { skip: missing }, async (t) => {
   await api.waitForLedger(id, { meant: 1, acked: 1, waiting: 0 });
 
   // The same over an event stream.
-  await page.press('#disconnect', 'Enter');
+  await press('#disconnect');
   await page.selectOption('#transport', 'sse');
   const missed = await api.push({ to: { rooms: ['lobby'] }, data: { text: 'while away' } });
-  await page.press('#connect', 'Enter');
+  await press('#connect');
   await until(() => `the page is connected by an event stream; it says ${status}\n${server.tail()}`, isConnected);
   const streamed = await api.push({ to: { users: ['ann'] }, data: { text: 'over a stream' } });
   await until('the page shows both', async () => {
