@@ -48,8 +48,9 @@ pub(crate) struct Connection {
     pub(crate) beat_at: Cell<u64>,
     /// Wakes the task that waits for readiness.
     waker: RefCell<Option<Waker>>,
-    /// Something changed that a use case may wait for.
+    /// Something changed that a use case may wait for, and how many do.
     changed: Notify,
+    waiting: Cell<u32>,
 }
 
 /// What carries a connection's bytes.
@@ -63,6 +64,22 @@ pub(crate) enum Transport {
     Stream(mpsc::Sender<Bytes>),
     /// Nothing any more.
     Gone,
+}
+
+/// Counts who waits, for as long as it does.
+struct Waiting<'a>(&'a Cell<u32>);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a Cell<u32>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 enum Ready {
@@ -89,6 +106,7 @@ impl Connection {
             beat_at: Cell::new(now_ms),
             waker: RefCell::new(None),
             changed: Notify::new(),
+            waiting: Cell::new(0),
         })
     }
 
@@ -102,12 +120,14 @@ impl Connection {
         if let Some(waker) = waker {
             waker.wake();
         }
-        self.changed.notify_waiters();
+        self.notify();
     }
 
     /// Lets whoever waits in [`Connection::until`] look again. Costs next to nothing when nobody does.
     pub(crate) fn notify(&self) {
-        self.changed.notify_waiters();
+        if self.waiting.get() > 0 {
+            self.changed.notify_waiters();
+        }
     }
 
     /// Waits until `condition` holds; it is looked at whenever the connection was woken.
@@ -119,6 +139,7 @@ impl Connection {
             if condition() {
                 return;
             }
+            let _waiting = Waiting::new(&self.waiting);
             changed.await;
         }
     }

@@ -54,6 +54,8 @@ pub(crate) struct Local {
     dirty: RefCell<Vec<PeerKey>>,
     events: RefCell<Vec<Event>>,
     acks: RefCell<Vec<Ack>>,
+    /// Writes and the bytes in them since the last turn ended.
+    written: Cell<(u64, u64)>,
 }
 
 impl Local {
@@ -81,6 +83,7 @@ impl Local {
             dirty: RefCell::default(),
             events: RefCell::default(),
             acks: RefCell::default(),
+            written: Cell::default(),
         })
     }
 
@@ -320,6 +323,17 @@ impl Local {
         if !acks.is_empty() {
             self.acks.replace(self.node.acks(acks));
         }
+        let (writes, bytes) = self.written.take();
+        if writes > 0 {
+            self.metrics().writes.inc_by(writes);
+            self.metrics().bytes_written.inc_by(bytes);
+        }
+    }
+
+    /// A transport took bytes in one write. Counted here first: the counters are shared by all shards.
+    pub(crate) fn wrote(&self, bytes: usize) {
+        let (writes, before) = self.written.get();
+        self.written.set((writes + 1, before + bytes as u64));
     }
 
     /// A receipt came by an acknowledgement callback.
@@ -362,8 +376,7 @@ impl Local {
                 match connection.try_write(bytes) {
                     Ok(written) => {
                         outbox.advance(written);
-                        self.metrics().writes.inc();
-                        self.metrics().bytes_written.inc_by(written as u64);
+                        self.wrote(written);
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                         connection.blocked.set(true);
@@ -399,8 +412,7 @@ impl Local {
                     Ok(room) => {
                         let bytes = Bytes::copy_from_slice(outbox.next_write(&mut scratch));
                         outbox.advance(bytes.len());
-                        self.metrics().writes.inc();
-                        self.metrics().bytes_written.inc_by(bytes.len() as u64);
+                        self.wrote(bytes.len());
                         room.send(bytes);
                     }
                     Err(_) => {

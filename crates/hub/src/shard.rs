@@ -72,15 +72,15 @@ pub enum Ordinals {
     Many(RoaringBitmap),
 }
 
-impl Ordinals {
-    fn insert(&mut self, ordinal: u32) {
-        match self {
-            Self::None => *self = Self::One(ordinal),
-            Self::One(one) if *one == ordinal => {}
-            Self::One(one) => *self = Self::Many([*one, ordinal].into_iter().collect()),
-            Self::Many(many) => {
-                many.insert(ordinal);
-            }
+impl From<Vec<u32>> for Ordinals {
+    fn from(mut ordinals: Vec<u32>) -> Self {
+        // Sorted first: a bitmap is built from its lowest end, and inserting anywhere else moves the rest.
+        ordinals.sort_unstable();
+        ordinals.dedup();
+        match *ordinals {
+            [] => Self::None,
+            [one] => Self::One(one),
+            _ => Self::Many(ordinals.into_iter().collect()),
         }
     }
 }
@@ -160,7 +160,8 @@ struct Job {
     /// The members that still wait, as they were when this topic's turn came; served from the end.
     waiting: Option<Vec<MemberKey>>,
     frames: Broadcast,
-    written: Ordinals,
+    /// Whose outboxes took it.
+    written: Vec<u32>,
 }
 
 /// One core's slice of the connections.
@@ -312,7 +313,7 @@ impl Shard {
             topic: 0,
             waiting: None,
             frames: Broadcast::default(),
-            written: Ordinals::None,
+            written: Vec::new(),
             delivery,
         };
         if self.serve_at_once(&mut job) {
@@ -479,14 +480,15 @@ impl Shard {
         let frame = job.frames.frame(message, job.topic, job.place, member.codec);
         let taken = queue(&mut self.peers, &mut self.events, member, message, frame, self.bounds);
         if taken {
-            job.written.insert(member.ordinal.0);
+            job.written.push(member.ordinal.0);
         }
         taken
     }
 
     fn finish(&mut self, job: Job) {
-        if job.written != Ordinals::None {
-            self.events.push(Event::Written { message: Arc::clone(&job.delivery.message), by: job.written });
+        if !job.written.is_empty() {
+            let by = Ordinals::from(job.written);
+            self.events.push(Event::Written { message: Arc::clone(&job.delivery.message), by });
         }
     }
 

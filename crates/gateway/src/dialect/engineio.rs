@@ -238,8 +238,7 @@ pub(crate) fn flush_poll(local: &Local, connection: &Rc<Connection>) {
         }
     }
     let body = body.finish();
-    local.metrics().writes.inc();
-    local.metrics().bytes_written.inc_by(body.len() as u64);
+    local.wrote(body.len());
     let _ = reply.send(PollReply::Body { sid, content_type: format.content_type(), body });
     connection.notify();
 }
