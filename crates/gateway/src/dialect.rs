@@ -151,6 +151,7 @@ pub(crate) fn next_timer(local: &Local, connection: &Connection) -> u64 {
 
 /// The timer of a connection has fired: sends a heartbeat, or ends what shows no sign of life.
 pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
+    local.note_settled(connection);
     let now = local.now_ms();
     if now < next_timer(local, connection) {
         // It was heard since the timer was set.

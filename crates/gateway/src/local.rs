@@ -247,6 +247,15 @@ impl Local {
         self.node.went(&session.namespace, session.ordinal, session.connection, self.index, settled);
     }
 
+    /// Notes how far the devices of a connection have come, so that a crash makes little to be read again.
+    pub(crate) fn note_settled(&self, connection: &Connection) {
+        for session in &*connection.sessions.borrow() {
+            if let Some(seq) = self.hub.borrow_mut().take_settled(session.member) {
+                self.node.settled(&session.namespace, session.ordinal, seq);
+            }
+        }
+    }
+
     /// Forgets a connection that has ended.
     pub(crate) fn remove(&self, connection: &Rc<Connection>) {
         self.close(connection, Disconnect::GONE);

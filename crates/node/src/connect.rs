@@ -118,4 +118,9 @@ impl Node {
         namespace.directory().disconnect(device, connection, shard);
         self.ledger.settle(&namespace.name, device, settled.unwrap_or_default(), self.clock.now());
     }
+
+    /// Everything up to `seq` is settled for a device that is still here.
+    pub fn settled(&self, namespace: &Namespace, device: Ordinal, seq: Seq) {
+        self.ledger.settle(&namespace.name, device, seq, self.clock.now());
+    }
 }

@@ -29,6 +29,9 @@ pub struct Attach<'a> {
 /// position stands still for the rest of its connection; its mailbox is then read from further back.
 const PENDING_MAX: usize = 256;
 
+/// A settled position that has not stopped.
+const MOVING: Seq = Seq(u64::MAX);
+
 /// A device on a connection.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -44,8 +47,10 @@ pub(super) struct Member {
     /// The newest message it was given.
     pub(super) last: Seq,
     pending: Vec<Seq>,
-    /// Where the settled position stopped when `pending` overflowed.
-    frozen: Option<Seq>,
+    /// Where the settled position stopped when `pending` overflowed; [`MOVING`] before that.
+    frozen: Seq,
+    /// The settled position as it was last asked for.
+    noted: Seq,
     /// Its rooms, and where it stands among the members of each.
     rooms: Vec<(u32, u32)>,
     /// Where it stands among all of the namespace.
@@ -80,11 +85,11 @@ impl Held {
 impl Member {
     pub(super) fn delivered(&mut self, seq: Seq) {
         self.last = self.last.max(seq);
-        if self.frozen.is_some() {
+        if self.frozen != MOVING {
             return;
         }
         if self.pending.len() == PENDING_MAX {
-            self.frozen = Some(self.settled());
+            self.frozen = self.settled();
             self.pending = Vec::new();
         } else {
             self.pending.push(seq);
@@ -101,10 +106,10 @@ impl Member {
     }
 
     fn settled(&self) -> Seq {
-        match (self.frozen, self.pending.iter().min()) {
-            (Some(frozen), _) => frozen,
-            (None, Some(first)) => Seq(first.0 - 1),
-            (None, None) => self.last.max(self.floor),
+        match self.pending.iter().min() {
+            _ if self.frozen != MOVING => self.frozen,
+            Some(first) => Seq(first.0 - 1),
+            None => self.last.max(self.floor),
         }
     }
 
@@ -129,7 +134,8 @@ impl Shard {
             sibling: None,
             last: Seq(0),
             pending: Vec::new(),
-            frozen: None,
+            frozen: MOVING,
+            noted: Seq(0),
             rooms: Vec::new(),
             all_at: self.places[place as usize].all.len() as u32,
         });
@@ -260,6 +266,14 @@ impl Shard {
         if let Some(member) = self.members.get_mut(key) {
             member.acknowledged(seq);
         }
+    }
+
+    /// Up to where everything is settled for a member, if that is further than when this was last asked.
+    pub fn take_settled(&mut self, key: MemberKey) -> Option<Seq> {
+        let member = self.members.get_mut(key).filter(|member| matches!(member.state, State::Live))?;
+        let settled = member.settled();
+        let before = std::mem::replace(&mut member.noted, settled);
+        (settled > before).then_some(settled)
     }
 
     /// The namespace and number of the device that a member stands for.

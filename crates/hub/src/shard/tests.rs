@@ -309,6 +309,35 @@ fn settled_is_what_was_acknowledged_without_a_hole() {
 }
 
 #[test]
+fn how_far_a_device_has_come_is_told_when_it_has_moved() {
+    let mut script = Script::new(Bounds::default());
+    for line in ["attach a 1 json", "live a 4", "push 5 all | 1", "push 6 all | 1"] {
+        script.step(line);
+    }
+    let member = script.peers["a"].1;
+    assert_eq!(script.shard.take_settled(member), Some(Seq(4)));
+    assert_eq!(script.shard.take_settled(member), None);
+    script.step("ack a 6");
+    assert_eq!(script.shard.take_settled(member), None, "5 is missing");
+    script.step("ack a 5");
+    assert_eq!(script.shard.take_settled(member), Some(Seq(6)));
+}
+
+#[test]
+fn a_device_that_never_acknowledges_settles_nothing() {
+    let mut script = Script::new(Bounds { frames: 10_000, bytes: 1 << 30 });
+    script.step("attach a 1 json");
+    script.step("live a 0");
+    for seq in 1..=1_000 {
+        script.step(&format!("push {seq} all | 1"));
+    }
+    script.step("ack a 1000");
+    script.out.clear();
+    script.step("gone a");
+    assert_eq!(script.out, "  settled Some(0)\n");
+}
+
+#[test]
 fn a_slow_reader_is_reported_once_and_what_it_never_got_is_unwritten() {
     check(
         "attach slow 1 json
@@ -515,5 +544,5 @@ proptest! {
 
 #[test]
 fn a_member_is_small() {
-    assert!(Shard::bytes_per_member() <= 168, "{}", Shard::bytes_per_member());
+    assert!(Shard::bytes_per_member() <= 152, "{}", Shard::bytes_per_member());
 }
