@@ -1,9 +1,9 @@
 //! Clients: listen, upgrade, connections, transports and dialects.
 //!
-//! The HTTP side ([`http`]) runs on the ordinary runtime: it judges a request and hands what becomes of
-//! it to a shard. A shard ([`shard`]) is a thread that owns its connections outright ([`connection`]);
-//! it reads and writes their sockets, and a [`dialect`] maps the packets of a client protocol to use
-//! cases of the node ([`session`]). No policy lives here: who may connect, what a room is and what
+//! The HTTP side (`http`) runs on the ordinary runtime: it judges a request and hands what becomes of
+//! it to a shard. A shard (`shard`) is a thread that owns its connections outright (`connection`);
+//! it reads and writes their sockets, and a `dialect` maps the packets of a client protocol to use
+//! cases of the node (`session`). No policy lives here: who may connect, what a room is and what
 //! becomes of a message is the node's.
 
 mod command;
