@@ -14,40 +14,26 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
-use tidings_model::{Message, NamespaceName, Ordinal, Priority, RoomName, Seq, Topic};
+use tidings_model::{Message, NamespaceName, Ordinal, Priority, RoomName, Seq};
 
-use crate::broadcast::{self, Broadcast};
+use crate::broadcast;
 use crate::frame::{Frame, Lane};
 use crate::outbox::{Bounds, Full, Outbox};
 use crate::slots::{Key, Slots};
 
+mod fanout;
 mod members;
 #[cfg(test)]
 mod tests;
 
+use fanout::{Job, TURN_WRITES};
 pub use members::Attach;
-use members::{Member, State};
+use members::Member;
 
 /// Names a connection of this shard.
 pub type PeerKey = Key;
 /// Names a device on a connection of this shard.
 pub type MemberKey = Key;
-
-/// A room with more members than this here is served in rounds, a smaller one at once.
-const SMALL_ROOM: usize = 64;
-
-/// Recipients of a room that one step of a fan-out serves.
-const SLICE: usize = 1_024;
-
-/// Steps of fan-out in one turn: about 2 ms of putting frames into outboxes.
-const TURN_SLICES: usize = 32;
-
-/// Connections in one turn that are written to because of a room: about 1 ms of system calls.
-const TURN_WRITES: usize = 128;
-
-/// Messages to rooms that are put into outboxes before those are written. Well below any sensible bound of
-/// an outbox, so that only a reader can be slow, never the writer.
-const ROUND_MESSAGES: usize = 128;
 
 /// Most messages that are held back for one member while it catches up; with more, it replays again.
 pub const HELD_MAX: usize = 256;
@@ -149,19 +135,6 @@ struct Place {
 struct Room {
     name: RoomName,
     members: Vec<MemberKey>,
-}
-
-/// A fan-out that is not finished: the rooms of a message that have more members than a slice.
-#[derive(Debug)]
-struct Job {
-    delivery: Arc<Delivery>,
-    place: u32,
-    topic: usize,
-    /// The members that still wait, as they were when this topic's turn came; served from the end.
-    waiting: Option<Vec<MemberKey>>,
-    frames: Broadcast,
-    /// Whose outboxes took it.
-    written: Vec<u32>,
 }
 
 /// One core's slice of the connections.
@@ -304,45 +277,6 @@ impl Shard {
         !self.events.is_empty() || !self.urgent.is_empty()
     }
 
-    /// Takes a message in. Topics of users, devices and small rooms are served at once, others in the next
-    /// round. Messages are to be taken in by their numbers.
-    pub fn deliver(&mut self, delivery: Arc<Delivery>) {
-        let Some(&place) = self.place_of.get(&delivery.message.namespace) else { return };
-        let mut job = Job {
-            place,
-            topic: 0,
-            waiting: None,
-            frames: Broadcast::default(),
-            written: Vec::new(),
-            delivery,
-        };
-        if self.serve_at_once(&mut job) {
-            self.finish(job);
-        } else {
-            self.jobs.push_back(job);
-        }
-    }
-
-    /// Puts frames into outboxes: as much as a turn may, and only until the round has enough.
-    fn fill(&mut self) {
-        for _ in 0..TURN_SLICES {
-            let Some(mut job) = self.jobs.pop_front() else { break };
-            if self.serve(&mut job, SLICE) {
-                self.finish(job);
-                self.round.messages += 1;
-            } else {
-                self.jobs.push_front(job);
-            }
-            if self.round.messages == ROUND_MESSAGES {
-                break;
-            }
-        }
-        if self.jobs.is_empty() || self.round.messages == ROUND_MESSAGES {
-            self.round.messages = 0;
-            self.round.writing = true;
-        }
-    }
-
     /// How many connections there are.
     #[must_use]
     pub fn peer_count(&self) -> usize {
@@ -352,144 +286,6 @@ impl Shard {
     /// All connections.
     pub fn peer_keys(&self) -> impl Iterator<Item = PeerKey> + '_ {
         self.peers.keys()
-    }
-
-    /// Serves the topics of a message up to the first big one. Answers whether there was none.
-    fn serve_at_once(&mut self, job: &mut Job) -> bool {
-        let delivery = Arc::clone(&job.delivery);
-        while let Some((topic, _)) = delivery.message.topics.get(job.topic) {
-            match topic {
-                Topic::User(_) | Topic::Device(_) => {
-                    for ordinal in &delivery.direct[job.topic] {
-                        let mut next = self.places[job.place as usize].devices.get(ordinal).copied();
-                        while let Some(key) = next {
-                            next = self.members.get(key).and_then(|member| member.sibling);
-                            self.serve_now(job, key);
-                        }
-                    }
-                }
-                Topic::Room(_) | Topic::All => {
-                    if self.subscribers(job.place, topic).len() > SMALL_ROOM {
-                        return false;
-                    }
-                    for key in self.subscribers(job.place, topic).to_vec() {
-                        self.serve_now(job, key);
-                    }
-                }
-            }
-            job.topic += 1;
-            job.frames = Broadcast::default();
-        }
-        true
-    }
-
-    /// Serves one member in this turn, and before it with what it is owed from rooms that are still being
-    /// served.
-    fn serve_now(&mut self, job: &mut Job, key: MemberKey) {
-        if !self.jobs.is_empty() {
-            let mut jobs = std::mem::take(&mut self.jobs);
-            for owed in jobs.iter_mut().filter(|owed| owed.place == job.place) {
-                if let Some(topic) = self.topic_of(owed, key) {
-                    // The job's own frames are of the topic that it stands at.
-                    let frames = std::mem::take(&mut owed.frames);
-                    let at = std::mem::replace(&mut owed.topic, topic);
-                    self.serve_one(owed, key);
-                    owed.topic = at;
-                    owed.frames = frames;
-                }
-            }
-            self.jobs = jobs;
-        }
-        if self.serve_one(job, key)
-            && let Some(member) = self.members.get(key)
-            && let Some(peer) = self.peers.get_mut(member.peer)
-        {
-            mark_urgent(&mut self.urgent, peer, member.peer);
-        }
-    }
-
-    /// The first topic of an unfinished fan-out that a member is subscribed to.
-    fn topic_of(&self, job: &Job, key: MemberKey) -> Option<usize> {
-        let member = self.members.get(key)?;
-        let rooms = &self.places[job.place as usize].rooms;
-        let topics = job.delivery.message.topics.iter().enumerate().skip(job.topic);
-        topics
-            .filter(|(_, (topic, _))| match topic {
-                Topic::All => true,
-                Topic::Room(name) => rooms.get(name).is_some_and(|room| member.is_in(*room)),
-                Topic::User(_) | Topic::Device(_) => false,
-            })
-            .map(|(index, _)| index)
-            .next()
-    }
-
-    /// Serves up to `budget` members of the job's rooms. Answers whether the job is done.
-    fn serve(&mut self, job: &mut Job, budget: usize) -> bool {
-        let mut left = budget;
-        while job.topic < job.delivery.message.topics.len() {
-            let mut waiting = match job.waiting.take() {
-                Some(waiting) => waiting,
-                None => self.subscribers(job.place, &job.delivery.message.topics[job.topic].0).to_vec(),
-            };
-            let now = left.min(waiting.len());
-            for key in waiting.split_off(waiting.len() - now) {
-                if self.serve_one(job, key)
-                    && let Some(member) = self.members.get(key)
-                {
-                    mark_round(&mut self.round.dirty, &mut self.peers, member.peer);
-                }
-            }
-            left -= now;
-            if !waiting.is_empty() {
-                job.waiting = Some(waiting);
-                return false;
-            }
-            job.topic += 1;
-            job.frames = Broadcast::default();
-        }
-        true
-    }
-
-    fn subscribers(&self, place: u32, topic: &Topic) -> &[MemberKey] {
-        let place = &self.places[place as usize];
-        match topic {
-            Topic::All => &place.all,
-            Topic::Room(name) => {
-                place.rooms.get(name).map_or(&[], |room| &self.rooms[*room as usize].members)
-            }
-            Topic::User(_) | Topic::Device(_) => &[],
-        }
-    }
-
-    /// Gives a member the message, unless it is not meant or has it. Answers whether its outbox took it.
-    fn serve_one(&mut self, job: &mut Job, key: MemberKey) -> bool {
-        let message = &job.delivery.message;
-        let Some(member) = self.members.get_mut(key) else { return false };
-        if !message.meant.contains(member.ordinal.0) {
-            return false;
-        }
-        if let State::CatchingUp(held) = &mut member.state {
-            held.push(&job.delivery, job.topic);
-            return false;
-        }
-        // Members are given messages by their numbers, so this is one that came through another topic, or
-        // from the mailbox.
-        if message.seq <= member.last.max(member.floor) {
-            return false;
-        }
-        let frame = job.frames.frame(message, job.topic, job.place, member.codec);
-        let taken = queue(&mut self.peers, &mut self.events, member, message, frame, self.bounds);
-        if taken {
-            job.written.push(member.ordinal.0);
-        }
-        taken
-    }
-
-    fn finish(&mut self, job: Job) {
-        if !job.written.is_empty() {
-            let by = Ordinals::from(job.written);
-            self.events.push(Event::Written { message: Arc::clone(&job.delivery.message), by });
-        }
     }
 
     fn report_unwritten(&mut self, members: &[MemberKey], messages: Vec<(u32, Seq)>) {

@@ -23,6 +23,7 @@ use tidings_model::{
 };
 use tidings_wire::push::Codec;
 
+use super::fanout::SMALL_ROOM;
 use super::*;
 
 struct Script {
