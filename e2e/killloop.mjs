@@ -210,13 +210,16 @@ if (!failure) {
   for (const { id, meant } of accepted.filter((_, index) => index % every === 0)) {
     let ledger;
     await until(
-      () => `the ledger of ${id} shows ${meant.length} of ${meant.length} acknowledged; it is ${JSON.stringify(ledger)}`,
+      `the ledger of ${id} shows ${meant.length} of ${meant.length} acknowledged`,
       async () => {
         ledger = ledgerOf(await api.report(id));
         return ledger.meant === meant.length && ledger.acked === meant.length && ledger.waiting === 0;
       },
       { ms: violations.ledger.length > 3 ? 200 : 5_000, every: 20 },
-    ).catch((error) => violations.ledger.push(error.message));
+    ).catch(async (error) => {
+      const waiting = (await api.receipts(id, 'waiting')).map(({ device }) => device);
+      violations.ledger.push(`${error.message}; waiting: ${waiting.join(', ')}; ${JSON.stringify(ledger)}`);
+    });
   }
 }
 for (const { client } of witnesses) violations.answers.push(...client.problems.map((problem) => `${client.name}: ${JSON.stringify(problem)}`));
