@@ -53,6 +53,8 @@ pub(crate) enum Command {
     PollGone { sid: String },
     /// Packets from the client.
     Post { sid: String, body: Bytes, binary: bool, reply: oneshot::Sender<Result<(), PollError>> },
+    /// Whether there is such a session.
+    Exists { sid: String, reply: oneshot::Sender<bool> },
     /// Whether a session may be upgraded; if so, it is reserved for this one socket.
     MayUpgrade { sid: String, reply: oneshot::Sender<bool> },
     /// The socket for a session that was reserved; `None` when it did not come.

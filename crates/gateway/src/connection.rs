@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     /// The transport takes no more bytes now.
     pub(crate) blocked: Cell<bool>,
     pub(crate) closing: Cell<Option<Disconnect>>,
+    /// The socket refuses to be written to.
+    pub(crate) broken: Cell<bool>,
     /// When the client was last heard, in the shard's milliseconds.
     pub(crate) heard_at: Cell<u64>,
     /// When it was asked for a sign of life that it still owes; 0 when it owes none.
@@ -100,6 +102,7 @@ impl Connection {
             busy: Cell::new(false),
             blocked: Cell::new(false),
             closing: Cell::new(None),
+            broken: Cell::new(false),
             heard_at: Cell::new(now_ms),
             pinged_at: Cell::new(0),
             opened_at: now_ms,
@@ -112,6 +115,10 @@ impl Connection {
 
     pub(crate) fn is_open(&self) -> bool {
         self.closing.get().is_none()
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.get()
     }
 
     /// Lets the connection's task, and whoever waits in [`Connection::until`], look again.
@@ -184,9 +191,7 @@ pub(crate) async fn serve_socket(local: Rc<Local>, connection: Rc<Connection>) {
         match connection.ready().await {
             Ready::Read => read(&local, &connection),
             Ready::Write => {
-                connection.blocked.set(false);
-                local.drop_expired(&connection);
-                local.flush_one(&connection);
+                local.unblocked(&connection);
                 local.settle();
             }
             Ready::Closing => break,
@@ -228,9 +233,8 @@ async fn linger(local: &Rc<Local>, connection: &Rc<Connection>) {
             if writable.await.is_err() {
                 return;
             }
-            connection.blocked.set(false);
-            local.flush_one(connection);
-            if matches!(&*connection.transport.borrow(), Transport::Gone) {
+            local.unblocked(connection);
+            if connection.is_broken() {
                 return;
             }
         }
@@ -260,12 +264,13 @@ pub(crate) async fn serve_stream(local: Rc<Local>, connection: Rc<Connection>, s
     while connection.is_open() {
         if connection.blocked.get() {
             tokio::select! {
-                room = stream.reserve() => {
-                    drop(room);
-                    connection.blocked.set(false);
-                    local.drop_expired(&connection);
-                    local.flush_one(&connection);
-                }
+                room = stream.reserve() => match room {
+                    Ok(room) => {
+                        drop(room);
+                        local.unblocked(&connection);
+                    }
+                    Err(_) => local.close(&connection, Disconnect::GONE),
+                },
                 () = connection.until(|| !connection.is_open()) => {}
             }
         } else {

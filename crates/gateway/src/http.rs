@@ -25,12 +25,28 @@ pub(crate) fn router(front: Arc<Front>) -> Router {
         .route("/socket.io/", any(engineio::endpoint))
         .route("/socket.io", any(engineio::endpoint))
         .route("/v1/namespaces/{namespace}/connect", get(websocket::endpoint))
-        .route("/v1/namespaces/{namespace}/sse", get(sse::endpoint))
+        .route("/v1/namespaces/{namespace}/sse", get(sse::endpoint).options(preflight))
         .with_state(front)
 }
 
 /// Longest request id that is taken from a caller, in bytes.
 const REQUEST_ID_MAX: usize = 64;
+
+/// What a browser asks before it reads a stream with a header of ours.
+async fn preflight() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Last-Event-ID, Cache-Control"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
 
 /// An error answer.
 fn problem(headers: &HeaderMap, why: &Refusal) -> Response {
@@ -59,6 +75,8 @@ fn problem(headers: &HeaderMap, why: &Refusal) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    let exposed = HeaderValue::from_static("x-request-id, retry-after");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         headers.insert("x-request-id", id);
     }

@@ -15,6 +15,7 @@ mod session;
 pub mod settings;
 mod shard;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -26,6 +27,9 @@ use tokio::sync::{mpsc, oneshot};
 pub use settings::Settings;
 
 use command::{Command, ShardHandle};
+
+/// The exit code of a process that a bug has ended (EX_SOFTWARE of sysexits.h).
+const EXIT_PANIC: i32 = 70;
 
 /// The gateway: the shards and the way to them.
 #[derive(Clone)]
@@ -56,9 +60,14 @@ impl Gateway {
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let (handle, commands) = ShardHandle::new();
             let (node, settings, load) = (Arc::clone(&node), Arc::clone(&settings), Arc::clone(&handle.load));
-            thread::Builder::new()
-                .name(format!("shard-{index}"))
-                .spawn(move || shard::run(index as u8, node, settings, load, inbox, commands))?;
+            thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+                let run = || shard::run(index as u8, node, settings, load, inbox, commands);
+                if panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
+                    // Half a server that looks like a whole one helps nobody. What was accepted is on disk.
+                    tracing::error!(shard = index, "a shard has panicked; this process ends");
+                    std::process::exit(EXIT_PANIC);
+                }
+            })?;
             shards.push(handle);
         }
         Ok(Self { front: Arc::new(Front { node, settings, shards, draining: AtomicBool::new(false) }) })

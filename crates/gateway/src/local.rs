@@ -20,6 +20,7 @@ use tidings_node::metrics::{Metrics, Protocol, Reason};
 use tidings_wire::push::{self, Codec};
 use tidings_wire::websocket::Message;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::connection::{self, Connection, Transport};
 use crate::dialect::{self, Dialect};
@@ -28,6 +29,16 @@ use crate::settings::Settings;
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
+
+/// Messages to big rooms that wait to be served at most.
+const BACKLOG_MESSAGES: usize = 512;
+
+/// Answers that wait for the end of a read at most.
+const ANSWERS_MAX: usize = 128;
+
+/// How much waits here for the ledger at most. More is forgotten: a receipt that is lost makes a message
+/// come again.
+const LEDGER_BACKLOG: usize = 65_536;
 
 /// Granularity and horizon of the timers: 32 ms by 2,048 slots, a bit more than a minute.
 const TICK_MS: u64 = 32;
@@ -106,6 +117,10 @@ impl Local {
     /// Takes a connection in and sets its first timer.
     pub(crate) fn open(&self, transport: Transport, dialect: Dialect) -> Rc<Connection> {
         let key = self.hub.borrow_mut().add_peer();
+        if matches!(transport, Transport::Poll(_)) {
+            // Between two polls nothing can be written.
+            self.hub.borrow_mut().set_blocked(key, true);
+        }
         let protocol = Protocol { protocol: dialect.name() };
         self.metrics().connections.get_or_create(&protocol).inc();
         self.metrics().connections_opened.get_or_create(&protocol).inc();
@@ -168,6 +183,7 @@ impl Local {
                     at += taken;
                     if let Some(message) = message {
                         self.message(connection, message);
+                        self.answer_early(connection);
                     } else if taken == 0 {
                         break;
                     }
@@ -180,6 +196,15 @@ impl Local {
         }
         decoder.release();
         connection.decoder.replace(decoder);
+    }
+
+    /// Answers go out while a client still talks, so that its own outbox is not what stops it.
+    fn answer_early(&self, connection: &Rc<Connection>) {
+        let many =
+            self.hub.borrow_mut().outbox(connection.key).is_some_and(|outbox| outbox.len() >= ANSWERS_MAX);
+        if many {
+            self.flush_one(connection);
+        }
     }
 
     fn message(self: &Rc<Self>, connection: &Rc<Connection>, message: Message<'_>) {
@@ -285,6 +310,12 @@ impl Local {
         self.hub.borrow_mut().drop_expired(connection.key, self.node.now());
     }
 
+    /// Whether more messages may be taken in. Those to big rooms wait in order to be served; when many do,
+    /// the rest waits in the inbox, and publishing with it.
+    pub(crate) fn takes_messages(&self) -> bool {
+        self.hub.borrow().backlog() < BACKLOG_MESSAGES
+    }
+
     /// One turn of the round in which rooms are served. Answers whether the round goes on.
     pub(crate) fn turn(&self) -> bool {
         let mut dirty = self.dirty.take();
@@ -322,6 +353,7 @@ impl Local {
             }
             if !events.is_empty() {
                 events = self.node.happened(events);
+                bound(&mut events, "what happened to messages");
             }
             self.events.replace(events);
             if !self.hub.borrow().has_output() {
@@ -330,7 +362,9 @@ impl Local {
         }
         let acks = self.acks.take();
         if !acks.is_empty() {
-            self.acks.replace(self.node.acks(acks));
+            let mut left = self.node.acks(acks);
+            bound(&mut left, "receipts");
+            self.acks.replace(left);
         }
         let (writes, bytes) = self.written.take();
         if writes > 0 {
@@ -375,7 +409,7 @@ impl Local {
 
     fn flush_socket(&self, connection: &Rc<Connection>) {
         let mut scratch = self.write_buffer.borrow_mut();
-        let mut failed = false;
+        let (mut failed, mut blocked) = (false, false);
         if let Some(outbox) = self.hub.borrow_mut().outbox(connection.key) {
             loop {
                 let bytes = outbox.next_write(&mut scratch);
@@ -388,7 +422,7 @@ impl Local {
                         self.wrote(written);
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                        connection.blocked.set(true);
+                        blocked = true;
                         break;
                     }
                     Err(_) => {
@@ -400,9 +434,11 @@ impl Local {
         }
         drop(scratch);
         if failed {
+            connection.broken.set(true);
             self.close(connection, Disconnect::GONE);
-        } else if connection.blocked.get() {
+        } else if blocked {
             // Its task has to wait for the socket to take more.
+            self.set_blocked(connection, true);
             connection.wake();
         } else {
             connection.notify();
@@ -415,6 +451,7 @@ impl Local {
             Transport::Socket(_) | Transport::Poll(_) | Transport::Gone => return,
         };
         let mut scratch = self.write_buffer.borrow_mut();
+        let (mut failed, mut blocked) = (false, false);
         if let Some(outbox) = self.hub.borrow_mut().outbox(connection.key) {
             while !outbox.is_empty() {
                 match stream.try_reserve() {
@@ -424,14 +461,39 @@ impl Local {
                         self.wrote(bytes.len());
                         room.send(bytes);
                     }
-                    Err(_) => {
-                        connection.blocked.set(true);
+                    Err(TrySendError::Full(())) => {
+                        blocked = true;
+                        break;
+                    }
+                    Err(TrySendError::Closed(())) => {
+                        failed = true;
                         break;
                     }
                 }
             }
         }
-        connection.wake();
+        drop(scratch);
+        if failed {
+            self.close(connection, Disconnect::GONE);
+        } else if blocked {
+            self.set_blocked(connection, true);
+            connection.wake();
+        } else {
+            connection.notify();
+        }
+    }
+
+    /// Whether the transport takes no more now. Until it does again, the bounds of the outbox hold.
+    fn set_blocked(&self, connection: &Connection, blocked: bool) {
+        connection.blocked.set(blocked);
+        self.hub.borrow_mut().set_blocked(connection.key, blocked);
+    }
+
+    /// The transport may take more again.
+    pub(crate) fn unblocked(&self, connection: &Rc<Connection>) {
+        self.set_blocked(connection, false);
+        self.drop_expired(connection);
+        self.flush_one(connection);
     }
 
     /// Sets the next timer of a connection.
@@ -470,5 +532,12 @@ impl Local {
 
     pub(crate) fn codec_of(connection: &Connection) -> Codec {
         connection.dialect.borrow().codec()
+    }
+}
+
+fn bound<T>(backlog: &mut Vec<T>, what: &str) {
+    if backlog.len() > LEDGER_BACKLOG {
+        tracing::warn!(what, lost = backlog.len() - LEDGER_BACKLOG, "the ledger is too far behind");
+        backlog.truncate(LEDGER_BACKLOG);
     }
 }

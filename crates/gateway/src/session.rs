@@ -38,7 +38,6 @@ pub(crate) struct Opened {
     pub(crate) identity: Identity,
     pub(crate) recovered: bool,
     positions: Vec<(Topic, Position)>,
-    rooms: Vec<RoomName>,
     missed: Missed,
     node: String,
 }
@@ -121,6 +120,7 @@ impl From<JoinError> for Refusal {
             JoinError::TooManyRooms { .. } => {
                 Self { field: Some("rooms".to_owned()), ..Self::field("", why) }
             }
+            JoinError::Gone => Self::new(ErrorCode::CONFLICT, why.to_string()),
             JoinError::Store(why) => why.into(),
         }
     }
@@ -211,13 +211,12 @@ pub(crate) async fn open(
         return Err(None);
     }
     match prepared {
-        Ok((rooms, positions, missed)) => Ok(Opened {
+        Ok((positions, missed)) => Ok(Opened {
             recovered: missed.complete,
             node: local.node.name().to_owned(),
             session,
             identity,
             positions,
-            rooms,
             missed,
         }),
         Err(why) => {
@@ -233,7 +232,7 @@ async fn prepare(
     session: &Session,
     join: Vec<RoomName>,
     since: &Since,
-) -> Result<(Vec<RoomName>, Vec<(Topic, Position)>, Missed), Refusal> {
+) -> Result<(Vec<(Topic, Position)>, Missed), Refusal> {
     let node = &local.node;
     let mut rooms = node.came(identity, session.connection, local.index).await?;
     if !join.is_empty() {
@@ -245,7 +244,7 @@ async fn prepare(
     }
     let missed = node.missed(identity, &rooms, since).await?;
     let positions = node.positions(&session.namespace, &identity.device, &rooms).await?;
-    Ok((rooms, positions, missed))
+    Ok((positions, missed))
 }
 
 /// Takes a session off a connection that stays.
@@ -287,7 +286,10 @@ impl Opened {
 /// Gives a device what it missed, then lets it go live. Waits whenever half of the outbox is full, so
 /// that a long mailbox takes as little memory as a short one.
 pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opened: Opened) {
-    let Opened { session, mut identity, rooms, mut missed, .. } = opened;
+    let Opened { session, mut identity, mut missed, .. } = opened;
+    if !missed.settles {
+        local.hub.borrow_mut().freeze(session.member, identity.device.cursor);
+    }
     loop {
         let mut at = 0;
         while at < missed.len() {
@@ -318,7 +320,10 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
             CatchUp::Live | CatchUp::Gone => return,
             CatchUp::Again => {
                 identity.device.cursor = missed.floor;
-                match local.node.missed(&identity, &rooms, &Since::Cursor).await {
+                identity.new = false;
+                match missed_since(&local, &identity).await {
+                    // More came in the meantime than a mailbox holds; it was promised to be told.
+                    Ok(more) if !more.complete => return local.close(&connection, Disconnect::POSITION_LOST),
                     Ok(more) => missed = more,
                     Err(why) => {
                         tracing::error!(error = %why, "a mailbox cannot be read");
@@ -328,6 +333,12 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
             }
         }
     }
+}
+
+/// What came while a device caught up, in the rooms that it is in by now.
+async fn missed_since(local: &Local, identity: &Identity) -> Result<Missed, StoreError> {
+    let rooms = local.node.rooms(&identity.namespace, identity.device.ordinal).await?;
+    local.node.missed(identity, &rooms, &Since::Cursor).await
 }
 
 fn has_room(local: &Local, connection: &Connection) -> bool {

@@ -21,6 +21,9 @@ use crate::settings::Settings;
 /// Messages that one turn takes in before what they cause is written.
 const TURN_MESSAGES: usize = 64;
 
+/// Commands that one turn obeys besides.
+const TURN_COMMANDS: usize = 16;
+
 /// How long the loop sleeps when no timer is set.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -60,22 +63,22 @@ async fn turns(local: Rc<Local>, mut inbox: mpsc::Receiver<ToShard>, mut command
                 local.run_timers();
                 reset(&local, timer.as_mut());
             }
-            count = inbox.recv_many(&mut messages, TURN_MESSAGES) => {
+            count = inbox.recv_many(&mut messages, TURN_MESSAGES), if local.takes_messages() => {
                 if count == 0 {
                     return;
                 }
                 messages.drain(..).for_each(|message| take(&local, message));
             }
-            Some(command) = commands.recv() => {
-                if let Command::Drain { reply } = command {
-                    drain(&local);
-                    drained = Some(reply);
-                } else {
-                    obey(&local, command);
-                }
-            }
+            Some(command) = commands.recv() => obey(&local, command, &mut drained),
             () = local.wake.notified() => reset(&local, timer.as_mut()),
             () = std::future::ready(()), if more => {}
+        }
+        // However much is to be delivered, some who want to come in are let in.
+        for _ in 0..TURN_COMMANDS {
+            match commands.try_recv() {
+                Ok(command) => obey(&local, command, &mut drained),
+                Err(_) => break,
+            }
         }
         more = local.turn();
         if more {
@@ -106,10 +109,17 @@ fn take(local: &Local, message: ToShard) {
                 leave.iter().for_each(|room| hub.leave(member, room));
             }
         }
+        ToShard::Replaced { namespace, device } => {
+            let peers = hub.peers_of_device(&namespace, device);
+            drop(hub);
+            for connection in peers.into_iter().filter_map(|peer| local.get(peer)) {
+                local.close(&connection, Disconnect::REPLACED);
+            }
+        }
     }
 }
 
-fn obey(local: &Rc<Local>, command: Command) {
+fn obey(local: &Rc<Local>, command: Command, drained: &mut Option<oneshot::Sender<()>>) {
     match command {
         Command::Json { socket, namespace, claim } => {
             let dialect = Dialect::json(namespace, *claim);
@@ -131,6 +141,9 @@ fn obey(local: &Rc<Local>, command: Command) {
         Command::Post { sid, body, binary, reply } => {
             dialect::engineio::post(local, &sid, body, binary, reply);
         }
+        Command::Exists { sid, reply } => {
+            let _ = reply.send(local.by_sid(&sid).is_some());
+        }
         Command::MayUpgrade { sid, reply } => {
             let may = dialect::engineio::reserve_upgrade(local, &sid);
             if reply.send(may).is_err() && may {
@@ -142,8 +155,11 @@ fn obey(local: &Rc<Local>, command: Command) {
             dialect::engineio::upgrade(local, sid, socket);
         }
         Command::Sse { request, reply } => dialect::sse::open(local, *request, reply),
-        // The loop itself keeps the answer to this one.
-        Command::Drain { reply: _ } => {}
+        Command::Drain { reply } => *drained = Some(reply),
+    }
+    if drained.is_some() {
+        // Whoever was on the way in when the draining began hears the same goodbye.
+        drain(local);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The fan-out loop asks for the frame of a member's codec; the first one to ask pays for the encoding.
 
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use tidings_model::{Message, Topic, message};
@@ -52,5 +53,7 @@ pub fn encode(message: &Message, topic: usize, namespace: u32, codec: Codec) -> 
     } else {
         tidings_model::Timestamp::NEVER
     };
-    Frame::message(encoded, namespace, message.seq, expires_at)
+    let mut hasher = rustc_hash::FxHasher::default();
+    name.hash(&mut hasher);
+    Frame::message(encoded, namespace, hasher.finish() as u32, message.seq, expires_at)
 }

@@ -20,6 +20,8 @@ pub struct Directory {
     online: RoaringBitmap,
     /// The shard of each connection of a device.
     places: FxHashMap<u32, Places>,
+    /// The devices with more than one connection.
+    several: RoaringBitmap,
     connections: FxHashMap<u64, u32>,
 }
 
@@ -116,7 +118,10 @@ impl Directory {
         self.online.insert(device.0);
         let places = match self.places.remove(&device.0) {
             None => Places::One(shard),
-            Some(Places::One(one)) => Places::Many(vec![one, shard]),
+            Some(Places::One(one)) => {
+                self.several.insert(device.0);
+                Places::Many(vec![one, shard])
+            }
             Some(Places::Many(mut many)) => {
                 many.push(shard);
                 Places::Many(many)
@@ -144,7 +149,10 @@ impl Directory {
                 self.online.remove(device.0);
                 return true;
             }
-            [one] => self.places.insert(device.0, Places::One(*one)),
+            [one] => {
+                self.several.remove(device.0);
+                self.places.insert(device.0, Places::One(*one))
+            }
             _ => self.places.insert(device.0, Places::Many(left)),
         };
         false
@@ -188,15 +196,9 @@ impl Directory {
     #[must_use]
     pub fn connections_of(&self, set: &RoaringBitmap) -> u64 {
         // The usual device has one connection: count those by set algebra and walk the rest.
-        let online = self.online.intersection_len(set);
-        if self.connections.len() as u64 == self.online.len() {
-            return online;
-        }
-        let several = self.places.iter().filter_map(|(device, places)| match places {
-            Places::Many(many) if set.contains(*device) => Some(many.len() as u64 - 1),
-            Places::Many(_) | Places::One(_) => None,
-        });
-        online + several.sum::<u64>()
+        let several = self.several.iter().filter(|device| set.contains(*device));
+        let more = several.filter_map(|device| Some(self.places.get(&device)?.list().len() as u64 - 1));
+        self.online.intersection_len(set) + more.sum::<u64>()
     }
 
     /// The shards that have connections of any of these devices, one bit each.
@@ -228,12 +230,6 @@ impl Directory {
     #[must_use]
     pub fn online(&self) -> &RoaringBitmap {
         &self.online
-    }
-
-    /// How many connections there are.
-    #[must_use]
-    pub fn connection_count(&self) -> usize {
-        self.connections.len()
     }
 
     /// How many rooms have members.

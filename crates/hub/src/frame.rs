@@ -24,6 +24,8 @@ pub enum Lane {
 pub struct Frame {
     bytes: Box<[u8]>,
     payload_at: u8,
+    /// Tells messages of one topic from others (mostly: different topics may share it).
+    pub topic: u32,
     /// The message inside; 0 when it is none of the messages, such as a reply.
     pub seq: Seq,
     /// The namespace of the message, as the shard numbers them.
@@ -35,8 +37,15 @@ pub struct Frame {
 impl Frame {
     /// A frame that carries a message.
     #[must_use]
-    pub fn message(encoded: Encoded, namespace: u32, seq: Seq, expires_at: Timestamp) -> Rc<Self> {
+    pub fn message(
+        encoded: Encoded,
+        namespace: u32,
+        topic: u32,
+        seq: Seq,
+        expires_at: Timestamp,
+    ) -> Rc<Self> {
         Rc::new(Self {
+            topic,
             bytes: encoded.bytes.into_boxed_slice(),
             payload_at: encoded.payload_at,
             seq,
@@ -48,7 +57,7 @@ impl Frame {
     /// A frame that belongs to the protocol: a reply, a heartbeat, a goodbye.
     #[must_use]
     pub fn control(encoded: Encoded) -> Rc<Self> {
-        Self::message(encoded, 0, Seq(0), Timestamp::NEVER)
+        Self::message(encoded, 0, 0, Seq(0), Timestamp::NEVER)
     }
 
     /// Everything, as a stream transport writes it.

@@ -19,6 +19,11 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
+impl Bounds {
+    /// No bounds: for what leaves at the end of the turn.
+    pub const NONE: Self = Self { frames: usize::MAX / 4, bytes: usize::MAX / 4 };
+}
+
 impl Default for Bounds {
     fn default() -> Self {
         Self { frames: 1024, bytes: 1 << 20 }
@@ -58,6 +63,11 @@ impl Outbox {
             return Err(Full);
         }
         self.bytes += frame.bytes().len();
+        // What is urgent overtakes other topics, never its own: a topic keeps its order.
+        let behind =
+            |waiting: &Rc<Frame>| waiting.topic == frame.topic && waiting.namespace == frame.namespace;
+        let follows = lane == Lane::High && self.lanes[Lane::Normal as usize].iter().any(behind);
+        let lane = if follows { Lane::Normal } else { lane };
         self.lanes[lane as usize].push_back(frame);
         Ok(())
     }
@@ -191,7 +201,9 @@ mod tests {
 
     fn frame(text: &str, seq: u64, expires: u64) -> Rc<Frame> {
         let encoded = Encoded { bytes: text.as_bytes().to_vec(), payload_at: 0 };
-        Frame::message(encoded, 0, Seq(seq), Timestamp(expires))
+        // Frames of one lane are of one topic here.
+        let topic = u32::from(text.as_bytes()[0]);
+        Frame::message(encoded, 0, topic, Seq(seq), Timestamp(expires))
     }
 
     fn push(outbox: &mut Outbox, lane: Lane, text: &str) {
@@ -218,6 +230,16 @@ mod tests {
         outbox.advance(2);
         push(&mut outbox, Lane::Control, "control");
         assert_eq!(outbox.next_write(&mut scratch), b"rmalcontrol");
+    }
+
+    #[test]
+    fn high_priority_does_not_overtake_its_own_topic() {
+        let (mut outbox, mut scratch) = (Outbox::default(), Vec::new());
+        push(&mut outbox, Lane::Normal, "a1");
+        push(&mut outbox, Lane::Normal, "b1");
+        push(&mut outbox, Lane::High, "a2");
+        push(&mut outbox, Lane::High, "c1");
+        assert_eq!(outbox.next_write(&mut scratch), b"c1a1b1a2");
     }
 
     #[test]

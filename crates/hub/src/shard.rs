@@ -16,6 +16,8 @@ use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use tidings_model::{Message, NamespaceName, Ordinal, Priority, RoomName, Seq};
 
+use tidings_wire::push::Codec;
+
 use crate::broadcast;
 use crate::frame::{Frame, Lane};
 use crate::outbox::{Bounds, Full, Outbox};
@@ -110,7 +112,16 @@ struct Peer {
     outbox: Outbox,
     members: Vec<MemberKey>,
     dirty: Dirty,
+    /// The transport takes no more now; only then do the bounds of the outbox hold.
+    blocked: bool,
     slow: bool,
+}
+
+impl Peer {
+    fn push(&mut self, lane: Lane, frame: Rc<Frame>, bounds: Bounds) -> Result<(), Full> {
+        let bounds = if self.blocked { bounds } else { Bounds::NONE };
+        self.outbox.push(lane, frame, bounds)
+    }
 }
 
 /// Whether a connection waits to be written to, and how urgently.
@@ -189,15 +200,23 @@ impl Shard {
             outbox: Outbox::default(),
             members: Vec::new(),
             dirty: Dirty::No,
+            blocked: false,
             slow: false,
         })
     }
 
-    /// Lets a connection go. What its outbox still held is reported as never written. Its members are
-    /// to be detached before.
+    /// Lets a connection go. Its members are to be detached before; that tells what was never written.
     pub fn remove_peer(&mut self, key: PeerKey) {
         if let Some(peer) = self.peers.remove(key) {
             debug_assert!(peer.members.is_empty(), "members are detached first");
+        }
+    }
+
+    /// Whether a connection's transport takes no more now. The bounds of an outbox say how much may wait for
+    /// a transport that does not keep up; what waits only for the end of a turn is not the reader's fault.
+    pub fn set_blocked(&mut self, peer: PeerKey, blocked: bool) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.blocked = blocked;
         }
     }
 
@@ -211,7 +230,7 @@ impl Shard {
     pub fn send(&mut self, peer: PeerKey, lane: Lane, frame: Rc<Frame>) {
         let bounds = self.bounds;
         if let Some(found) = self.peers.get_mut(peer) {
-            match found.outbox.push(lane, frame, bounds) {
+            match found.push(lane, frame, bounds) {
                 Ok(()) => mark_urgent(&mut self.urgent, found, peer),
                 Err(Full) => report_slow(&mut self.events, found, peer),
             }
@@ -283,9 +302,11 @@ impl Shard {
         self.peers.len()
     }
 
-    /// All connections.
-    pub fn peer_keys(&self) -> impl Iterator<Item = PeerKey> + '_ {
-        self.peers.keys()
+    /// How many messages to rooms wait to be put into outboxes. A shell that takes in no more while they
+    /// are many keeps them few.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.jobs.len()
     }
 
     fn report_unwritten(&mut self, members: &[MemberKey], messages: Vec<(u32, Seq)>) {
@@ -314,13 +335,14 @@ fn queue(
 ) -> bool {
     let Some(peer) = peers.get_mut(member.peer) else { return false };
     let lane = match message.priority {
-        Priority::High => Lane::High,
-        Priority::Normal => Lane::Normal,
+        // The id of an event stands for all events before it, so a stream keeps the order of all topics.
+        Priority::High if member.codec != Codec::Sse => Lane::High,
+        Priority::High | Priority::Normal => Lane::Normal,
     };
     if peer.slow {
         return false;
     }
-    match peer.outbox.push(lane, frame, bounds) {
+    match peer.push(lane, frame, bounds) {
         Ok(()) => {
             member.delivered(message.seq);
             true

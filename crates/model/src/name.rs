@@ -44,7 +44,7 @@ impl fmt::Display for NameError {
                 write!(f, "must match [a-z0-9][a-z0-9_-]{{0,49}}, but does not at byte {at}")
             }
             Self::Reserved => f.write_str(
-                "is reserved by client libraries (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener)",
+                "is reserved by clients or by the server (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener, ready, goaway, recall, presence, joined, left)",
             ),
         }
     }
@@ -155,7 +155,9 @@ fn check_event(text: &str) -> Result<(), NameError> {
     let reserved = text.starts_with("connect")
         || text.starts_with("disconnect")
         || text.starts_with("reconnect")
-        || matches!(text, "error" | "ping" | "pong" | "newListener" | "removeListener");
+        || matches!(text, "error" | "ping" | "pong" | "newListener" | "removeListener")
+        // Ours: a client could not tell them from what the server says of itself.
+        || matches!(text, "ready" | "goaway" | "recall" | "presence" | "joined" | "left");
     if reserved { Err(NameError::Reserved) } else { Ok(()) }
 }
 
@@ -199,9 +201,17 @@ mod tests {
         for good in ["push", "order.shipped", "pinged", "errors"] {
             assert!(EventName::new(good).is_ok(), "{good}");
         }
-        for bad in
-            ["connect", "connect_error", "disconnecting", "reconnect_attempt", "error", "ping", "newListener"]
-        {
+        for bad in [
+            "connect",
+            "connect_error",
+            "disconnecting",
+            "reconnect_attempt",
+            "error",
+            "ping",
+            "newListener",
+            "ready",
+            "goaway",
+        ] {
             assert_eq!(EventName::new(bad), Err(NameError::Reserved), "{bad}");
         }
     }

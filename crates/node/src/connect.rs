@@ -11,7 +11,7 @@ use tidings_store::port::Which;
 use tidings_store::{Device, Registration, StoreError};
 
 use crate::namespace::AuthMode;
-use crate::{Namespace, Node, ids};
+use crate::{Namespace, Node, ToShard, ids};
 
 /// What a client says of itself.
 #[derive(Clone, Debug, Default)]
@@ -79,12 +79,13 @@ impl Node {
             })
             .await?;
         let device = registered.device;
-        let mut directory = namespace.directory();
-        if let Some((old, rooms)) = &registered.replaced {
-            directory.forget(*old, rooms);
+        if let Some((old, rooms)) = registered.replaced {
+            namespace.directory().forget(old, &rooms);
+            let mask = namespace.directory().shards_of(&[old.0]);
+            let replaced = ToShard::Replaced { namespace: namespace.name.clone(), device: old };
+            self.shards.tell(mask, replaced).await;
         }
-        directory.register(device.ordinal, device.platform);
-        drop(directory);
+        namespace.directory().register(device.ordinal, device.platform);
         Ok(Identity { namespace, device, new: registered.new })
     }
 
@@ -102,6 +103,15 @@ impl Node {
         who.namespace.directory().connect(who.device.ordinal, connection, shard);
         let found =
             self.store.devices(&who.namespace.name, Which::Ordinals(vec![who.device.ordinal])).await?;
+        Ok(found.into_iter().flatten().next().map(|device| device.rooms).unwrap_or_default())
+    }
+
+    /// The rooms that a device is in now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn rooms(&self, namespace: &Namespace, device: Ordinal) -> Result<Vec<RoomName>, StoreError> {
+        let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
         Ok(found.into_iter().flatten().next().map(|device| device.rooms).unwrap_or_default())
     }
 

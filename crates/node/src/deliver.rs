@@ -27,6 +27,13 @@ pub enum ToShard {
         /// The rooms it is no longer in.
         leave: Arc<[RoomName]>,
     },
+    /// A device belongs to another user now: the connections of the one before are to end.
+    Replaced {
+        /// Where the device belongs.
+        namespace: NamespaceName,
+        /// The number it had.
+        device: Ordinal,
+    },
 }
 
 /// The inboxes of the shards.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tidings_model::{Ordinal, RoomName};
 use tidings_store::StoreError;
 use tidings_store::port::Which;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{Namespace, Node, ToShard};
 
@@ -22,9 +23,32 @@ pub enum JoinError {
         /// The most that is allowed.
         limit: usize,
     },
+    /// The device belongs to another user now.
+    #[error("this device has been taken over by another user")]
+    Gone,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Changes of rooms, one after the other for each device: the store, the shards and the directory are
+/// changed in turn, and two devices' changes may mix, but not two of one.
+#[derive(Debug)]
+pub(crate) struct Turns([Mutex<()>; TURNS]);
+
+/// Enough that two devices seldom wait for each other.
+const TURNS: usize = 64;
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(())))
+    }
+}
+
+impl Turns {
+    async fn of(&self, device: Ordinal) -> MutexGuard<'_, ()> {
+        self.0[device.0 as usize % TURNS].lock().await
+    }
 }
 
 impl Node {
@@ -39,8 +63,9 @@ impl Node {
         rooms: Vec<RoomName>,
     ) -> Result<Vec<RoomName>, JoinError> {
         let limit = namespace.settings.rooms_per_device;
+        let _turn = self.turns.of(device).await;
         let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
-        let mut after = found.into_iter().flatten().next().map(|found| found.rooms).unwrap_or_default();
+        let mut after = found.into_iter().flatten().next().ok_or(JoinError::Gone)?.rooms;
         after.extend_from_slice(&rooms);
         after.sort_unstable();
         after.dedup();
@@ -66,6 +91,7 @@ impl Node {
         device: Ordinal,
         rooms: Vec<RoomName>,
     ) -> Result<Vec<RoomName>, StoreError> {
+        let _turn = self.turns.of(device).await;
         let now = self.store.change_rooms(&namespace.name, device, Vec::new(), rooms.clone()).await?;
         {
             let mut directory = namespace.directory();

@@ -245,12 +245,11 @@ impl Books {
         match event {
             Event::Written { message, by } => {
                 let key = (message.namespace.clone(), message.seq);
-                let entry = self
-                    .entries
-                    .entry(key.clone())
-                    .or_insert_with(|| Entry::new(&message, Default::default(), now));
-                self.metrics.deliveries.inc_by(entry.written(&by, now));
-                mark(&mut self.dirty, entry, key);
+                // Without an entry its books could not be read; writing down others would lose what is in them.
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    self.metrics.deliveries.inc_by(entry.written(&by, now));
+                    mark(&mut self.dirty, entry, key);
+                }
             }
             Event::Unwritten { namespace, seq, ordinal } => {
                 let key = (namespace, seq);

@@ -47,6 +47,7 @@ pub struct Node {
     pub(crate) publisher: mpsc::Sender<publish::Job>,
     pub(crate) ledger: ledger::Ledger,
     pub(crate) keys: keys::Keys,
+    pub(crate) turns: join::Turns,
     metrics: Arc<Metrics>,
     name: String,
 }
@@ -77,6 +78,7 @@ impl Node {
         let ledger = ledger::Ledger::start(Arc::clone(&parts.store), parts.clock.clone(), &parts.metrics);
         let node = Arc::new(Self {
             ids: ids::MessageIds::default(),
+            turns: join::Turns::default(),
             namespaces: RwLock::new(namespace::load(&*parts.store).await?),
             keys: keys::Keys::load(&*parts.store).await?,
             store: parts.store,

@@ -31,6 +31,9 @@ pub struct Missed {
     pub floor: Seq,
     /// Whether nothing that still lives is missing.
     pub complete: bool,
+    /// Whether everything older is settled. Not so when the client wants to go on behind messages that it
+    /// has not acknowledged: they stay in its mailbox.
+    pub settles: bool,
     topics: Vec<Topic>,
 }
 
@@ -48,6 +51,23 @@ impl Missed {
     }
 }
 
+/// Entries of one topic that are looked at when a device comes back. What lies further back is not found:
+/// the device is told that it may have missed something.
+const SCAN_ENTRIES_MAX: usize = 16_384;
+
+/// Messages that are looked at together when there are too many to send them all.
+const SIFT_MESSAGES: usize = 256;
+
+/// What is found in the topics of a device behind its cursor, and behind the positions it asked for.
+#[derive(Debug, Default)]
+struct Found {
+    /// To be sent; true when the client asked for exactly that.
+    send: BTreeMap<Seq, bool>,
+    /// Not to be sent, because the client says that it has it.
+    behind: Vec<Seq>,
+    complete: bool,
+}
+
 impl Node {
     /// Finds out what a device missed.
     ///
@@ -61,52 +81,101 @@ impl Node {
     ) -> Result<Missed, StoreError> {
         let namespace = &who.namespace;
         let floor = self.store.head(&namespace.name);
-        let limit = namespace.settings.mailbox_messages;
         let topics = topics_of(&who.device, rooms);
-        let mut complete = !who.new;
-        let mut found: BTreeMap<Seq, bool> = BTreeMap::new();
+        let mut found = Found { complete: !who.new, ..Found::default() };
         for topic in &topics {
-            let (from, asked, known) = self.read_from(who.device.cursor, topic, since, floor);
-            complete &= known;
-            let slice = self.store.read_topic(&namespace.name, topic, from, limit).await?;
-            // A position that the topic has not reached yet tells of another history than ours.
-            if let From::AfterOffset(offset) = from
-                && offset > slice.head
-            {
-                complete = false;
-                let from = From::After(who.device.cursor);
-                let slice = self.store.read_topic(&namespace.name, topic, from, limit).await?;
-                found.extend(slice.entries.into_iter().map(|(_, seq)| (seq, false)));
-                continue;
-            }
-            complete &= !slice.truncated;
-            for (_, seq) in slice.entries {
-                *found.entry(seq).or_default() |= asked;
+            self.look(who, topic, since, floor, &mut found).await?;
+        }
+        let mut missed = Missed {
+            seqs: found.send.into_iter().filter(|(seq, _)| *seq <= floor).collect(),
+            floor,
+            complete: found.complete,
+            settles: true,
+            topics,
+        };
+        let limit = namespace.settings.mailbox_messages;
+        if missed.seqs.len() > limit {
+            // Only what the device really gets counts against the limit.
+            let all = std::mem::take(&mut missed.seqs);
+            missed.seqs = self.sift(who, &missed, all, limit + 1).await?;
+            if missed.seqs.len() > limit {
+                missed.seqs.remove(0);
+                missed.complete = false;
             }
         }
-        let mut seqs: Vec<(Seq, bool)> = found.into_iter().filter(|(seq, _)| *seq <= floor).collect();
-        if seqs.len() > limit {
-            complete = false;
-            seqs.drain(..seqs.len() - limit);
-        }
-        Ok(Missed { seqs, floor, complete, topics })
+        let behind = found.behind.into_iter().map(|seq| (seq, false)).collect();
+        missed.settles = self.sift(who, &missed, behind, 1).await?.is_empty();
+        Ok(missed)
     }
 
-    /// Where to read a topic from, whether the client asked for exactly that, and whether it makes sense.
-    fn read_from(&self, cursor: Seq, topic: &Topic, since: &Since, head: Seq) -> (From, bool, bool) {
+    /// Looks into one topic.
+    async fn look(
+        &self,
+        who: &Identity,
+        topic: &Topic,
+        since: &Since,
+        head: Seq,
+        found: &mut Found,
+    ) -> Result<(), StoreError> {
+        let name = &who.namespace.name;
+        let cursor = From::After(who.device.cursor);
+        let waiting = self.store.read_topic(name, topic, cursor, SCAN_ENTRIES_MAX).await?;
+        found.complete &= !waiting.truncated;
         let epoch = self.store.epoch();
-        match since {
-            Since::Cursor => (From::After(cursor), false, true),
-            Since::Seq(of, seq) if *of == epoch && *seq <= head => (From::After(*seq), true, true),
-            Since::Seq(..) => (From::After(cursor), false, false),
+        let asked = match since {
+            Since::Cursor => None,
+            Since::Seq(of, seq) if *of == epoch && *seq <= head => Some(From::After(*seq)),
             Since::Positions(positions) => match positions.iter().find(|(named, _)| named == topic) {
-                Some((_, position)) if position.epoch == epoch => {
-                    (From::AfterOffset(position.offset), true, true)
+                Some((_, at)) if at.epoch == epoch && at.offset <= waiting.head => {
+                    Some(From::AfterOffset(at.offset))
                 }
-                Some(_) => (From::After(cursor), false, false),
-                None => (From::After(cursor), false, true),
+                // A position that the topic has not reached tells of another history than ours.
+                Some(_) => {
+                    found.complete = false;
+                    None
+                }
+                None => None,
             },
+            Since::Seq(..) => {
+                found.complete = false;
+                None
+            }
+        };
+        let Some(asked) = asked else {
+            for (_, seq) in waiting.entries {
+                found.send.entry(seq).or_default();
+            }
+            return Ok(());
+        };
+        let after = self.store.read_topic(name, topic, asked, SCAN_ENTRIES_MAX).await?;
+        found.complete &= !after.truncated;
+        let first = after.entries.first().map_or(Seq(u64::MAX), |(_, seq)| *seq);
+        found.behind.extend(waiting.entries.into_iter().map(|(_, seq)| seq).filter(|seq| *seq < first));
+        for (_, seq) in after.entries {
+            found.send.insert(seq, true);
         }
+        Ok(())
+    }
+
+    /// Keeps the newest of `seqs` that the device is to get, at most `limit`, in their order.
+    async fn sift(
+        &self,
+        who: &Identity,
+        missed: &Missed,
+        seqs: Vec<(Seq, bool)>,
+        limit: usize,
+    ) -> Result<Vec<(Seq, bool)>, StoreError> {
+        let mut kept = Vec::new();
+        for chunk in seqs.rchunks(SIFT_MESSAGES) {
+            let due = self.due(&who.namespace, &who.device, &missed.topics, chunk).await?;
+            kept.extend(due.into_iter().rev().map(|(message, _, asked)| (message.seq, asked)));
+            if kept.len() >= limit {
+                break;
+            }
+        }
+        kept.truncate(limit);
+        kept.reverse();
+        Ok(kept)
     }
 
     /// Loads a stretch of what was missed: the messages to send, each with the topic that the device
@@ -123,21 +192,37 @@ impl Node {
         range: std::ops::Range<usize>,
     ) -> Result<Vec<(Arc<Message>, usize)>, StoreError> {
         let wanted = &missed.seqs[range.start.min(missed.len())..range.end.min(missed.len())];
+        let due = self.due(namespace, device, &missed.topics, wanted).await?;
+        Ok(due.into_iter().map(|(message, topic, _)| (message, topic)).collect())
+    }
+
+    /// Those of `wanted` that the device is to get: alive, meant for it, and not acknowledged unless asked for.
+    async fn due(
+        &self,
+        namespace: &Namespace,
+        device: &Device,
+        topics: &[Topic],
+        wanted: &[(Seq, bool)],
+    ) -> Result<Vec<(Arc<Message>, usize, bool)>, StoreError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
         let seqs: Vec<Seq> = wanted.iter().map(|(seq, _)| *seq).collect();
         let messages = self.store.messages(&namespace.name, seqs.clone()).await?;
         let books = self.ledger.look(&namespace.name, seqs).await;
         let now = self.clock.now();
-        let mut send = Vec::with_capacity(wanted.len());
+        let mut due = Vec::with_capacity(wanted.len());
         for (((_, asked), message), books) in wanted.iter().zip(messages).zip(books) {
             let Some(message) = message else { continue };
             let acked = books.is_some_and(|books| books.record.acked.contains(device.ordinal.0));
-            let due = message.is_live(now) && message.meant.contains(device.ordinal.0) && (*asked || !acked);
-            let topic = message.topics.iter().position(|(topic, _)| missed.topics.contains(topic));
-            if let (true, Some(topic)) = (due, topic) {
-                send.push((message, topic));
+            let wants =
+                message.is_live(now) && message.meant.contains(device.ordinal.0) && (*asked || !acked);
+            let topic = message.topics.iter().position(|(topic, _)| topics.contains(topic));
+            if let (true, Some(topic)) = (wants, topic) {
+                due.push((message, topic, *asked));
             }
         }
-        Ok(send)
+        Ok(due)
     }
 
     /// Where a device stands in its topics, for its client to keep: the newest offset of each.

@@ -227,6 +227,60 @@ async fn a_client_goes_on_from_where_it_says_if_that_makes_sense() {
 }
 
 #[tokio::test]
+async fn only_what_a_device_gets_counts_against_its_mailbox() {
+    let world = World::new().await;
+    let who = world.device("d1", "ann").await;
+    let everybody =
+        |platforms: &[Platform]| Target { all: true, platforms: platforms.to_vec(), ..Target::default() };
+    world.push(push(everybody(&[Platform::Web]))).await;
+    let many = (0..1_500).map(|_| push(everybody(&[Platform::Ios])));
+    world.node.publish_batch(&demo(), many).await;
+    let acked = world.push(push(everybody(&[]))).await.message.seq;
+    let ack = Ack { namespace: demo(), seq: acked, device: who.device.ordinal, at: Timestamp(1_000) };
+    world.node.acks(vec![ack]);
+    let back = world.device("d1", "ann").await;
+    assert_eq!(world.missed(&back, &[], &Since::Cursor).await, (vec!["1@all".into()], true));
+    let own = (0..1_200).map(|_| push(everybody(&[])));
+    world.node.publish_batch(&demo(), own).await;
+    let (newest, complete) = world.missed(&back, &[], &Since::Cursor).await;
+    assert_eq!((newest.len(), newest[0].as_str(), complete), (1_000, "1703@all", false));
+}
+
+#[tokio::test]
+async fn what_a_client_skips_without_acknowledging_stays_in_its_mailbox() {
+    let world = World::new().await;
+    let who = world.device("d1", "ann").await;
+    for _ in 0..3 {
+        world.push(push(users(&["ann"]))).await;
+    }
+    let skip = Since::Seq(Epoch(7), Seq(2));
+    let missed = world.node.missed(&who, &[], &skip).await.unwrap();
+    assert_eq!((missed.len(), missed.settles), (1, false));
+    let acks = [1, 2].map(|seq| Ack {
+        namespace: demo(),
+        seq: Seq(seq),
+        device: who.device.ordinal,
+        at: Timestamp(1_000),
+    });
+    world.node.acks(acks.to_vec());
+    let missed = world.node.missed(&who, &[], &skip).await.unwrap();
+    assert_eq!((missed.len(), missed.settles), (1, true));
+}
+
+#[tokio::test]
+async fn a_device_that_changes_hands_ends_what_was_before() {
+    let mut world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    world.node.came(&ann, 1, 0).await.unwrap();
+    world.device("d1", "bob").await;
+    let told = world.inboxes[0].try_recv().unwrap();
+    assert!(matches!(told, ToShard::Replaced { device, .. } if device == ann.device.ordinal), "{told:?}");
+    let late = world.node.join(&ann.namespace, ann.device.ordinal, rooms(&["lobby"])).await;
+    assert!(matches!(late, Err(crate::join::JoinError::Gone)), "{late:?}");
+    assert_eq!(world.push(push(room("lobby"))).await.message.meant.len(), 0);
+}
+
+#[tokio::test]
 async fn a_device_that_changes_hands_keeps_nothing() {
     let world = World::new().await;
     let ann = world.device("d1", "ann").await;

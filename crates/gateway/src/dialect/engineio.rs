@@ -21,8 +21,8 @@ mod upgrade;
 
 pub(crate) use upgrade::{release_upgrade, reserve_upgrade, upgrade};
 
-/// Most packets in one POST.
-const POST_PACKETS_MAX: usize = 1_000;
+/// Most packets in one POST: a client answers all that one poll brought at once. Bytes are limited apart.
+const POST_PACKETS_MAX: usize = 10_000;
 
 /// Most bytes in the answer to one poll, unless a single packet is larger.
 const POLL_BYTES: usize = 1_000_000;
@@ -239,7 +239,10 @@ pub(crate) fn flush_poll(local: &Local, connection: &Rc<Connection>) {
     }
     let body = body.finish();
     local.wrote(body.len());
-    let _ = reply.send(PollReply::Body { sid, content_type: format.content_type(), body });
+    if reply.send(PollReply::Body { sid, content_type: format.content_type(), body }).is_err() {
+        // The client has just gone away, and what was in this answer with it.
+        return local.close(connection, Disconnect::GONE);
+    }
     connection.notify();
 }
 

@@ -14,7 +14,7 @@ use crate::local::Local;
 use crate::session::{self, Refusal};
 
 /// Writes that the HTTP side may be behind before the outbox fills.
-const CHUNKS: usize = 4;
+const CHUNKS: usize = 16;
 
 /// How long a browser waits before it reconnects, in milliseconds.
 const RETRY_MS: u64 = 1_000;

@@ -3,18 +3,22 @@
 //! Errors are what the clients of this family know: `{"code":1,"message":"Session ID unknown"}`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tidings_wire::engineio::Version;
+use tidings_wire::engineio::{Version, jsonp};
 use tokio::sync::oneshot;
 
 use super::query::find;
 use super::upgrade::Handshake;
 use crate::Front;
 use crate::command::{Command, PollError, PollReply, Query, ShardHandle};
+
+/// How long the body of a POST may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A refusal in the words of Engine.IO.
 struct Refused(StatusCode, u8, &'static str);
@@ -25,6 +29,7 @@ const BAD_METHOD: Refused = Refused(StatusCode::BAD_REQUEST, 2, "Bad handshake m
 const BAD_REQUEST: Refused = Refused(StatusCode::BAD_REQUEST, 3, "Bad request");
 const STOPPING: Refused = Refused(StatusCode::SERVICE_UNAVAILABLE, 4, "Forbidden");
 const VERSION_UNKNOWN: Refused = Refused(StatusCode::BAD_REQUEST, 5, "Unsupported protocol version");
+const TOO_SLOW: Refused = Refused(StatusCode::REQUEST_TIMEOUT, 3, "Request timeout");
 const TOO_LARGE: Refused = Refused(StatusCode::PAYLOAD_TOO_LARGE, 3, "Payload too large");
 
 pub(super) async fn endpoint(State(front): State<Arc<Front>>, request: Request) -> Response {
@@ -77,8 +82,8 @@ async fn answer(front: Arc<Front>, request: Request) -> Result<Response, Refused
         (Some("websocket"), Some(sid)) => upgrade(front, request, sid).await,
         (Some("polling"), None) => open_polling(&front, request.method().clone(), version, &query).await,
         (Some("polling"), Some(sid)) => match *request.method() {
-            Method::GET => poll(&front, sid).await,
-            Method::POST => post(&front, request, sid).await,
+            Method::GET => poll(&front, sid, jsonp_index(&query)).await,
+            Method::POST => post(&front, request, sid, jsonp_index(&query).is_some()).await,
             _ => Err(BAD_REQUEST),
         },
         _ => Err(TRANSPORT_UNKNOWN),
@@ -145,7 +150,7 @@ async fn open_polling(
     let (reply, opened) = oneshot::channel();
     let claim = Box::new(Query::parse(query));
     tell(front.least_loaded(), Command::OpenPolling { version, claim, reply }).await?;
-    let (sid, mut response) = body(opened.await.map_err(|_| STOPPING)?)?;
+    let (sid, mut response) = body(opened.await.map_err(|_| STOPPING)?, jsonp_index(query))?;
     if version == Version::V3
         && let Ok(cookie) = HeaderValue::from_str(&format!("io={sid}; Path=/; HttpOnly; SameSite=Strict"))
     {
@@ -154,7 +159,12 @@ async fn open_polling(
     Ok(response)
 }
 
-async fn poll(front: &Front, sid: String) -> Result<Response, Refused> {
+/// The number of the callback that a client without cross-origin requests wants its polls wrapped in.
+fn jsonp_index(query: &str) -> Option<u32> {
+    find(query, &["j"])?.parse().ok()
+}
+
+async fn poll(front: &Front, sid: String, jsonp: Option<u32>) -> Result<Response, Refused> {
     let shard = front.shard_of(&sid).ok_or(SESSION_UNKNOWN)?;
     let (reply, answered) = oneshot::channel();
     tell(shard, Command::Poll { sid: sid.clone(), reply }).await?;
@@ -163,7 +173,7 @@ async fn poll(front: &Front, sid: String) -> Result<Response, Refused> {
     let answered = answered.await;
     gone.sid = None;
     // Without an answer the shard has dropped the poll: it was one too many.
-    Ok(body(answered.map_err(|_| BAD_REQUEST)?)?.1)
+    Ok(body(answered.map_err(|_| BAD_REQUEST)?, jsonp)?.1)
 }
 
 /// Tells the shard when the client of a poll goes away.
@@ -181,12 +191,19 @@ impl Drop for Gone<'_> {
     }
 }
 
-async fn post(front: &Front, request: Request, sid: String) -> Result<Response, Refused> {
+async fn post(front: &Front, request: Request, sid: String, jsonp: bool) -> Result<Response, Refused> {
     let shard = front.shard_of(&sid).ok_or(SESSION_UNKNOWN)?;
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let binary = content_type.is_some_and(|value| value.starts_with("application/octet-stream"));
-    let limit = front.settings.max_message;
-    let body = axum::body::to_bytes(request.into_body(), limit).await.map_err(|_| TOO_LARGE)?;
+    let (reply, exists) = oneshot::channel();
+    tell(shard, Command::Exists { sid: sid.clone(), reply }).await?;
+    if !exists.await.map_err(|_| STOPPING)? {
+        return Err(SESSION_UNKNOWN);
+    }
+    let body = axum::body::to_bytes(request.into_body(), front.settings.max_message);
+    let body =
+        tokio::time::timeout(BODY_TIMEOUT, body).await.map_err(|_| TOO_SLOW)?.map_err(|_| TOO_LARGE)?;
+    let body = if jsonp { jsonp::unwrap(&body).map_err(|_| BAD_REQUEST)?.into() } else { body };
     let (reply, taken) = oneshot::channel();
     tell(shard, Command::Post { sid, body, binary, reply }).await?;
     match taken.await.map_err(|_| STOPPING)? {
@@ -205,9 +222,13 @@ async fn tell(shard: &ShardHandle, command: Command) -> Result<(), Refused> {
     shard.commands.send(command).await.map_err(|_| STOPPING)
 }
 
-fn body(reply: PollReply) -> Result<(String, Response), Refused> {
+fn body(reply: PollReply, jsonp: Option<u32>) -> Result<(String, Response), Refused> {
     match reply {
         PollReply::Body { sid, content_type, body } => {
+            let (content_type, body) = match (jsonp, std::str::from_utf8(&body)) {
+                (Some(index), Ok(text)) => (jsonp::CONTENT_TYPE, jsonp::wrap(index, text).into_bytes()),
+                (Some(_), Err(_)) | (None, _) => (content_type, body),
+            };
             let mut response = Response::new(Body::from(body));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
             Ok((sid, response))

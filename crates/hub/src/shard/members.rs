@@ -162,7 +162,10 @@ impl Shard {
         let waiting: Vec<(u32, Seq)> = self.peers.get(peer)?.outbox.messages().collect();
         let place = self.members.get(key)?.place;
         let own = waiting.into_iter().filter(|(of, _)| *of == place).collect();
-        self.report_unwritten(&[key], own);
+        // Another connection of the device may have been given the same; only the last one tells.
+        if !self.has_siblings(key) {
+            self.report_unwritten(&[key], own);
+        }
         while let Some((room, _)) = self.members.get(key).and_then(|member| member.rooms.last().copied()) {
             let name = self.rooms[room as usize].name.clone();
             self.leave(key, &name);
@@ -176,10 +179,18 @@ impl Shard {
         matches!(member.state, State::Live).then(|| member.settled())
     }
 
-    /// The devices on a connection.
+    /// Whether the device of a member has other connections here.
+    fn has_siblings(&self, key: MemberKey) -> bool {
+        let Some(member) = self.members.get(key) else { return false };
+        let first = self.places[member.place as usize].devices.get(&member.ordinal.0);
+        first != Some(&key) || member.sibling.is_some()
+    }
+
+    /// The connections of a device.
     #[must_use]
-    pub fn members_of(&self, peer: PeerKey) -> &[MemberKey] {
-        self.peers.get(peer).map_or(&[], |peer| &peer.members)
+    pub fn peers_of_device(&self, namespace: &NamespaceName, device: Ordinal) -> Vec<PeerKey> {
+        let members = self.members_of_device(namespace, device);
+        members.into_iter().filter_map(|key| Some(self.members.get(key)?.peer)).collect()
     }
 
     /// The members that stand for a device.
@@ -268,19 +279,21 @@ impl Shard {
         }
     }
 
+    /// Something older than what a member is given is not settled for it: its settled position stays at
+    /// `cursor` for the rest of its connection.
+    pub fn freeze(&mut self, key: MemberKey, cursor: Seq) {
+        if let Some(member) = self.members.get_mut(key) {
+            member.frozen = cursor;
+            member.noted = cursor;
+        }
+    }
+
     /// Up to where everything is settled for a member, if that is further than when this was last asked.
     pub fn take_settled(&mut self, key: MemberKey) -> Option<Seq> {
         let member = self.members.get_mut(key).filter(|member| matches!(member.state, State::Live))?;
         let settled = member.settled();
         let before = std::mem::replace(&mut member.noted, settled);
         (settled > before).then_some(settled)
-    }
-
-    /// The namespace and number of the device that a member stands for.
-    #[must_use]
-    pub fn device_of(&self, key: MemberKey) -> Option<(&NamespaceName, Ordinal)> {
-        let member = self.members.get(key)?;
-        Some((&self.places[member.place as usize].name, member.ordinal))
     }
 
     fn place(&mut self, name: &NamespaceName) -> u32 {

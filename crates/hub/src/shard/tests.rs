@@ -91,6 +91,7 @@ impl Script {
         match verb {
             "attach" => {
                 let peer = self.shard.add_peer();
+                self.shard.set_blocked(peer, words[0].starts_with("slow"));
                 let codec = match words[2] {
                     "json" => Codec::Json,
                     "socketio" => Codec::SocketIo,

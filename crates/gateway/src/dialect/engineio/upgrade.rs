@@ -57,6 +57,7 @@ pub(crate) fn upgrade(local: &Rc<Local>, sid: String, upgraded: Upgraded) {
         // Nobody may name it by its id any more; it is found by its socket.
         local.sids.borrow_mut().remove(&sid);
         let waiting = session.transport.replace(Transport::Socket(socket));
+        local.hub.borrow_mut().set_blocked(session.key, false);
         with(&session, |state| state.upgrading = false);
         if let Transport::Poll(Some(reply)) = waiting {
             let body = engineio::NOOP.as_bytes().to_vec();
