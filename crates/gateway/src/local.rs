@@ -351,6 +351,11 @@ impl Local {
                     self.close(&connection, Disconnect::SLOW);
                 }
             }
+            // Another connection of the device has been given the same, or is about to be.
+            events.retain(|event| {
+                !matches!(event, Event::Unwritten { namespace, ordinal, expired: false, .. }
+                if self.node.is_online(namespace, *ordinal))
+            });
             if !events.is_empty() {
                 events = self.node.happened(events);
                 bound(&mut events, "what happened to messages");

@@ -91,6 +91,8 @@ pub enum Event {
         seq: Seq,
         /// The device.
         ordinal: Ordinal,
+        /// Whether its time was over; else the connection ended first.
+        expired: bool,
     },
     /// The outbox of this connection is full; the connection is to be ended.
     Slow(PeerKey),
@@ -278,7 +280,7 @@ impl Shard {
         found.outbox.drop_expired(now, |frame| dropped.push((frame.namespace, frame.seq)));
         if !dropped.is_empty() {
             let members = std::mem::take(&mut found.members);
-            self.report_unwritten(&members, dropped);
+            self.report_unwritten(&members, dropped, true);
             if let Some(found) = self.peers.get_mut(peer) {
                 found.members = members;
             }
@@ -309,7 +311,7 @@ impl Shard {
         self.jobs.len()
     }
 
-    fn report_unwritten(&mut self, members: &[MemberKey], messages: Vec<(u32, Seq)>) {
+    fn report_unwritten(&mut self, members: &[MemberKey], messages: Vec<(u32, Seq)>, expired: bool) {
         for (place, seq) in messages {
             let ordinal = members
                 .iter()
@@ -318,7 +320,7 @@ impl Shard {
                 .map(|member| member.ordinal);
             if let Some(ordinal) = ordinal {
                 let namespace = self.places[place as usize].name.clone();
-                self.events.push(Event::Unwritten { namespace, seq, ordinal });
+                self.events.push(Event::Unwritten { namespace, seq, ordinal, expired });
             }
         }
     }

@@ -129,6 +129,12 @@ impl Node {
         self.ledger.settle(&namespace.name, device, settled.unwrap_or_default(), self.clock.now());
     }
 
+    /// Whether a device has a connection.
+    #[must_use]
+    pub fn is_online(&self, namespace: &NamespaceName, device: Ordinal) -> bool {
+        self.namespace(namespace.as_str()).is_some_and(|found| found.directory().is_online(device))
+    }
+
     /// Everything up to `seq` is settled for a device that is still here.
     pub fn settled(&self, namespace: &Namespace, device: Ordinal, seq: Seq) {
         self.ledger.settle(&namespace.name, device, seq, self.clock.now());

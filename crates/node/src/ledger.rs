@@ -251,7 +251,7 @@ impl Books {
                     mark(&mut self.dirty, entry, key);
                 }
             }
-            Event::Unwritten { namespace, seq, ordinal } => {
+            Event::Unwritten { namespace, seq, ordinal, .. } => {
                 let key = (namespace, seq);
                 if let Some(entry) = self.entries.get_mut(&key) {
                     self.metrics.unwritten.inc_by(entry.unwritten(ordinal, now));

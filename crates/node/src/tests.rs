@@ -304,8 +304,12 @@ async fn the_books_follow_a_message() {
     assert_eq!(world.report(&accepted).await, expected);
     let written = Event::Written { message, by: Ordinals::Many([0, 1].into_iter().collect()) };
     assert!(world.node.happened(vec![written]).is_empty());
-    let unwritten =
-        Event::Unwritten { namespace: demo(), seq: accepted.message.seq, ordinal: bob.device.ordinal };
+    let unwritten = Event::Unwritten {
+        namespace: demo(),
+        seq: accepted.message.seq,
+        ordinal: bob.device.ordinal,
+        expired: false,
+    };
     assert!(world.node.happened(vec![unwritten]).is_empty());
     let ids = vec![accepted.message.id.clone(), MessageId::new("nobody-knows").unwrap()];
     let outcome = world.node.ack_ids(&ann.namespace, ann.device.ordinal, ids).await.unwrap();

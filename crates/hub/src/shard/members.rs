@@ -162,10 +162,7 @@ impl Shard {
         let waiting: Vec<(u32, Seq)> = self.peers.get(peer)?.outbox.messages().collect();
         let place = self.members.get(key)?.place;
         let own = waiting.into_iter().filter(|(of, _)| *of == place).collect();
-        // Another connection of the device may have been given the same; only the last one tells.
-        if !self.has_siblings(key) {
-            self.report_unwritten(&[key], own);
-        }
+        self.report_unwritten(&[key], own, false);
         while let Some((room, _)) = self.members.get(key).and_then(|member| member.rooms.last().copied()) {
             let name = self.rooms[room as usize].name.clone();
             self.leave(key, &name);
@@ -177,13 +174,6 @@ impl Shard {
             peer.members.retain(|other| *other != key);
         }
         matches!(member.state, State::Live).then(|| member.settled())
-    }
-
-    /// Whether the device of a member has other connections here.
-    fn has_siblings(&self, key: MemberKey) -> bool {
-        let Some(member) = self.members.get(key) else { return false };
-        let first = self.places[member.place as usize].devices.get(&member.ordinal.0);
-        first != Some(&key) || member.sibling.is_some()
     }
 
     /// The connections of a device.
