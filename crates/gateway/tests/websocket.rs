@@ -4,172 +4,20 @@
 // clippy only knows functions marked as tests, not what they call.
 #![allow(clippy::unwrap_used)]
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+mod harness;
+
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use harness::{PATIENCE, Server, close_code, room, user};
 use serde_json::{Value, json};
-use tidings_gateway::{Gateway, Settings};
+use tidings_gateway::Settings;
 use tidings_hub::Bounds;
-use tidings_model::{
-    Durability, Epoch, EventName, Except, MessageId, NamespaceName, Priority, Push, RoomName, Target,
-    Timestamp, UserId,
-};
+use tidings_model::Target;
 use tidings_node::metrics::Reason;
-use tidings_node::namespace::AuthMode;
-use tidings_node::{Clock, Metrics, Node, Parts};
-use tidings_store::memory::MemoryStore;
 use tidings_wire::websocket::{Opcode, client::masked_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-
-/// Longer than anything here takes; a test that runs into it has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Server {
-    node: Arc<Node>,
-    gateway: Gateway,
-    address: SocketAddr,
-}
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-impl Server {
-    async fn start(settings: Settings) -> Self {
-        let parts = Parts {
-            store: Arc::new(MemoryStore::new(Epoch(7))),
-            clock: Clock::System,
-            shards: 2,
-            name: "n1".to_owned(),
-            metrics: Arc::new(Metrics::default()),
-        };
-        let (node, inboxes) = Node::start(parts).await.unwrap();
-        let rules = tidings_node::namespace::Settings::new("", AuthMode::Open, Timestamp(0));
-        node.create_namespace(demo(), rules).await.unwrap();
-        let gateway = Gateway::start(Arc::clone(&node), inboxes, settings).unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = gateway.router();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { node, gateway, address }
-    }
-
-    async fn open(&self) -> Client {
-        let url = format!("ws://{}/v1/namespaces/demo/connect", self.address);
-        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-        Client { socket }
-    }
-
-    async fn connect(&self, user: &str, device: &str) -> Client {
-        let mut client = self.open().await;
-        client.send(json!({"id": 1, "cmd": "connect", "user": user, "device": device})).await;
-        let answer = client.next().await;
-        assert_eq!(answer["ok"]["device"], device, "{answer}");
-        client
-    }
-
-    async fn push(&self, to: Target, data: Value) -> MessageId {
-        let push = Push {
-            to,
-            except: Except::default(),
-            event: EventName::new("push").unwrap(),
-            data: Bytes::from(data.to_string()),
-            id: None,
-            fingerprint: [0; 16],
-            ttl: Duration::from_secs(600),
-            priority: Priority::Normal,
-            durability: Durability::Durable,
-            keep: true,
-        };
-        self.node.publish(&demo(), push).await.unwrap().message.id.clone()
-    }
-
-    /// A handshake without a library: the socket behind it, all of the answer read.
-    async fn raw(&self) -> TcpStream {
-        let mut socket = TcpStream::connect(self.address).await.unwrap();
-        let request = format!(
-            "GET /v1/namespaces/demo/connect HTTP/1.1\r\nHost: {}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            self.address
-        );
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            answer.push(socket.read_u8().await.unwrap());
-        }
-        let answer = String::from_utf8(answer).unwrap();
-        assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
-        socket
-    }
-}
-
-struct Client {
-    socket: Socket,
-}
-
-impl Client {
-    async fn send(&mut self, value: Value) {
-        self.socket.send(Message::text(value.to_string())).await.unwrap();
-    }
-
-    async fn frame(&mut self) -> Message {
-        let frame = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a frame comes");
-        frame.expect("the socket is open").unwrap()
-    }
-
-    /// The next text frame.
-    async fn next(&mut self) -> Value {
-        loop {
-            match self.frame().await {
-                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                Message::Ping(_) | Message::Pong(_) => {}
-                other => panic!("expected text, got {other:?}"),
-            }
-        }
-    }
-
-    async fn closed(&mut self) -> u16 {
-        loop {
-            match self.frame().await {
-                Message::Close(Some(close)) => return close.code.into(),
-                Message::Close(None) => return 1005,
-                _ => {}
-            }
-        }
-    }
-
-    async fn call(&mut self, command: Value) -> Value {
-        self.send(command).await;
-        self.next().await
-    }
-}
-
-fn demo() -> NamespaceName {
-    NamespaceName::new("demo").unwrap()
-}
-
-fn user(name: &str) -> Target {
-    Target { users: vec![UserId::new(name).unwrap()], ..Target::default() }
-}
-
-fn room(name: &str) -> Target {
-    Target { rooms: vec![RoomName::new(name).unwrap()], ..Target::default() }
-}
-
-/// What a bare socket is closed with.
-async fn close_code(socket: &mut TcpStream) -> u16 {
-    let mut bytes = Vec::new();
-    let read =
-        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.expect("the server closes");
-    read.unwrap();
-    // The close frame is the last one: 0x88, length, code.
-    let at = bytes.iter().rposition(|byte| *byte == 0x88).expect("a close frame");
-    u16::from_be_bytes([bytes[at + 2], bytes[at + 3]])
-}
 
 #[tokio::test]
 async fn a_device_joins_receives_and_acknowledges() {

@@ -1,0 +1,136 @@
+//! What has once gone wrong under attack, or under clients that are merely slow, each as it was found.
+
+// clippy only knows functions marked as tests, not what they call.
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+
+use std::sync::Arc;
+
+use harness::{PATIENCE, Server, room, user};
+use serde_json::json;
+use tidings_gateway::Settings;
+use tidings_hub::Bounds;
+use tidings_node::metrics::{Protocol, Reason};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Waits for a condition that another thread brings about.
+async fn until(condition: impl Fn() -> bool) {
+    let looks = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looks).await.expect("the condition comes true");
+}
+
+fn small_outbox() -> Settings {
+    Settings { outbox: Bounds { frames: 64, bytes: 1 << 20 }, ..Settings::default() }
+}
+
+#[tokio::test]
+async fn a_burst_is_not_the_readers_fault() {
+    let server = Server::start(small_outbox()).await;
+    let mut client = server.connect("ann", "d1").await;
+    let pushes: Vec<_> = (0..500).map(|n| harness::push(user("ann"), json!(n))).collect();
+    server.node.publish_batch(&harness::demo(), pushes).await;
+    for n in 0..500 {
+        assert_eq!(client.next().await["push"]["data"], json!(n));
+    }
+}
+
+#[tokio::test]
+async fn a_room_joined_while_catching_up_loses_nothing() {
+    let server = Server::start(small_outbox()).await;
+    drop(server.connect("ann", "d1").await);
+    let namespace = server.node.namespace("demo").unwrap();
+    until(|| namespace.directory().online().is_empty()).await;
+    let large = "x".repeat(60_000);
+    for n in 0..150 {
+        server.push(user("ann"), json!({"n": n, "x": large})).await;
+    }
+    let mut client = server.connect("ann", "d1").await;
+    // It reads nothing yet, so its mailbox is stuck half way when it joins and the room gets busy.
+    client.send(json!({"id": 2, "cmd": "join", "rooms": ["lobby"]})).await;
+    let lobby = tidings_model::RoomName::new("lobby").unwrap();
+    until(|| namespace.directory().room(&lobby).is_some()).await;
+    for n in 0..400 {
+        server.push(room("lobby"), json!(n)).await;
+    }
+    let (mut mailbox, mut in_room) = (0, 0);
+    while in_room < 400 {
+        let frame = client.next().await;
+        let Some(push) = frame.get("push") else { continue };
+        if push["topic"] == "room:lobby" {
+            assert_eq!(push["data"], json!(in_room));
+            in_room += 1;
+        } else {
+            assert_eq!((&push["data"]["n"], in_room), (&json!(mailbox), 0));
+            mailbox += 1;
+        }
+    }
+    assert_eq!(mailbox, 150);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_full_and_then_left_is_gone() {
+    let server = Server::start(Settings::default()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = "GET /v1/namespaces/demo/sse?user=ann&device=d1 HTTP/1.1\r\nHost: x\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut first = [0; 64];
+    stream.read_exact(&mut first).await.unwrap();
+    let large = "x".repeat(60_000);
+    let open = server.node.metrics().connections.get_or_create(&Protocol { protocol: "sse" }).clone();
+    // Until the kernel's buffers are full and some wait here, but not so much that the outbox overflows.
+    for n in 0..90 {
+        server.push(user("ann"), json!({"n": n, "x": large})).await;
+    }
+    drop(stream);
+    until(|| open.get() == 0).await;
+    assert_eq!(server.gateway.connections(), 0);
+}
+
+#[tokio::test]
+async fn join_and_leave_at_once_leave_no_ghosts() {
+    let server = Server::start(Settings::default()).await;
+    let (mut one, mut other) = (server.connect("ann", "d1").await, server.connect("ann", "d1").await);
+    let namespace = server.node.namespace("demo").unwrap();
+    for n in 0..100 {
+        let name = format!("r{n}");
+        let join = one.call(json!({"id": 2, "cmd": "join", "rooms": [name]}));
+        let leave = other.call(json!({"id": 3, "cmd": "leave", "rooms": [name]}));
+        let _ = tokio::join!(join, leave);
+        let device = tidings_model::DeviceId::new("d1").unwrap();
+        let stored = server.node.device(&namespace, &device).await.unwrap().unwrap().rooms;
+        let room = tidings_model::RoomName::new(&name).unwrap();
+        assert_eq!(namespace.directory().room(&room).is_some(), stored.contains(&room), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn who_takes_over_a_device_ends_what_was_before() {
+    let server = Server::start(Settings::default()).await;
+    let mut ann = server.connect("ann", "d1").await;
+    let _bob = server.connect("bob", "d1").await;
+    assert_eq!(ann.next().await["goaway"]["code"], json!(3505));
+    assert_eq!(ann.closed().await, 3505);
+}
+
+#[tokio::test]
+async fn sockets_that_break_while_they_are_closed_cost_nothing() {
+    let server = Server::start(small_outbox()).await;
+    let slow = server.connect("ann", "d1").await;
+    let large = "x".repeat(60_000);
+    let cut = Reason { code: 3008, reason: "slow" };
+    let closed = Arc::clone(server.node.metrics());
+    while closed.connections_closed.get_or_create(&cut).get() == 0 {
+        server.push(user("ann"), json!({"x": large})).await;
+    }
+    // Reset while the goodbye still waits to be written.
+    let tokio_tungstenite::MaybeTlsStream::Plain(socket) = slow.socket.into_inner() else { panic!("plain") };
+    socket.set_zero_linger().unwrap();
+    drop(socket);
+    until(|| server.gateway.connections() == 0).await;
+}
