@@ -269,11 +269,17 @@ impl Local {
     /// A device leaves a connection that stays.
     pub(crate) fn leave(&self, session: &Session) {
         let settled = self.hub.borrow_mut().detach(session.member);
+        // A cursor that is on record before the receipts it stands on would hide, after a crash, that they
+        // are missing.
+        let settled = if self.tell_acks() { settled } else { None };
         self.node.went(&session.namespace, session.ordinal, session.connection, self.index, settled);
     }
 
     /// Notes how far the devices of a connection have come, so that a crash makes little to be read again.
     pub(crate) fn note_settled(&self, connection: &Connection) {
+        if !self.tell_acks() {
+            return;
+        }
         for session in &*connection.sessions.borrow() {
             if let Some(seq) = self.hub.borrow_mut().take_settled(session.member) {
                 self.node.settled(&session.namespace, session.ordinal, seq);
@@ -365,17 +371,25 @@ impl Local {
                 break;
             }
         }
-        let acks = self.acks.take();
-        if !acks.is_empty() {
-            let mut left = self.node.acks(acks);
-            bound(&mut left, "receipts");
-            self.acks.replace(left);
-        }
+        self.tell_acks();
         let (writes, bytes) = self.written.take();
         if writes > 0 {
             self.metrics().writes.inc_by(writes);
             self.metrics().bytes_written.inc_by(bytes);
         }
+    }
+
+    /// Tells the ledger of the receipts that came. Answers whether it has taken all of them.
+    fn tell_acks(&self) -> bool {
+        let acks = self.acks.take();
+        if acks.is_empty() {
+            return true;
+        }
+        let mut left = self.node.acks(acks);
+        bound(&mut left, "receipts");
+        let all = left.is_empty();
+        self.acks.replace(left);
+        all
     }
 
     /// A transport took bytes in one write. Counted here first: the counters are shared by all shards.
