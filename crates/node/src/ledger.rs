@@ -13,6 +13,7 @@ use tidings_hub::Event;
 use tidings_model::{Message, NamespaceName, Ordinal, Seq, Timestamp};
 use tidings_store::Store;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::ack::Ack;
 use crate::{Clock, Metrics};
@@ -25,8 +26,14 @@ use entry::Entry;
 /// Most things that wait to be put in the books.
 const QUEUE: usize = 16_384;
 
-/// How often what happened is written down.
-const FLUSH_EVERY: Duration = Duration::from_millis(50);
+/// How long what happened may wait to be written down.
+const WRITE_AFTER: Duration = Duration::from_millis(50);
+
+/// How long a receipt may wait: what a crash forgets has to be sent again.
+const WRITE_RECEIPTS_AFTER: Duration = Duration::from_millis(5);
+
+/// How often books are let go that nothing happens to any more.
+const LET_GO_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the books of a message stay in memory after the last thing happened to it.
 const IDLE_MS: u64 = 10_000;
@@ -64,6 +71,7 @@ impl Ledger {
             dirty: Vec::new(),
             settled: HashMap::new(),
             promised: Vec::new(),
+            write_at: None,
         };
         tokio::spawn(books.run(entered));
         Self { queue }
@@ -131,14 +139,17 @@ struct Books {
     settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
     /// Answers that wait until everything is written down.
     promised: Vec<(oneshot::Sender<Vec<bool>>, Vec<bool>)>,
+    /// When what happened is written down at the latest.
+    write_at: Option<Instant>,
 }
 
 impl Books {
     async fn run(mut self, mut entered: mpsc::Receiver<Entered>) {
         let mut batch = Vec::new();
-        let mut tick = tokio::time::interval(FLUSH_EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut let_go = tokio::time::interval(LET_GO_EVERY);
+        let_go.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let write_at = self.write_at.unwrap_or_else(|| Instant::now() + LET_GO_EVERY);
             tokio::select! {
                 // Neither may starve the other, hence not biased.
                 count = entered.recv_many(&mut batch, 256) => {
@@ -154,10 +165,10 @@ impl Books {
                         self.write_down().await;
                     }
                 }
-                _ = tick.tick() => {
+                () = tokio::time::sleep_until(write_at), if self.write_at.is_some() => {
                     self.write_down().await;
-                    self.let_go();
                 }
+                _ = let_go.tick() => self.let_go(),
             }
         }
     }
@@ -229,6 +240,7 @@ impl Books {
             Entered::Settled(namespace, device, seq, at) => {
                 let entry = self.settled.entry((namespace, device)).or_insert((seq, at));
                 *entry = (entry.0.max(seq), entry.1.max(at));
+                self.write_within(WRITE_AFTER);
             }
             Entered::Look(namespace, seqs, tell) => {
                 let found = seqs.into_iter().map(|seq| self.entries.get(&(namespace.clone(), seq)).cloned());
@@ -241,7 +253,13 @@ impl Books {
         }
     }
 
+    fn write_within(&mut self, wait: Duration) {
+        let at = Instant::now() + wait;
+        self.write_at = Some(self.write_at.map_or(at, |before| before.min(at)));
+    }
+
     fn happened(&mut self, event: Event, now: Timestamp) {
+        self.write_within(WRITE_AFTER);
         match event {
             Event::Written { message, by } => {
                 let key = (message.namespace.clone(), message.seq);
@@ -273,13 +291,17 @@ impl Books {
         if entry.acked(ack.device, ack.at) {
             self.metrics.acks.inc();
             mark(&mut self.dirty, entry, key);
+            self.write_within(WRITE_RECEIPTS_AFTER);
         }
         true
     }
 
     async fn write_down(&mut self) {
+        self.write_at = None;
         if self.write_receipts().await {
             self.write_cursors().await;
+        } else {
+            self.write_within(WRITE_AFTER);
         }
         // When the store fails, whoever waits is told so by the missing answer, and asks again.
         let failed = !self.dirty.is_empty();
