@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tidings_hub::{Attach, CatchUp, MemberKey};
 use tidings_model::{
-    DeviceId, Disconnect, ErrorCode, MessageId, NamespaceName, Ordinal, Platform, Position, RoomName, Topic,
-    UserId,
+    DeviceId, Disconnect, ErrorCode, Message, MessageId, NamespaceName, Ordinal, Platform, Position,
+    RoomName, Seq, Topic, UserId,
 };
 use tidings_node::Namespace;
 use tidings_node::StoreError;
@@ -242,9 +242,13 @@ async fn prepare(
         let mut hub = local.hub.borrow_mut();
         rooms.iter().for_each(|room| hub.join(session.member, room));
     }
-    let missed = node.missed(identity, &rooms, since).await?;
-    let positions = node.positions(&session.namespace, &identity.device, &rooms).await?;
-    Ok((positions, missed))
+    let (work, who, since) = (Arc::clone(node), identity.clone(), since.clone());
+    let read = async move {
+        let missed = work.missed(&who, &rooms, &since).await?;
+        let positions = work.positions(&who.namespace, &who.device, &rooms).await?;
+        Ok((positions, missed))
+    };
+    Ok(node.elsewhere(read).await?)
 }
 
 /// Takes a session off a connection that stays.
@@ -286,23 +290,26 @@ impl Opened {
 /// Gives a device what it missed, then lets it go live. Waits whenever half of the outbox is full, so
 /// that a long mailbox takes as little memory as a short one.
 pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opened: Opened) {
-    let Opened { session, mut identity, mut missed, .. } = opened;
+    let Opened { session, identity, missed, .. } = opened;
+    let (mut identity, mut missed) = (Arc::new(identity), Arc::new(missed));
     if !missed.settles {
         local.hub.borrow_mut().freeze(session.member, identity.device.cursor);
     }
+    let mut again = false;
     loop {
         let mut at = 0;
+        // Nothing older is to be looked at again; unless there is more than was found, or was skipped.
+        let mut settled = missed.floor;
         while at < missed.len() {
             let range = at..at + REPLAY_MESSAGES;
             at = range.end;
-            let loaded = local.node.load_missed(&session.namespace, &identity.device, &missed, range).await;
-            let messages = match loaded {
+            let messages = match load(&local, &identity, &missed, range).await {
                 Ok(messages) => messages,
-                Err(why) => {
-                    tracing::error!(error = %why, "a mailbox cannot be read");
-                    return local.close(&connection, Disconnect::INTERNAL);
-                }
+                Err(why) => return give_up(&local, &connection, &why),
             };
+            if let Some((first, _)) = messages.first() {
+                settled = settled.min(Seq(first.seq.0 - 1));
+            }
             for (message, topic) in messages {
                 connection.until(|| !connection.is_open() || has_room(&local, &connection)).await;
                 if !local.hub.borrow_mut().replay(session.member, &message, topic) {
@@ -314,31 +321,55 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
             }
             local.settle();
         }
+        if missed.settles && missed.complete && !again {
+            local.node.settled(&session.namespace, session.ordinal, settled);
+        }
+        again = true;
         let outcome = local.hub.borrow_mut().go_live(session.member, missed.floor);
         local.settle();
         match outcome {
             CatchUp::Live | CatchUp::Gone => return,
             CatchUp::Again => {
-                identity.device.cursor = missed.floor;
-                identity.new = false;
+                let mut further = Identity::clone(&identity);
+                further.device.cursor = missed.floor;
+                further.new = false;
+                identity = Arc::new(further);
                 match missed_since(&local, &identity).await {
                     // More came in the meantime than a mailbox holds; it was promised to be told.
                     Ok(more) if !more.complete => return local.close(&connection, Disconnect::POSITION_LOST),
-                    Ok(more) => missed = more,
-                    Err(why) => {
-                        tracing::error!(error = %why, "a mailbox cannot be read");
-                        return local.close(&connection, Disconnect::INTERNAL);
-                    }
+                    Ok(more) => missed = Arc::new(more),
+                    Err(why) => return give_up(&local, &connection, &why),
                 }
             }
         }
     }
 }
 
+fn give_up(local: &Local, connection: &Rc<Connection>, why: &StoreError) {
+    tracing::error!(error = %why, "a mailbox cannot be read");
+    local.close(connection, Disconnect::INTERNAL);
+}
+
 /// What came while a device caught up, in the rooms that it is in by now.
-async fn missed_since(local: &Local, identity: &Identity) -> Result<Missed, StoreError> {
-    let rooms = local.node.rooms(&identity.namespace, identity.device.ordinal).await?;
-    local.node.missed(identity, &rooms, &Since::Cursor).await
+async fn missed_since(local: &Local, identity: &Arc<Identity>) -> Result<Missed, StoreError> {
+    let (work, who) = (Arc::clone(&local.node), Arc::clone(identity));
+    let read = async move {
+        let rooms = work.rooms(&who.namespace, who.device.ordinal).await?;
+        work.missed(&who, &rooms, &Since::Cursor).await
+    };
+    local.node.elsewhere(read).await
+}
+
+/// A stretch of the mailbox.
+async fn load(
+    local: &Local,
+    identity: &Arc<Identity>,
+    missed: &Arc<Missed>,
+    range: std::ops::Range<usize>,
+) -> Result<Vec<(Arc<Message>, usize)>, StoreError> {
+    let (work, who, missed) = (Arc::clone(&local.node), Arc::clone(identity), Arc::clone(missed));
+    let read = async move { work.load_missed(&who.namespace, &who.device, &missed, range).await };
+    local.node.elsewhere(read).await
 }
 
 fn has_room(local: &Local, connection: &Connection) -> bool {

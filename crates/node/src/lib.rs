@@ -50,6 +50,7 @@ pub struct Node {
     pub(crate) turns: join::Turns,
     metrics: Arc<Metrics>,
     name: String,
+    runtime: tokio::runtime::Handle,
 }
 
 /// What a node is built from.
@@ -88,6 +89,7 @@ impl Node {
             ledger,
             metrics: parts.metrics,
             name: parts.name,
+            runtime: tokio::runtime::Handle::current(),
         });
         tokio::spawn(publish::run(Arc::downgrade(&node), jobs));
         Ok((node, inboxes))
@@ -115,6 +117,17 @@ impl Node {
     #[must_use]
     pub fn epoch(&self) -> tidings_model::Epoch {
         self.store.epoch()
+    }
+
+    /// Does something on the node's own runtime: what reads much must not hold up a shard.
+    ///
+    /// # Errors
+    /// When the runtime is going away, and what the work itself answers.
+    pub async fn elsewhere<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.runtime.spawn(work).await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// A namespace, if it exists.
