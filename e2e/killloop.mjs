@@ -72,7 +72,8 @@ class Witness {
   }
 }
 
-const server = await Server.start(undefined, { restartable: true });
+// Engine.IO clients that lose the server in the middle of an upgrade notice by the missing heartbeat only.
+const server = await Server.start(undefined, { restartable: true, args: ['--ping-interval', '2s', '--ping-timeout', '2s'] });
 const api = new Api(server);
 const violations = { order: [], meant: [], answers: [], lost: [], ledger: [] };
 
@@ -109,8 +110,13 @@ let pushing = true;
 /** When the server became ready in its present life; undefined while it is down. */
 let upSince = performance.now();
 
+const behindOf = ({ expected, has, unanswered = 0 }) => expected - (has.size - unanswered);
 /** How many accepted messages the device furthest behind still lacks. */
-const behind = () => Math.max(...witnesses.map(({ expected, has, unanswered = 0 }) => expected - (has.size - unanswered)));
+const behind = () => Math.max(...witnesses.map(behindOf));
+const state = () =>
+  witnesses
+    .map((witness) => `  ${witness.client.name}: behind ${behindOf(witness)}, ${witness.client.situation}, connections ${witness.client.connects}, the last ended ${JSON.stringify(witness.client.disconnects.slice(-3))}`)
+    .join('\n');
 const stopped = () => !pushing;
 
 /**
@@ -167,7 +173,7 @@ try {
     const enough = 1 + upTo(PUSHES_PER_ROUND_MAX);
     await Promise.race([
       failed,
-      until(() => `${enough} pushes are accepted in round ${rounds + 1}\n${server.tail()}`, () => (recount(), accepted.length - from >= enough), { ms: ROUND_MS, every: 1 }),
+      until(() => `${enough} pushes are accepted in round ${rounds + 1}\n${state()}\n${server.tail()}`, () => (recount(), accepted.length - from >= enough), { ms: ROUND_MS, every: 1 }),
     ]);
     upSince = undefined;
     await server.kill9();

@@ -10,6 +10,8 @@ import { connected, KINDS } from './lib/clients.mjs';
 import { Server } from './lib/server.mjs';
 
 const BACK_MS = 15_000;
+/** Engine.IO clients that lose the server in the middle of an upgrade notice by the missing heartbeat only. */
+const HEARTBEATS = ['--ping-interval', '2s', '--ping-timeout', '2s'];
 
 /** One client of every kind, each a device of its own user, all in the lobby. */
 function everyKind(t, server, options) {
@@ -29,7 +31,7 @@ function assertCaughtUp(each, accepted) {
 }
 
 test('kill -9 after a burst of pushes, with every kind of client connected', async (t) => {
-  const server = await Server.start(t, { restartable: true });
+  const server = await Server.start(t, { restartable: true, args: HEARTBEATS });
   const api = new Api(server);
   const clients = await everyKind(t, server);
   const accepted = [];
@@ -58,7 +60,7 @@ test('kill -9 after a burst of pushes, with every kind of client connected', asy
 });
 
 test('kill -9 while pushes are in flight: every answered one is kept, an unanswered one at most once', async (t) => {
-  const server = await Server.start(t, { restartable: true });
+  const server = await Server.start(t, { restartable: true, args: HEARTBEATS });
   const api = new Api(server);
   const topics = [{ users: ['ann'] }, { rooms: ['lobby'] }, { all: true }];
   const clients = await Promise.all(
@@ -119,7 +121,7 @@ test('kill -9 while pushes are in flight: every answered one is kept, an unanswe
 
 for (const kind of Object.keys(KINDS)) {
   test(`away during kill -9: ${kind}`, async (t) => {
-    const server = await Server.start(t, { restartable: true });
+    const server = await Server.start(t, { restartable: true, args: HEARTBEATS });
     const api = new Api(server);
     const who = { user: 'ann', device: 'ann-1' };
     const before = await connected(t, server, kind, { ...who, rooms: ['lobby'] });
@@ -149,7 +151,7 @@ for (const kind of Object.keys(KINDS)) {
 }
 
 test('positions go on after a restart: same epoch, next offset', async (t) => {
-  const server = await Server.start(t, { restartable: true });
+  const server = await Server.start(t, { restartable: true, args: HEARTBEATS });
   const api = new Api(server);
   const ann = await connected(t, server, 'ws', { user: 'ann', device: 'ann-1' });
   for (let n = 0; n < 5; n += 1) await api.push({ to: { users: ['ann'] }, data: n });
@@ -163,7 +165,7 @@ test('positions go on after a restart: same epoch, next offset', async (t) => {
 });
 
 test('an orderly stop says goodbye in every protocol, and ends with exit code 0', async (t) => {
-  const server = await Server.start(t, { restartable: true });
+  const server = await Server.start(t, { restartable: true, args: HEARTBEATS });
   const api = new Api(server);
   const clients = await everyKind(t, server);
   const accepted = [];

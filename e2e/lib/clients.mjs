@@ -66,9 +66,14 @@ class Client {
     this.onMessage?.(record, this);
   }
 
+  /** What its library says of the connection. */
+  get situation() {
+    return '';
+  }
+
   state() {
     return [
-      `${this.name}: ${this.connects} connects, disconnects ${JSON.stringify(this.disconnects)}, problems ${JSON.stringify(this.problems)}`,
+      `${this.name}: ${this.situation}, ${this.connects} connects, disconnects ${JSON.stringify(this.disconnects)}, problems ${JSON.stringify(this.problems)}`,
       `  received ${this.received.length}: ${JSON.stringify(this.received.slice(-20).map(({ id, topic, offset }) => `${id}@${topic}/${offset}`))}`,
       this.server.tail(),
     ].join('\n');
@@ -107,6 +112,11 @@ class SocketIoClient extends Client {
 
   get finalTransport() {
     return this.transports.at(-1);
+  }
+
+  get situation() {
+    const engine = this.socket?.io.engine;
+    return `${this.socket?.connected ? 'connected' : 'not connected'}${this.ready ? ' and told so' : ''}, engine ${engine?.readyState} on ${engine?.transport?.name}${engine?.upgrading ? ', upgrading' : ''}`;
   }
 
   #options() {
@@ -200,7 +210,9 @@ class SocketIoClient extends Client {
       callback?.();
       return !callback;
     });
-    if (late.length) await this.#insist('ack', late.length === 1 ? { id: late[0] } : late);
+    if (!late.length) return;
+    const answer = await this.#insist('ack', late.length === 1 ? { id: late[0] } : late);
+    if (answer.unknown?.length) this.problems.push({ what: 'received, and unknown when it is acknowledged', ids: answer.unknown });
   }
 
   async close() {
@@ -258,6 +270,10 @@ class WsClient extends Client {
     });
   }
 
+  get situation() {
+    return `${['connecting', 'open', 'closing', 'closed'][this.socket?.readyState]}${this.ready ? ' and ready' : ''}`;
+  }
+
   async waitConnected({ ms = 8_000 } = {}) {
     await this.waitUntil(`${this.name} is ready`, () => this.socket.readyState === WebSocket.OPEN && this.ready, { ms });
   }
@@ -306,8 +322,10 @@ class WsClient extends Client {
     return this.command({ cmd: 'leave', rooms });
   }
 
-  ack(ids) {
-    return this.command({ cmd: 'ack', ids });
+  async ack(ids) {
+    const answer = await this.command({ cmd: 'ack', ids });
+    if (answer.unknown?.length) this.problems.push({ what: 'received, and unknown when it is acknowledged', ids: answer.unknown });
+    return answer;
   }
 
   async close() {
@@ -375,6 +393,10 @@ class SseClient extends Client {
     if (this.ackBy === 'post') this.ack([message.id]).catch(() => {});
   }
 
+  get situation() {
+    return ['connecting', 'open', 'closed'][this.source?.readyState];
+  }
+
   async waitConnected({ ms = 8_000 } = {}) {
     await this.waitUntil(`${this.name} is open`, () => this.source.readyState === EventSource.OPEN, { ms });
   }
@@ -404,8 +426,10 @@ class SseClient extends Client {
         body: JSON.stringify({ ids }),
         signal: AbortSignal.timeout(ANSWER_MS),
       }).then(async (response) => ({ status: response.status, text: await response.text() }), () => undefined);
-      if (answer?.status >= 200 && answer?.status < 300) for (const id of ids) this.#toAck.delete(id);
-      else if (answer && answer.status < 500) {
+      if (answer?.status >= 200 && answer?.status < 300) {
+        for (const id of ids) this.#toAck.delete(id);
+        if (/"unknown":\["/.test(answer.text)) this.problems.push({ what: 'received, and unknown when it is acknowledged', ...answer });
+      } else if (answer && answer.status < 500) {
         this.problems.push({ what: 'acks were refused', ...answer });
         return;
       } else await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS.first));
