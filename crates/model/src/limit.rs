@@ -22,9 +22,6 @@ pub const DATA_DEPTH_MAX: usize = 100;
 /// Most rooms that one device may be in unless the namespace says otherwise.
 pub const ROOMS_PER_DEVICE_DEFAULT: usize = 1_000;
 
-/// Most messages that one device is sent when it comes back, newest kept, unless the namespace says otherwise.
-pub const MAILBOX_MESSAGES_DEFAULT: usize = 1_000;
-
 /// How long a message lives when the push does not say.
 pub const TTL_DEFAULT_SECS: u64 = 24 * 60 * 60;
 

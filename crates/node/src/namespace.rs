@@ -37,8 +37,6 @@ pub struct Settings {
     pub message_size: usize,
     /// Most rooms of a device.
     pub rooms_per_device: usize,
-    /// Most messages that a device is sent when it comes back.
-    pub mailbox_messages: usize,
 }
 
 /// Who may connect as whom.
@@ -59,7 +57,6 @@ impl Settings {
             created_at: now.0,
             message_size: limit::DATA_BYTES_DEFAULT,
             rooms_per_device: limit::ROOMS_PER_DEVICE_DEFAULT,
-            mailbox_messages: limit::MAILBOX_MESSAGES_DEFAULT,
         }
     }
 }

@@ -51,12 +51,12 @@ impl Missed {
     }
 }
 
-/// Entries of one topic that are looked at when a device comes back. What lies further back is not found:
-/// the device is told that it may have missed something.
+/// Entries of one topic that are looked at when a device comes back, the newest. What lies further back is not
+/// found, now or later: the device is told that it may have missed something.
 const SCAN_ENTRIES_MAX: usize = 16_384;
 
-/// Messages that are looked at together when there are too many to send them all.
-const SIFT_MESSAGES: usize = 256;
+/// Messages that are looked at together.
+const LOOK_MESSAGES: usize = 256;
 
 /// What is found in the topics of a device behind its cursor, and behind the positions it asked for.
 #[derive(Debug, Default)]
@@ -93,18 +93,7 @@ impl Node {
             settles: true,
             topics,
         };
-        let limit = namespace.settings.mailbox_messages;
-        if missed.seqs.len() > limit {
-            // Only what the device really gets counts against the limit.
-            let all = std::mem::take(&mut missed.seqs);
-            missed.seqs = self.sift(who, &missed, all, limit + 1).await?;
-            if missed.seqs.len() > limit {
-                missed.seqs.remove(0);
-                missed.complete = false;
-            }
-        }
-        let behind = found.behind.into_iter().map(|seq| (seq, false)).collect();
-        missed.settles = self.sift(who, &missed, behind, 1).await?.is_empty();
+        missed.settles = !self.any_due(who, &missed.topics, found.behind).await?;
         Ok(missed)
     }
 
@@ -157,25 +146,15 @@ impl Node {
         Ok(())
     }
 
-    /// Keeps the newest of `seqs` that the device is to get, at most `limit`, in their order.
-    async fn sift(
-        &self,
-        who: &Identity,
-        missed: &Missed,
-        seqs: Vec<(Seq, bool)>,
-        limit: usize,
-    ) -> Result<Vec<(Seq, bool)>, StoreError> {
-        let mut kept = Vec::new();
-        for chunk in seqs.rchunks(SIFT_MESSAGES) {
-            let due = self.due(&who.namespace, &who.device, &missed.topics, chunk).await?;
-            kept.extend(due.into_iter().rev().map(|(message, _, asked)| (message.seq, asked)));
-            if kept.len() >= limit {
-                break;
+    /// Whether the device is to get any of these.
+    async fn any_due(&self, who: &Identity, topics: &[Topic], seqs: Vec<Seq>) -> Result<bool, StoreError> {
+        let wanted: Vec<(Seq, bool)> = seqs.into_iter().map(|seq| (seq, false)).collect();
+        for chunk in wanted.chunks(LOOK_MESSAGES) {
+            if !self.due(&who.namespace, &who.device, topics, chunk).await?.is_empty() {
+                return Ok(true);
             }
         }
-        kept.truncate(limit);
-        kept.reverse();
-        Ok(kept)
+        Ok(false)
     }
 
     /// Loads a stretch of what was missed: the messages to send, each with the topic that the device
@@ -192,8 +171,7 @@ impl Node {
         range: std::ops::Range<usize>,
     ) -> Result<Vec<(Arc<Message>, usize)>, StoreError> {
         let wanted = &missed.seqs[range.start.min(missed.len())..range.end.min(missed.len())];
-        let due = self.due(namespace, device, &missed.topics, wanted).await?;
-        Ok(due.into_iter().map(|(message, topic, _)| (message, topic)).collect())
+        self.due(namespace, device, &missed.topics, wanted).await
     }
 
     /// Those of `wanted` that the device is to get: alive, meant for it, and not acknowledged unless asked for.
@@ -203,7 +181,7 @@ impl Node {
         device: &Device,
         topics: &[Topic],
         wanted: &[(Seq, bool)],
-    ) -> Result<Vec<(Arc<Message>, usize, bool)>, StoreError> {
+    ) -> Result<Vec<(Arc<Message>, usize)>, StoreError> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
@@ -219,7 +197,7 @@ impl Node {
                 message.is_live(now) && message.meant.contains(device.ordinal.0) && (*asked || !acked);
             let topic = message.topics.iter().position(|(topic, _)| topics.contains(topic));
             if let (true, Some(topic)) = (wants, topic) {
-                due.push((message, topic, *asked));
+                due.push((message, topic));
             }
         }
         Ok(due)

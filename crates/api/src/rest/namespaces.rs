@@ -89,7 +89,6 @@ pub(crate) struct NamespaceBody {
     state: &'static str,
     auth: AuthShown,
     limits: LimitsShown,
-    mailbox: MailboxShown,
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -113,14 +112,6 @@ struct LimitsShown {
     message_size: String,
 }
 
-/// What a device that was away gets.
-#[derive(Serialize, ToSchema)]
-#[schema(as = NamespaceMailbox)]
-struct MailboxShown {
-    /// Most messages, the newest ones.
-    messages: usize,
-}
-
 impl NamespaceBody {
     fn of(namespace: &Namespace) -> Self {
         let settings = &namespace.settings;
@@ -137,7 +128,6 @@ impl NamespaceBody {
                 rooms_per_device: settings.rooms_per_device,
                 message_size: size(settings.message_size),
             },
-            mailbox: MailboxShown { messages: settings.mailbox_messages },
             created_at: time::rfc3339(settings.created_at),
         }
     }

@@ -335,7 +335,7 @@ async fn namespaces_are_created_listed_and_shown() {
             r#"{"name":"shop","title":"Shop","auth":{"mode":"open"}}"#,
             expect![[r#"
                 201
-                {"name":"shop","title":"Shop","state":"active","auth":{"mode":"open"},"limits":{"rooms_per_device":1000,"message_size":"64KiB"},"mailbox":{"messages":1000},"created_at":"2026-11-20T00:00:00.000Z"}
+                {"name":"shop","title":"Shop","state":"active","auth":{"mode":"open"},"limits":{"rooms_per_device":1000,"message_size":"64KiB"},"created_at":"2026-11-20T00:00:00.000Z"}
             "#]],
         )
         .await;
@@ -345,7 +345,7 @@ async fn namespaces_are_created_listed_and_shown() {
             "",
             expect![[r#"
                 200
-                {"items":[{"name":"demo","title":"Demo","state":"active","auth":{"mode":"open"},"limits":{"rooms_per_device":1000,"message_size":"64KiB"},"mailbox":{"messages":1000},"created_at":"2026-11-20T00:00:00.000Z"}],"next_cursor":"ZGVtbw"}
+                {"items":[{"name":"demo","title":"Demo","state":"active","auth":{"mode":"open"},"limits":{"rooms_per_device":1000,"message_size":"64KiB"},"created_at":"2026-11-20T00:00:00.000Z"}],"next_cursor":"ZGVtbw"}
             "#]],
         )
         .await;
@@ -355,7 +355,7 @@ async fn namespaces_are_created_listed_and_shown() {
             "",
             expect![[r#"
                 200
-                {"items":[{"name":"shop","title":"Shop","state":"active","auth":{"mode":"open"},"limits":{"rooms_per_device":1000,"message_size":"64KiB"},"mailbox":{"messages":1000},"created_at":"2026-11-20T00:00:00.000Z"}],"next_cursor":null}
+                {"items":[{"name":"shop","title":"Shop","state":"active","auth":{"mode":"open"},"limits":{"rooms_per_device":1000,"message_size":"64KiB"},"created_at":"2026-11-20T00:00:00.000Z"}],"next_cursor":null}
             "#]],
         )
         .await;
