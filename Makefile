@@ -11,7 +11,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build Tidings and start it for development, with a demo page
-	$(CARGO) run --release --package tidings -- serve --dev
+	$(CARGO) run --profile quick --package tidings -- serve --dev
 
 test: check unit e2e ## all of the checks and tests; installs what the browser test needs
 
