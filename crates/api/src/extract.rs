@@ -20,7 +20,7 @@ pub(crate) const BODY_MAX: usize = 256 * 1024;
 
 /// How much of a body that is too large is read and thrown away, in bytes: a caller that is still
 /// sending would not read the answer, and only see that the connection breaks.
-const DISCARDED_MAX: usize = 4 * 1024 * 1024;
+const DISCARDED_MAX: usize = 24 * 1024 * 1024;
 
 /// The parameters in a path.
 pub(crate) struct InPath<T>(pub(crate) T);
