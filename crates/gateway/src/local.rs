@@ -88,7 +88,8 @@ impl Local {
             connections: RefCell::default(),
             load,
             started: Instant::now(),
-            next_connection: Cell::new(0),
+            // Not from 1 in every life: an id of the one before must not mean somebody else now.
+            next_connection: Cell::new(u64::from(u32::from_le_bytes(tidings_node::ids::random()))),
             read_buffer: RefCell::default(),
             write_buffer: RefCell::default(),
             dirty: RefCell::default(),
