@@ -75,7 +75,9 @@ async fn a_room_joined_while_catching_up_loses_nothing() {
 
 #[tokio::test]
 async fn a_stream_that_is_full_and_then_left_is_gone() {
-    let server = Server::start(Settings::default()).await;
+    // Room enough here that the outbox is not what ends it.
+    let outbox = Bounds { frames: 10_000, bytes: 64 << 20 };
+    let server = Server::start(Settings { outbox, ..Settings::default() }).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let request = "GET /v1/namespaces/demo/sse?user=ann&device=d1 HTTP/1.1\r\nHost: x\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -83,8 +85,8 @@ async fn a_stream_that_is_full_and_then_left_is_gone() {
     stream.read_exact(&mut first).await.unwrap();
     let large = "x".repeat(60_000);
     let open = server.node.metrics().connections.get_or_create(&Protocol { protocol: "sse" }).clone();
-    // Until the kernel's buffers are full and some wait here, but not so much that the outbox overflows.
-    for n in 0..90 {
+    // More than the kernel's buffers and those of the HTTP side take: some waits here.
+    for n in 0..400 {
         server.push(user("ann"), json!({"n": n, "x": large})).await;
     }
     drop(stream);
