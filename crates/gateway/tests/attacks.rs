@@ -11,7 +11,9 @@ use harness::{PATIENCE, Server, room, user};
 use serde_json::json;
 use tidings_gateway::Settings;
 use tidings_hub::Bounds;
+use tidings_model::Epoch;
 use tidings_node::metrics::{Protocol, Reason};
+use tidings_store::embedded::{EmbeddedStore, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -31,7 +33,9 @@ fn small_outbox() -> Settings {
 
 #[tokio::test]
 async fn a_burst_is_not_the_readers_fault() {
-    let server = Server::start(small_outbox()).await;
+    // Fewer than a shard takes in before it writes.
+    let outbox = Bounds { frames: 16, bytes: 1 << 20 };
+    let server = Server::start(Settings { outbox, ..Settings::default() }).await;
     let mut client = server.connect("ann", "d1").await;
     let pushes: Vec<_> = (0..500).map(|n| harness::push(user("ann"), json!(n))).collect();
     server.node.publish_batch(&harness::demo(), pushes).await;
@@ -96,7 +100,10 @@ async fn a_stream_that_is_full_and_then_left_is_gone() {
 
 #[tokio::test]
 async fn join_and_leave_at_once_leave_no_ghosts() {
-    let server = Server::start(Settings::default()).await;
+    // A store on disk: in memory every change is over before the next one begins.
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(directory.path(), Options::new(Epoch(7))).unwrap();
+    let server = Server::start_on(Arc::new(store), Settings::default()).await;
     let (mut one, mut other) = (server.connect("ann", "d1").await, server.connect("ann", "d1").await);
     let namespace = server.node.namespace("demo").unwrap();
     for n in 0..100 {

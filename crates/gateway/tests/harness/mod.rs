@@ -36,8 +36,12 @@ pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl Server {
     pub async fn start(settings: Settings) -> Self {
+        Self::start_on(Arc::new(MemoryStore::new(Epoch(7))), settings).await
+    }
+
+    pub async fn start_on(store: Arc<dyn tidings_store::Store>, settings: Settings) -> Self {
         let parts = Parts {
-            store: Arc::new(MemoryStore::new(Epoch(7))),
+            store,
             clock: Clock::System,
             shards: 2,
             name: "n1".to_owned(),
