@@ -12,6 +12,7 @@ use tidings_wire::engineio::Version;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::session::Refusal;
+use crate::socket::Detached;
 
 /// Most commands that wait for a shard; with more, the HTTP side waits.
 const COMMANDS: usize = 4_096;
@@ -34,7 +35,7 @@ impl ShardHandle {
 /// A socket after its HTTP handshake, and what was read beyond it.
 #[derive(Debug)]
 pub(crate) struct Upgraded {
-    pub(crate) socket: std::net::TcpStream,
+    pub(crate) socket: Detached,
     pub(crate) leftover: Bytes,
 }
 

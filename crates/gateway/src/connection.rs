@@ -13,13 +13,13 @@ use bytes::Bytes;
 use tidings_hub::PeerKey;
 use tidings_model::Disconnect;
 use tidings_wire::websocket::Decoder;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::command::PollReply;
 use crate::dialect::Dialect;
 use crate::local::Local;
 use crate::session::Session;
+use crate::socket::Socket;
 
 /// How long a closing connection may take to read our goodbye and to hang up.
 const LINGER: Duration = Duration::from_secs(2);
@@ -59,7 +59,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// A WebSocket after its handshake.
-    Socket(TcpStream),
+    Socket(Socket),
     /// Long polling: the poll that waits for an answer, if one does.
     Poll(Option<oneshot::Sender<PollReply>>),
     /// The body of an HTTP answer that does not end.
@@ -170,7 +170,7 @@ impl Connection {
         .await
     }
 
-    fn socket<T>(&self, act: impl FnOnce(&TcpStream) -> std::io::Result<T>) -> std::io::Result<T> {
+    pub(crate) fn socket<T>(&self, act: impl FnOnce(&Socket) -> std::io::Result<T>) -> std::io::Result<T> {
         match &*self.transport.borrow() {
             Transport::Socket(socket) => act(socket),
             Transport::Poll(_) | Transport::Stream(_) | Transport::Gone => {
@@ -238,8 +238,9 @@ async fn linger(local: &Rc<Local>, connection: &Rc<Connection>) {
                 return;
             }
         }
-        let _ =
-            connection.socket(|socket| socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write));
+        if let Transport::Socket(socket) = &*connection.transport.borrow() {
+            socket.shutdown();
+        }
         loop {
             let readable = poll_fn(|context| {
                 connection.socket(|socket| Ok(socket.poll_read_ready(context))).unwrap_or(Poll::Ready(Ok(())))

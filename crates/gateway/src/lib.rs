@@ -14,6 +14,8 @@ mod local;
 mod session;
 pub mod settings;
 mod shard;
+mod socket;
+pub mod stream;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use tidings_node::{Node, ToShard};
 use tokio::sync::{mpsc, oneshot};
 
 pub use settings::Settings;
+pub use stream::Stream;
 
 use command::{Command, ShardHandle};
 

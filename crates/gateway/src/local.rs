@@ -310,7 +310,8 @@ impl Local {
 
     /// Whether something waits to be written to a connection.
     pub(crate) fn has_output(&self, connection: &Connection) -> bool {
-        self.hub.borrow_mut().outbox(connection.key).is_some_and(|outbox| !outbox.is_empty())
+        connection.socket(|socket| Ok(socket.has_pending())).unwrap_or(false)
+            || self.hub.borrow_mut().outbox(connection.key).is_some_and(|outbox| !outbox.is_empty())
     }
 
     pub(crate) fn drop_expired(&self, connection: &Connection) {
@@ -453,6 +454,11 @@ impl Local {
             }
         }
         drop(scratch);
+        // What TLS has taken and the kernel has not.
+        match connection.socket(|socket| socket.try_flush().map(|()| socket.has_pending())) {
+            Ok(pending) => blocked |= pending,
+            Err(_) => failed = true,
+        }
         if failed {
             connection.broken.set(true);
             self.close(connection, Disconnect::GONE);

@@ -169,7 +169,7 @@ fn accept(
     dialect: Dialect,
     greet: impl FnOnce(&Rc<Local>, &Rc<connection::Connection>),
 ) {
-    let socket = match tokio::net::TcpStream::from_std(upgraded.socket) {
+    let socket = match upgraded.socket.attach() {
         Ok(socket) => socket,
         Err(error) => {
             tracing::warn!(%error, "a connection could not be taken over");

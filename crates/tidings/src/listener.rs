@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use socket2::{Domain, Protocol, Socket, Type};
+use tidings_gateway::Stream;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
 
@@ -112,7 +113,8 @@ impl Listener {
             request.extensions_mut().insert(ConnectInfo(peer));
             router.clone().oneshot(request)
         });
-        let connection = self.http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection =
+            self.http.serve_connection_with_upgrades(TokioIo::new(Stream::Tcp(stream)), service).into_owned();
         let connection = self.open.watch(connection);
         tokio::spawn(async move {
             let mut connection = std::pin::pin!(connection);

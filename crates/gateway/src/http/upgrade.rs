@@ -10,6 +10,8 @@ use hyper_util::server::conn::auto;
 use tidings_wire::websocket;
 
 use crate::command::Upgraded;
+use crate::socket::Detached;
+use crate::stream::Stream;
 
 /// A handshake that may go on.
 pub(super) struct Handshake {
@@ -90,7 +92,7 @@ pub(super) fn offers(headers: &HeaderMap, protocol: &str) -> bool {
 }
 
 fn take_socket(upgraded: hyper::upgrade::Upgraded) -> Option<Upgraded> {
-    let parts = auto::upgrade::downcast::<TokioIo<tokio::net::TcpStream>>(upgraded).ok()?;
-    let socket = parts.io.into_inner().into_std().ok()?;
-    Some(Upgraded { socket, leftover: parts.read_buf })
+    let parts = auto::upgrade::downcast::<TokioIo<Stream>>(upgraded).ok()?;
+    let (socket, leftover) = Detached::new(parts.io.into_inner(), parts.read_buf).ok()?;
+    Some(Upgraded { socket, leftover })
 }

@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::Listener;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tidings_gateway::{Gateway, Settings};
+use tidings_gateway::{Gateway, Settings, Stream};
 use tidings_model::{
     Durability, Epoch, EventName, Except, MessageId, NamespaceName, Priority, Push, RoomName, Target,
     Timestamp, UserId,
@@ -19,7 +20,8 @@ use tidings_node::namespace::AuthMode;
 use tidings_node::{Clock, Metrics, Node, Parts};
 use tidings_store::memory::MemoryStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -40,6 +42,14 @@ impl Server {
     }
 
     pub async fn start_on(store: Arc<dyn tidings_store::Store>, settings: Settings) -> Self {
+        Self::start_with(store, settings, None).await
+    }
+
+    pub async fn start_with(
+        store: Arc<dyn tidings_store::Store>,
+        settings: Settings,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
         let parts = Parts {
             store,
             clock: Clock::System,
@@ -51,10 +61,10 @@ impl Server {
         let rules = tidings_node::namespace::Settings::new("", AuthMode::Open, Timestamp(0));
         node.create_namespace(demo(), rules).await.unwrap();
         let gateway = Gateway::start(Arc::clone(&node), inboxes, settings).unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = gateway.router();
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(async move { axum::serve(Streams { listener, tls }, router).await });
         Self { node, gateway, address }
     }
 
@@ -92,6 +102,30 @@ impl Server {
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
         socket
+    }
+}
+
+/// Accepts as the binary does: streams that an upgrade can take the socket out of.
+struct Streams {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Listener for Streams {
+    type Io = Stream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Stream, SocketAddr) {
+        let (socket, peer) = self.listener.accept().await.unwrap();
+        let stream = match &self.tls {
+            None => Stream::Tcp(socket),
+            Some(acceptor) => Stream::Tls(Box::new(acceptor.accept(socket).await.unwrap())),
+        };
+        (stream, peer)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 }
 

@@ -2,18 +2,19 @@
 //! poll to end, and then says `5`. Until then polling carries everything; the one socket that was
 //! reserved for the session is the only one that may take over.
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tidings_wire::engineio::{self, Packet};
 use tidings_wire::websocket::{self, Decoder, Message, Opcode};
-use tokio::net::TcpStream;
 
 use super::with;
 use crate::command::Upgraded;
 use crate::connection::{self, Connection, Transport};
 use crate::local::Local;
+use crate::socket::Socket;
 
 /// How long an upgrade may take.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,7 +46,7 @@ pub(crate) fn release_upgrade(local: &Local, sid: &str) {
 pub(crate) fn upgrade(local: &Rc<Local>, sid: String, upgraded: Upgraded) {
     let local = Rc::clone(local);
     tokio::task::spawn_local(async move {
-        let Ok(socket) = TcpStream::from_std(upgraded.socket) else {
+        let Ok(socket) = upgraded.socket.attach() else {
             return release_upgrade(&local, &sid);
         };
         let Some(session) = local.by_sid(&sid) else { return };
@@ -79,7 +80,7 @@ pub(crate) fn upgrade(local: &Rc<Local>, sid: String, upgraded: Upgraded) {
 async fn probe(
     local: &Rc<Local>,
     session: &Rc<Connection>,
-    socket: &TcpStream,
+    socket: &Socket,
     mut waiting: Vec<u8>,
 ) -> Option<Vec<u8>> {
     let mut decoder = Decoder::new();
@@ -103,7 +104,7 @@ async fn probe(
         }
         waiting.clear();
         tokio::select! {
-            readable = socket.readable() => readable.ok()?,
+            readable = poll_fn(|context| socket.poll_read_ready(context)) => readable.ok()?,
             _ = nudge.tick(), if probed => {
                 local.send(session, engineio::NOOP);
                 local.flush_one(session);
@@ -138,10 +139,10 @@ fn step(message: Message<'_>, probed: bool) -> Option<Step> {
     }
 }
 
-async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> Option<()> {
-    while !bytes.is_empty() {
-        socket.writable().await.ok()?;
-        match socket.try_write(bytes) {
+async fn write_all(socket: &Socket, mut bytes: &[u8]) -> Option<()> {
+    while !bytes.is_empty() || socket.has_pending() {
+        poll_fn(|context| socket.poll_write_ready(context)).await.ok()?;
+        match socket.try_flush().and_then(|()| socket.try_write(bytes)) {
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => return None,
