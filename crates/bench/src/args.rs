@@ -2,7 +2,13 @@
 
 use std::{net::SocketAddr, net::ToSocketAddrs, path::PathBuf, time::Duration};
 
-use crate::{error::BenchError, limits, post::Call};
+use crate::{
+    error::BenchError,
+    limits,
+    post::{Call, LINES_MAX},
+    protocol::{self, Protocol},
+    publisher::{self, Publisher},
+};
 
 /// Connections from which on the targets hold; below, figures are shown without a verdict.
 pub(crate) const TARGET_CONNECTIONS: usize = 10_000;
@@ -18,18 +24,27 @@ pub struct Args {
     #[command(subcommand)]
     pub(crate) scenario: Option<Scenario>,
     /// Use this running server instead of starting one, as in http://127.0.0.1:8080
-    #[arg(long, global = true, requires = "key")]
+    #[arg(long, global = true)]
     url: Option<String>,
     /// A key of that server that may push
     #[arg(long, global = true, env = "TIDINGS_BENCH_KEY", hide_env_values = true)]
     key: Option<String>,
-    /// Process id of that server, when it runs on this machine: its memory and CPU time are read from /proc
-    #[arg(long, global = true, requires = "url")]
-    pid: Option<u32>,
+    /// Process ids of that server, when it runs on this machine: its memory and CPU time are read from /proc
+    #[arg(long, global = true, requires = "url", value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// What the clients speak
+    #[arg(long, global = true, value_parser = protocol::named, default_value = "ws", value_name = "NAME")]
+    protocol: &'static Protocol,
+    /// How pushes are handed to the server [default: as belongs to the protocol]
+    #[arg(long, global = true, value_parser = publisher::named, value_name = "NAME")]
+    publisher: Option<&'static Publisher>,
+    /// Where pushes go when that is not where the clients go
+    #[arg(long, global = true, requires = "url", value_name = "ADDRESS")]
+    publish_to: Option<SocketAddr>,
     /// Namespace to use; it must accept any client
     #[arg(long, global = true, default_value = "demo")]
     namespace: String,
-    /// Plain WebSocket connections [default: 10000]
+    /// Connections [default: 10000]
     #[arg(long, short = 'n', global = true)]
     connections: Option<usize>,
     /// Rounds of each kind, of which the median is reported [default: 11]
@@ -133,10 +148,12 @@ pub(crate) struct Running {
     pub address: SocketAddr,
     /// The value of the `Host` header.
     pub authority: String,
-    /// Key that may push.
+    /// Where pushes go.
+    pub publish_to: SocketAddr,
+    /// Key that may push; empty when it needs none.
     pub key: String,
-    /// Its process, when it is on this machine.
-    pub pid: Option<u32>,
+    /// Its processes, when they are on this machine.
+    pub pids: Vec<u32>,
 }
 
 /// Arguments that make sense together and fit the machine.
@@ -148,6 +165,10 @@ pub(crate) struct Plan {
     pub fanout: bool,
     /// The server to use; nothing means to start one.
     pub running: Option<Running>,
+    /// What the clients speak.
+    pub protocol: &'static Protocol,
+    /// How pushes are handed over.
+    pub publisher: &'static Publisher,
     /// Namespace that accepts any client.
     pub namespace: String,
     /// Clients.
@@ -192,8 +213,14 @@ impl Plan {
         if !(1..=1000).contains(&args.in_flight) {
             return wrong(format!("--in-flight {}: allowed is 1 to 1000", args.in_flight));
         }
-        if args.call == Call::Single && args.in_flight > 64 {
-            return wrong(format!("--in-flight {} --call single: allowed is 1 to 64", args.in_flight));
+        let publisher = match args.publisher {
+            Some(publisher) => publisher,
+            None => publisher::named(args.protocol.publisher).map_err(BenchError::Arguments)?,
+        };
+        if (args.call == Call::Single || !publisher.batches) && args.in_flight > LINES_MAX {
+            let what =
+                format!("--in-flight {} with single calls: allowed is 1 to {LINES_MAX}", args.in_flight);
+            return wrong(what);
         }
         if args.frame_bytes > 60_000 {
             return wrong(format!("--frame-bytes {}: allowed is up to 60000", args.frame_bytes));
@@ -204,17 +231,27 @@ impl Plan {
         if fanout || args.url.is_none() {
             limits::check(connections as u64, per_process)?;
         }
-        let running = match (args.url, args.key) {
-            (Some(url), Some(key)) => {
+        if args.url.is_some() && args.key.is_none() && publisher.name == "tidings" {
+            return wrong("--url needs --key, a key of that server that may push".to_owned());
+        }
+        if args.url.is_none() && publisher.name != "tidings" {
+            return wrong(format!("--publisher {}: start the server and give its --url", publisher.name));
+        }
+        let running = match args.url {
+            Some(url) => {
                 let (authority, address) = parse_url(&url)?;
-                Some(Running { address, authority, key, pid: args.pid })
+                let publish_to = args.publish_to.unwrap_or(address);
+                let key = args.key.unwrap_or_default();
+                Some(Running { address, authority, publish_to, key, pids: args.pid })
             }
-            _ => None,
+            None => None,
         };
         Ok(Self {
             idle,
             fanout,
             running,
+            protocol: args.protocol,
+            publisher,
             namespace: args.namespace,
             connections,
             per_process: usize::try_from(per_process).unwrap_or(usize::MAX),
@@ -298,6 +335,8 @@ mod tests {
         refused("--rounds 0", "at least one round");
         refused("--in-flight 0", "allowed is 1 to 1000");
         refused("--in-flight 65 --call single", "allowed is 1 to 64");
+        refused("--protocol pigeon", "allowed is ws, socketio");
+        refused("--publisher pigeon", "allowed is tidings");
         refused("--frame-bytes 70000", "up to 60000");
         refused("--patience 0", "at least 1");
         refused("--url http://127.0.0.1:1", "--key");

@@ -12,12 +12,13 @@ use std::{
 
 use indicatif::ProgressBar;
 use mio::{Events, Interest, Poll, Registry, Token, net::TcpStream};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use crate::{
-    client::{Link, Script, Step},
+    client::Link,
     error::{BenchError, Doing},
     interrupt,
+    protocol::{Conversation, Identity, Protocol},
     sample::Sample,
     tally::Tally,
 };
@@ -42,6 +43,21 @@ const PER_SOURCE: usize = 2_000;
 pub(crate) const SAMPLE_EVERY: usize = 50;
 /// The number in the first push of a run. Numbers of the same length keep all frames equally long.
 pub(crate) const FIRST_NUMBER: u64 = 1_000_000;
+
+/// Where the clients of a run go and what they say there.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    /// What they speak.
+    pub protocol: &'static Protocol,
+    /// The value of the `Host` header.
+    pub authority: String,
+    /// Namespace to connect to.
+    pub namespace: String,
+    /// Room to join.
+    pub room: Option<String>,
+    /// Whether they acknowledge every message.
+    pub acks: bool,
+}
 
 /// What a fleet connects to.
 #[derive(Debug, Clone)]
@@ -103,7 +119,11 @@ impl Fleet {
                 let index = self.links.len();
                 let stream = open(to.address, index).doing("opening a client socket")?;
                 let sample = index.is_multiple_of(SAMPLE_EVERY).then(Sample::default);
-                self.add(Link::opening(stream, sample), Interest::READABLE | Interest::WRITABLE)?;
+                let conversation = self.conversation(index);
+                self.add(
+                    Link::opening(stream, conversation, sample),
+                    Interest::READABLE | Interest::WRITABLE,
+                )?;
             }
             let before = self.ready;
             self.turn(Duration::from_millis(100), &mut tally)?;
@@ -121,6 +141,20 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    fn conversation(&self, index: usize) -> Box<dyn Conversation> {
+        let Script { protocol, authority, namespace, room, acks } = &self.script;
+        let device = format!("b-{}-{}", self.run, self.first_device + index);
+        let identity = Identity {
+            authority,
+            namespace,
+            room: room.as_deref(),
+            device: &device,
+            user: None,
+            acks: *acks,
+        };
+        (protocol.open)(&identity)
     }
 
     /// Opens `count` connections without a handshake: to the floor.
@@ -162,21 +196,20 @@ impl Fleet {
             if link.is_closed() {
                 continue;
             }
-            let device = || format!("b-{}-{}", self.run, self.first_device + index);
-            let before = link.received();
-            let mut step =
-                if event.is_writable() { link.writable(&self.script) } else { Ok(()) }.map(|()| Step::Same);
+            let (was_ready, before) = (link.inbox().is_ready(), link.inbox().received());
+            let mut step = if event.is_writable() { link.writable() } else { Ok(()) };
             if step.is_ok() && event.is_readable() {
-                step = link.readable(event.is_read_closed(), &mut self.buffer, device, &self.script);
+                step = link.readable(event.is_read_closed(), &mut self.buffer);
             }
-            let received = link.received() - before;
+            let received = link.inbox().received() - before;
             if received > 0 {
                 tally.deliver(before, received, Instant::now());
             }
-            match step {
-                Ok(Step::Ready) => self.ready += 1,
-                Ok(Step::Same | Step::Received(_)) => {}
-                Err(error) => self.broken.push((index, error.to_string())),
+            if link.inbox().is_ready() && !was_ready {
+                self.ready += 1;
+            }
+            if let Err(error) = step {
+                self.broken.push((index, error.to_string()));
             }
         }
         if (1..EVENTS_FEW).contains(&events) && self.ready >= NAP_CLIENTS && self.ready == self.links.len() {
@@ -202,28 +235,28 @@ impl Fleet {
 
     /// Clients that read all they get.
     pub(crate) fn samples(&self) -> usize {
-        self.links.iter().filter(|link| link.sample().is_some()).count()
+        self.links.iter().filter(|link| link.inbox().sample().is_some()).count()
     }
 
     /// The payload of the last push of the first sample.
     pub(crate) fn last_payload(&self) -> &[u8] {
-        self.links.iter().find_map(Link::sample).map_or(&[], Sample::last)
+        self.links.iter().find_map(|link| link.inbox().sample()).map_or(&[], Sample::last)
     }
 
     /// What is wrong, one line for each client: broken connections, wrong counts, faults of the samples.
     pub(crate) fn faults(&self, expected: usize) -> Vec<String> {
         let mut faults = Vec::new();
         let due = FIRST_NUMBER..FIRST_NUMBER + expected as u64;
-        let first_sample = self.links.iter().find_map(Link::sample);
+        let first_sample = self.links.iter().find_map(|link| link.inbox().sample());
         for (index, link) in self.links.iter().enumerate() {
             let mut wrong = Vec::new();
             if let Some((_, what)) = self.broken.iter().find(|(broken, _)| *broken == index) {
                 wrong.push(what.clone());
             }
-            if link.received() as usize != expected {
-                wrong.push(format!("has {} of {expected} messages", link.received()));
+            if link.inbox().received() as usize != expected {
+                wrong.push(format!("has {} of {expected} messages", link.inbox().received()));
             }
-            if let Some((sample, other)) = link.sample().zip(first_sample) {
+            if let Some((sample, other)) = link.inbox().sample().zip(first_sample) {
                 wrong.extend(sample.faults(due.clone(), other));
             }
             if !wrong.is_empty() {
@@ -236,7 +269,7 @@ impl Fleet {
     /// Messages that are missing and messages that are too many, over all clients.
     pub(crate) fn balance(&self, expected: usize) -> (u64, u64) {
         self.links.iter().fold((0, 0), |(missing, surplus), link| {
-            let received = link.received() as usize;
+            let received = link.inbox().received() as usize;
             let less = expected.saturating_sub(received) as u64;
             let more = received.saturating_sub(expected) as u64;
             (missing + less, surplus + more)
@@ -266,7 +299,7 @@ fn open(to: SocketAddr, index: usize) -> io::Result<TcpStream> {
 
 /// A socket bound to the source address of client `index`, where the destination is this machine.
 fn source_bound(to: SocketAddr, index: usize) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(socket2::Protocol::TCP))?;
     if let IpAddr::V4(address) = to.ip()
         && address.is_loopback()
     {

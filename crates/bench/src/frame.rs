@@ -40,10 +40,8 @@ impl Kind {
 
 /// Receives what a [`Scanner`] finds.
 pub(crate) trait Sink {
-    /// A piece of the payload of a frame; there may be several, or none when the payload is empty.
-    fn piece(&mut self, kind: Kind, bytes: &[u8]);
-    /// A message is complete (the last frame of it, when it was fragmented).
-    fn end(&mut self, kind: Kind);
+    /// A piece of the payload of a message, perhaps an empty one; `end` when it is the last of it.
+    fn piece(&mut self, kind: Kind, bytes: &[u8], end: bool);
 }
 
 /// A byte stream that is not WebSocket.
@@ -117,18 +115,14 @@ impl Scanner {
             if self.in_payload {
                 let take = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(bytes.len());
                 let (piece, rest) = bytes.split_at(take);
-                if !piece.is_empty() {
-                    sink.piece(self.kind, piece);
-                }
                 bytes = rest;
                 self.remaining -= take as u64;
-                if self.remaining > 0 {
+                let whole = self.remaining == 0;
+                sink.piece(self.kind, piece, whole && self.fin);
+                if !whole {
                     return Ok(());
                 }
                 self.in_payload = false;
-                if self.fin {
-                    sink.end(self.kind);
-                }
             }
             if bytes.is_empty() {
                 return Ok(());
@@ -186,23 +180,22 @@ impl Scanner {
     }
 }
 
-/// A masked frame, as clients must send it, with a payload of at most 65,535 bytes.
-pub(crate) fn client_frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
-    let mut frame = head(kind, payload.len(), 0x80);
-    frame.extend_from_slice(&MASK);
-    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
+/// Appends a masked frame, as clients must send it.
+pub(crate) fn write_client_frame(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
+    head(out, kind, payload.len(), 0x80);
+    out.extend_from_slice(&MASK);
+    out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
 
 /// An unmasked text frame, as a server sends it: what the floor sends.
 pub(crate) fn server_text_frame(payload: &[u8]) -> Vec<u8> {
-    let mut frame = head(Kind::Text, payload.len(), 0);
+    let mut frame = Vec::with_capacity(payload.len() + HEADER_MAX);
+    head(&mut frame, Kind::Text, payload.len(), 0);
     frame.extend_from_slice(payload);
     frame
 }
 
-fn head(kind: Kind, payload: usize, mask_bit: u8) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(payload + HEADER_MAX + MASK.len());
+fn head(frame: &mut Vec<u8>, kind: Kind, payload: usize, mask_bit: u8) {
     frame.push(0x80 | kind.opcode());
     match (u8::try_from(payload), u16::try_from(payload)) {
         (Ok(short @ ..126), _) => frame.push(mask_bit | short),
@@ -215,7 +208,6 @@ fn head(kind: Kind, payload: usize, mask_bit: u8) -> Vec<u8> {
             frame.extend_from_slice(&(payload as u64).to_be_bytes());
         }
     }
-    frame
 }
 
 #[cfg(test)]
@@ -231,19 +223,15 @@ mod tests {
     }
 
     impl Sink for Heard {
-        fn piece(&mut self, kind: Kind, bytes: &[u8]) {
-            match kind {
-                Kind::Text | Kind::Binary => self.data.extend_from_slice(bytes),
-                Kind::Close | Kind::Ping | Kind::Pong => self.control.extend_from_slice(bytes),
-            }
-        }
-
-        fn end(&mut self, kind: Kind) {
+        fn piece(&mut self, kind: Kind, bytes: &[u8], end: bool) {
             let payload = match kind {
-                Kind::Text | Kind::Binary => std::mem::take(&mut self.data),
-                Kind::Close | Kind::Ping | Kind::Pong => std::mem::take(&mut self.control),
+                Kind::Text | Kind::Binary => &mut self.data,
+                Kind::Close | Kind::Ping | Kind::Pong => &mut self.control,
             };
-            self.messages.push((kind, payload));
+            payload.extend_from_slice(bytes);
+            if end {
+                self.messages.push((kind, std::mem::take(payload)));
+            }
         }
     }
 
@@ -308,9 +296,14 @@ mod tests {
 
     #[test]
     fn client_frames_are_masked() {
-        let frame = client_frame(Kind::Text, b"{}");
+        let client_frame = |payload: &[u8]| {
+            let mut frame = Vec::new();
+            write_client_frame(&mut frame, Kind::Text, payload);
+            frame
+        };
+        let frame = client_frame(b"{}");
         assert_eq!(frame[..6], [0x81, 0x82, 0x37, 0xfa, 0x21, 0x3d]);
         assert_eq!(frame[6..], [b'{' ^ 0x37, b'}' ^ 0xfa]);
-        assert_eq!(client_frame(Kind::Text, &[b'x'; 200])[..4], [0x81, 0x80 | 126, 0, 200]);
+        assert_eq!(client_frame(&[b'x'; 200])[..4], [0x81, 0x80 | 126, 0, 200]);
     }
 }

@@ -17,8 +17,6 @@ const SINGLE_OF_FLOOR: f64 = 0.9;
 const MANY_RATE: f64 = 1.5e6;
 /// How many times the rate of one push at a time that is, at least.
 const MANY_TO_SINGLE: f64 = 12.0;
-/// Bytes of memory for an idle connection.
-const IDLE_BYTES: f64 = 2048.0;
 
 /// Spread of the floor between rounds from which on the report warns.
 const RESTLESS: f64 = 0.25;
@@ -36,6 +34,9 @@ pub(crate) struct Report {
     idle: Option<idle::Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fanout: Option<fanout::Figures>,
+    /// The target for an idle connection.
+    #[serde(skip)]
+    idle_bytes: Option<f64>,
     #[serde(skip)]
     judged: bool,
 }
@@ -70,7 +71,7 @@ impl Row {
 impl Report {
     /// An empty report that states the conditions of `plan`.
     pub(crate) fn new(plan: &Plan) -> Self {
-        let mut conditions = vec![format!("{} plain WebSocket connections", plan.connections)];
+        let mut conditions = vec![format!("{} connections ({})", plan.connections, plan.protocol.about)];
         if plan.fanout {
             let ttl = plan.ttl.as_deref().unwrap_or("the server's default");
             conditions.push(format!(
@@ -85,15 +86,25 @@ impl Report {
             conditions
                 .push(format!("no verdicts: the targets hold from {TARGET_CONNECTIONS} connections on"));
         }
-        Self { conditions, rows: Vec::new(), idle: None, fanout: None, judged }
+        Self {
+            conditions,
+            rows: Vec::new(),
+            idle: None,
+            fanout: None,
+            idle_bytes: plan.protocol.idle_bytes,
+            judged,
+        }
     }
 
     /// Adds idle connections.
     pub(crate) fn add_idle(&mut self, figures: idle::Figures) {
         let slope = figures.bytes_per_connection;
-        let met = slope.map(|slope| slope <= IDLE_BYTES).filter(|_| self.judged);
-        let name = "idle: server memory, bytes/connection";
-        self.rows.push(Row::beside(name, None, slope).with_target("≤ 2048", met));
+        let mut row = Row::beside("idle: server memory, bytes/connection", None, slope);
+        if let Some(target) = self.idle_bytes {
+            let met = slope.map(|slope| slope <= target).filter(|_| self.judged);
+            row = row.with_target(&format!("≤ {target}"), met);
+        }
+        self.rows.push(row);
         let (lower, upper) = (figures.base_connections, figures.connections);
         self.conditions.push(match slope {
             None => "the server's memory and CPU time are not known: give --pid".to_owned(),
@@ -261,7 +272,7 @@ mod tests {
             Row::beside("c", Some(0.0), Some(1.0)),
         ];
         let conditions = vec!["10 connections".to_owned()];
-        let report = Report { conditions, rows, idle: None, fanout: None, judged: true };
+        let report = Report { conditions, rows, idle: None, fanout: None, idle_bytes: None, judged: true };
         let expected = "                 floor  tidings  ratio  target\n\
                         a: deliveries/s    100     95.0   0.95  ≥ 0.9 × floor  met\n\
                         b                    –     3000         ≤ 2048         MISSED\n\

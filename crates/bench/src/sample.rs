@@ -6,8 +6,10 @@
 
 use std::ops::Range;
 
-/// What stands before the counter in a payload.
-const MARK: &[u8] = b"\"seq\":";
+use memchr::memmem;
+
+/// What stands before the counter in a payload; a quote that may be escaped, a colon and perhaps a space follow.
+const MARK: &[u8] = b"\"seq";
 /// Faults told for each connection; the rest is counted.
 const FAULTS_MAX: usize = 3;
 /// Bytes of an unexpected payload that are quoted.
@@ -16,30 +18,24 @@ const QUOTE_MAX: usize = 160;
 /// Collects the payloads of one connection and keeps their numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Sample {
-    payload: Vec<u8>,
     last: Vec<u8>,
     numbers: Vec<u64>,
     strangers: Vec<String>,
 }
 
 impl Sample {
-    /// More of the payload of the current message.
-    pub(crate) fn piece(&mut self, bytes: &[u8]) {
-        self.payload.extend_from_slice(bytes);
-    }
-
-    /// The current message is complete.
-    pub(crate) fn end(&mut self) {
-        match number_in(&self.payload) {
+    /// A message came.
+    pub(crate) fn add(&mut self, payload: &[u8]) {
+        match number_in(payload) {
             Some(number) => self.numbers.push(number),
             None if self.strangers.len() < FAULTS_MAX => {
-                let quote = String::from_utf8_lossy(&self.payload[..self.payload.len().min(QUOTE_MAX)]);
+                let quote = String::from_utf8_lossy(&payload[..payload.len().min(QUOTE_MAX)]);
                 self.strangers.push(format!("a frame that is no push of this run: {quote}"));
             }
             None => {}
         }
-        std::mem::swap(&mut self.payload, &mut self.last);
-        self.payload.clear();
+        self.last.clear();
+        self.last.extend_from_slice(payload);
     }
 
     /// The payload of the last complete message.
@@ -76,8 +72,9 @@ impl Sample {
 }
 
 fn number_in(payload: &[u8]) -> Option<u64> {
-    let at = payload.windows(MARK.len()).position(|window| window == MARK)? + MARK.len();
-    let digits = payload[at..].iter().skip_while(|byte| **byte == b' ').take_while(|b| b.is_ascii_digit());
+    let at = memmem::find(payload, MARK)? + MARK.len();
+    let digits =
+        payload[at..].iter().skip_while(|byte| b"\\\": ".contains(byte)).take_while(|b| b.is_ascii_digit());
     digits.fold(None, |number, digit| {
         number.unwrap_or(0_u64).checked_mul(10)?.checked_add(u64::from(digit - b'0'))
     })
@@ -90,10 +87,7 @@ mod tests {
     fn sample(payloads: &[&str]) -> Sample {
         let mut sample = Sample::default();
         for payload in payloads {
-            let (left, right) = payload.as_bytes().split_at(payload.len() / 2);
-            sample.piece(left);
-            sample.piece(right);
-            sample.end();
+            sample.add(payload.as_bytes());
         }
         sample
     }
@@ -107,6 +101,7 @@ mod tests {
     #[test]
     fn all_numbers_in_the_same_order_are_fine() {
         check(&[r#"{"seq":7}"#, r#"{"seq":8}"#], &[]);
+        check(&[r#"{"data":"{\"seq\": 7}"}"#, r#"{"seq":8}"#], &[]);
     }
 
     #[test]

@@ -5,9 +5,8 @@ pub(crate) mod idle;
 
 use crate::{
     args::{Args, Plan, Scenario},
-    client::Script,
     error::BenchError,
-    fleet::Destination,
+    fleet::{Destination, Script},
     floor, interrupt, limits,
     report::{self, Report},
     server::Server,
@@ -66,9 +65,11 @@ fn destination(plan: &Plan, server: &Server) -> Destination {
     Destination {
         address: server.address(),
         script: Script {
+            protocol: plan.protocol,
             authority: server.authority().to_owned(),
             namespace: plan.namespace.clone(),
-            room: ROOM.to_owned(),
+            room: Some(ROOM.to_owned()),
+            acks: false,
         },
         concurrency: plan.concurrency,
         patience: plan.patience,

@@ -16,9 +16,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
-    args::{Running, parse_url},
+    args::{Plan, Running, parse_url},
     error::{BenchError, Doing},
+    post::Poster,
     process,
+    publisher::Backend,
 };
 
 /// How long a started server may take until it listens.
@@ -78,8 +80,9 @@ impl Server {
             None => return Err(own.failure("the server has no standard output".to_owned())),
         };
         let (authority, address) = parse_url(&url).map_err(|error| own.failure(error.to_string()))?;
-        let pid = Some(own.process.id());
-        Ok(Self { running: Running { address, authority, key, pid }, own: Some(own) })
+        let pids = vec![own.process.id()];
+        let running = Running { address, authority, publish_to: address, key, pids };
+        Ok(Self { running, own: Some(own) })
     }
 
     /// Where it listens.
@@ -92,19 +95,30 @@ impl Server {
         &self.running.authority
     }
 
-    /// A key of it that may push.
-    pub(crate) fn key(&self) -> &str {
-        &self.running.key
+    /// Somebody who pushes to it as `plan` says.
+    pub(crate) fn poster(&self, plan: &Plan) -> Poster {
+        let backend = Backend {
+            authority: &self.running.authority,
+            namespace: &plan.namespace,
+            key: &self.running.key,
+            durability: plan.durability.word(),
+            ttl: plan.ttl.as_deref(),
+        };
+        Poster::new(self.running.publish_to, plan.publisher, &backend)
     }
 
-    /// CPU time that it has used so far, in seconds; nothing when its process is not known.
+    /// CPU time that it has used so far, in seconds; nothing when its processes are not known.
     pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>, BenchError> {
-        self.running.pid.map(process::cpu_seconds).transpose()
+        let all: Result<Vec<f64>, _> =
+            self.running.pids.iter().map(|pid| process::cpu_seconds(*pid)).collect();
+        Ok(Some(all?.iter().sum()).filter(|_| !self.running.pids.is_empty()))
     }
 
-    /// Memory that it has allocated, in bytes; nothing when its process is not known.
+    /// Memory that it has allocated, in bytes; nothing when its processes are not known.
     pub(crate) fn anonymous_bytes(&self) -> Result<Option<u64>, BenchError> {
-        self.running.pid.map(process::anonymous_bytes).transpose()
+        let all: Result<Vec<u64>, _> =
+            self.running.pids.iter().map(|pid| process::anonymous_bytes(*pid)).collect();
+        Ok(Some(all?.iter().sum()).filter(|_| !self.running.pids.is_empty()))
     }
 
     /// `error`, or, when the server has ended, that it has and what it said last.

@@ -12,10 +12,10 @@ use hdrhistogram::Histogram;
 use super::{Round, arguments, from_hex};
 use crate::{
     child::{Child, serve, unknown},
-    client::Script,
     error::BenchError,
-    fleet::Fleet,
+    fleet::{Fleet, Script},
     process::cpu_seconds,
+    protocol,
     tally::{Percentiles, Tally, new_histogram},
 };
 
@@ -55,7 +55,9 @@ impl Reader {
     fn connect(mut sender: Child, sockets: usize) -> Result<Self, BenchError> {
         let listening = sender.ask("listen")?;
         let address: SocketAddr = listening.parse().map_err(|_| wrong(format!("address {listening}")))?;
-        let script = Script { authority: listening, namespace: String::new(), room: String::new() };
+        let protocol = &protocol::json::WS;
+        let script =
+            Script { protocol, authority: listening, namespace: String::new(), room: None, acks: false };
         let mut fleet = Fleet::new(script, 0)?;
         sender.say("accept")?;
         fleet.connect_bare(address, sockets)?;

@@ -15,6 +15,7 @@ use crate::{
     frame::server_text_frame,
     post::Poster,
     process, progress,
+    publisher::{Push, To},
     server::Server,
     tally::{Percentiles, Tally, median, new_histogram},
 };
@@ -194,7 +195,7 @@ impl<'a> Run<'a> {
             server,
             fleet,
             tally: Tally::new(plan.connections),
-            poster: Poster::new(server.address(), server.authority(), &plan.namespace, server.key()),
+            poster: server.poster(plan),
             pad: String::new(),
         })
     }
@@ -239,8 +240,8 @@ impl<'a> Run<'a> {
             let posted = self.tally.intended();
             let free = window.saturating_sub(posted - self.tally.completed());
             let now = Instant::now();
-            let pushes: Vec<String> = (posted..end.min(posted + free))
-                .map(|index| self.body(FIRST_NUMBER + index as u64))
+            let pushes: Vec<Push> = (posted..end.min(posted + free))
+                .map(|index| self.push(FIRST_NUMBER + index as u64))
                 .collect();
             pushes.iter().for_each(|_| self.tally.intend(now));
             self.poster.post(self.fleet.registry(), &pushes, self.plan.call)?;
@@ -301,12 +302,8 @@ impl<'a> Run<'a> {
         BenchError::Lost(text)
     }
 
-    fn body(&self, number: u64) -> String {
-        let ttl = self.plan.ttl.as_ref().map_or_else(String::new, |ttl| format!(r#","ttl":"{ttl}""#));
-        let durability = self.plan.durability.word();
-        format!(
-            r#"{{"to":{{"rooms":["{ROOM}"]}},"event":"push","data":{{"seq":{number},"pad":"{}"}},"durability":"{durability}"{ttl}}}"#,
-            self.pad
-        )
+    fn push(&self, number: u64) -> Push {
+        let data = format!(r#"{{"seq":{number},"pad":"{}"}}"#, self.pad);
+        Push { to: To::Room(ROOM.to_owned()), data }
     }
 }

@@ -18,9 +18,8 @@ use super::destination;
 use crate::{
     args::Plan,
     child::Child,
-    client::Script,
     error::BenchError,
-    fleet::{Destination, Fleet},
+    fleet::{Destination, Fleet, Script},
     progress,
     server::Server,
     tally::Tally,
@@ -123,7 +122,7 @@ fn start_holders(plan: &Plan, to: &Destination, mut held: usize) -> Result<Vec<C
     let mut holders = Vec::new();
     while held < plan.connections {
         let clients = (plan.connections - held).min(plan.per_process);
-        let Script { authority, namespace, .. } = &to.script;
+        let Script { protocol, authority, namespace, .. } = &to.script;
         let mut arguments: Vec<OsString> = vec!["holder".into()];
         for (name, value) in [
             ("--address", to.address.to_string()),
@@ -132,6 +131,7 @@ fn start_holders(plan: &Plan, to: &Destination, mut held: usize) -> Result<Vec<C
             ("--url", format!("http://{authority}")),
             ("--key", "unused".to_owned()),
             ("--namespace", namespace.clone()),
+            ("--protocol", protocol.name.to_owned()),
             ("--concurrency", to.concurrency.to_string()),
         ] {
             arguments.extend([name.into(), value.into()]);
@@ -155,9 +155,11 @@ pub(crate) fn run_holder(
     let to = Destination {
         address,
         script: Script {
+            protocol: plan.protocol,
             authority: running.map_or_else(|| address.to_string(), |running| running.authority.clone()),
             namespace: plan.namespace.clone(),
-            room: super::ROOM.to_owned(),
+            room: Some(super::ROOM.to_owned()),
+            acks: false,
         },
         concurrency: plan.concurrency,
         patience: plan.patience,

@@ -26,7 +26,7 @@ enum Program {
         store: std::path::PathBuf,
     },
     /// The bench.
-    Bench(tidings_bench::Args),
+    Bench(Box<tidings_bench::Args>),
 }
 
 fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             server::serve(&listen);
             ExitCode::SUCCESS
         }
-        Program::Bench(args) => tidings_bench::run(args),
+        Program::Bench(args) => tidings_bench::run(*args),
     }
 }
 

@@ -1,0 +1,82 @@
+//! How pushes are handed to a server. A way to do it is one file in `publisher/` and one line in [`PUBLISHERS`].
+//!
+//! The loop over connections (`post`) knows none of them: it sends the bytes that it is given and asks whether what
+//! came back is a whole answer, and how many pushes it accepts.
+
+pub(crate) mod tidings;
+
+/// All of them, by the name that `--publisher` takes.
+pub(crate) const PUBLISHERS: &[Publisher] = &[tidings::TIDINGS];
+
+/// One way to publish.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Publisher {
+    /// The word for it on the command line.
+    pub name: &'static str,
+    /// Whether several pushes can be handed over in one call; otherwise `--call batch` is made of single calls.
+    pub batches: bool,
+    /// Begins to publish.
+    pub open: fn(&Backend<'_>) -> Box<dyn Publish>,
+}
+
+/// Who publishes, and with what settings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Backend<'a> {
+    /// The value of the `Host` header.
+    pub authority: &'a str,
+    /// Namespace (or application).
+    pub namespace: &'a str,
+    /// A key that may push; empty when there is none.
+    pub key: &'a str,
+    /// `durability` of the pushes, where the server knows that: `memory` or `durable`.
+    pub durability: &'a str,
+    /// `ttl` of the pushes, where the server knows that.
+    pub ttl: Option<&'a str>,
+}
+
+/// What is pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Push {
+    /// Who gets it.
+    pub to: To,
+    /// The data: a JSON object with a field `seq`, by which a receiver knows which one it is. It has to arrive with its
+    /// quotes or with quotes escaped once.
+    pub data: String,
+}
+
+/// Who gets a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum To {
+    /// Everybody in a room (or channel).
+    Room(String),
+    // Used by the next scenarios.
+    #[allow(dead_code)]
+    /// Everything that one person has open; where there are no persons, a room (or channel) of that name.
+    User(String),
+}
+
+/// A way to publish, made ready: it knows neither sockets nor time.
+pub(crate) trait Publish {
+    /// Appends what a fresh connection says first.
+    fn begin(&self, _out: &mut Vec<u8>) {}
+
+    /// The length of the server's answer to [`Publish::begin`], nothing while it is incomplete.
+    fn greeted(&self, _bytes: &[u8]) -> Result<Option<usize>, String> {
+        Ok(Some(0))
+    }
+
+    /// Appends one call for all of `pushes`: one, or several where the publisher batches.
+    fn write(&self, pushes: &[Push], out: &mut Vec<u8>);
+
+    /// The length of the answer to a call of `pushes` pushes, nothing while it is incomplete. A push that was not
+    /// accepted is an error that quotes the refusal.
+    fn read(&self, bytes: &[u8], pushes: usize) -> Result<Option<usize>, String>;
+}
+
+/// The publisher with this name; `clap` parses `--publisher` with it.
+pub(crate) fn named(name: &str) -> Result<&'static Publisher, String> {
+    PUBLISHERS.iter().find(|publisher| publisher.name == name).ok_or_else(|| {
+        let names: Vec<&str> = PUBLISHERS.iter().map(|publisher| publisher.name).collect();
+        format!("allowed is {}", names.join(", "))
+    })
+}
