@@ -13,6 +13,8 @@ pub struct Settings {
     pub ping_timeout: Duration,
     /// How long a client may take to say who it is.
     pub connect_timeout: Duration,
+    /// How long the body of a POST may take to arrive.
+    pub body_timeout: Duration,
     /// Largest message from a client, in bytes.
     pub max_message: usize,
     /// How much may wait for one connection.
@@ -25,6 +27,7 @@ impl Default for Settings {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(20),
             max_message: 1_000_000,
             outbox: Bounds::default(),
         }

@@ -6,8 +6,9 @@
 //!
 //! Reading order: [`name`] (what things are called), [`topic`] (where messages are logged),
 //! [`target`] (who is meant), [`message`] (what was accepted), [`disconnect`] (how a connection ends),
-//! [`limit`] (how large anything may be).
+//! [`address`] (where a client is), [`limit`] (how large anything may be).
 
+pub mod address;
 pub mod disconnect;
 pub mod error_code;
 pub mod limit;
@@ -17,6 +18,7 @@ pub mod target;
 pub mod time;
 pub mod topic;
 
+pub use address::ClientAddress;
 pub use disconnect::Disconnect;
 pub use error_code::ErrorCode;
 pub use message::{Durability, Message, Priority, Push};

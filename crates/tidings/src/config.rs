@@ -8,6 +8,7 @@ pub(crate) mod document;
 mod error;
 mod file;
 mod layers;
+pub(crate) mod limits;
 pub(crate) mod log;
 #[cfg(test)]
 mod manual;
@@ -51,8 +52,15 @@ pub(crate) struct Section {
 }
 
 /// Every section, in the order of the file.
-pub(crate) const SECTIONS: &[Section] =
-    &[process::SECTION, server::SECTION, store::SECTION, clients::SECTION, outbox::SECTION, log::SECTION];
+pub(crate) const SECTIONS: &[Section] = &[
+    process::SECTION,
+    server::SECTION,
+    store::SECTION,
+    clients::SECTION,
+    limits::SECTION,
+    outbox::SECTION,
+    log::SECTION,
+];
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -61,6 +69,7 @@ pub(crate) struct Config {
     pub(crate) server: server::Server,
     pub(crate) store: store::Store,
     pub(crate) clients: clients::Clients,
+    pub(crate) limits: limits::Limits,
     pub(crate) outbox: outbox::Outbox,
     pub(crate) log: log::Log,
     /// The file that was read, if there was one.
@@ -93,6 +102,7 @@ impl Config {
             server: server::Server::resolve(&mut layers),
             store: store::Store::resolve(&mut layers),
             clients: clients::Clients::resolve(&mut layers),
+            limits: limits::Limits::resolve(&mut layers),
             outbox: outbox::Outbox::resolve(&mut layers),
             log: log::Log::resolve(&mut layers),
             file,

@@ -2,8 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the number of files that this process may have open as far as it may do so itself.
-pub(crate) fn raise_open_files() {
+/// Raises the number of files that this process may have open as far as it may do so itself. Answers how
+/// many that is.
+pub(crate) fn raise_open_files() -> usize {
     let before = getrlimit(Resource::Nofile);
     let wanted = Rlimit { current: before.maximum, maximum: before.maximum };
     let raised = setrlimit(Resource::Nofile, wanted).is_ok();
@@ -15,4 +16,5 @@ pub(crate) fn raise_open_files() {
         now = show(now),
         "open files allowed"
     );
+    now.and_then(|now| usize::try_from(now).ok()).unwrap_or(usize::MAX)
 }

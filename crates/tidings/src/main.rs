@@ -6,6 +6,7 @@ mod config;
 mod greeting;
 mod limits;
 mod listener;
+mod networks;
 mod run;
 mod signals;
 

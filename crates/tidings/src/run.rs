@@ -19,7 +19,7 @@ use tidings_store::{EmbeddedStore, Options};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Config;
-use crate::listener::{self, Listener};
+use crate::listener::{self, Listener, Manners};
 use crate::signals::Stop;
 use crate::{greeting, limits};
 
@@ -101,7 +101,7 @@ fn store_line(f: &mut fmt::Formatter<'_>, path: &str, why: &StoreError) -> fmt::
 
 /// Runs the server until it is told to stop.
 pub(crate) fn serve(config: &Config, dev: bool) -> Result<(), Fatal> {
-    limits::raise_open_files();
+    let files = limits::raise_open_files();
     let listen = config.server.listen;
     let socket = listener::bind(listen).map_err(|why| Fatal::Listen(listen, why))?;
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
@@ -113,18 +113,25 @@ pub(crate) fn serve(config: &Config, dev: bool) -> Result<(), Fatal> {
         .thread_name("http")
         .build()
         .map_err(|why| Fatal::System("the runtime cannot be started", why))?;
-    let outcome = runtime.block_on(run(config, dev, store, &socket));
+    let outcome = runtime.block_on(run(config, dev, store, &socket, files));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
     outcome
 }
 
-async fn run(config: &Config, dev: bool, store: EmbeddedStore, socket: &Socket) -> Result<(), Fatal> {
+async fn run(
+    config: &Config,
+    dev: bool,
+    store: EmbeddedStore,
+    socket: &Socket,
+    files: usize,
+) -> Result<(), Fatal> {
     let mut stop = Stop::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
     let mut registry = Registry::default();
     let metrics = Arc::new(tidings_node::Metrics::register(&mut registry));
     let api_metrics = Arc::new(tidings_api::Metrics::register(&mut registry));
+    let listener_metrics = listener::Metrics::register(&mut registry);
     let (node, inboxes) = Node::start(Parts {
         store: Arc::new(store),
         clock: Clock::System,
@@ -154,7 +161,9 @@ async fn run(config: &Config, dev: bool, store: EmbeddedStore, socket: &Socket) 
     }
     let router = router.layer(axum::middleware::from_fn(tidings_api::request_id::name));
     let in_listen = |why| Fatal::Listen(config.server.listen, why);
-    let listener = Listener::new(socket, config.server.backlog, router).map_err(in_listen)?;
+    let listener =
+        Listener::new(socket, config.server.backlog, manners(config, files), listener_metrics, router)
+            .map_err(in_listen)?;
     let address = listener.address().map_err(in_listen)?;
     ready.ready();
     greet(&greeting::text(address, &key, dev));
@@ -199,12 +208,26 @@ async fn drain(limit: Duration, node: &Node, gateway: &Gateway, listener: Listen
     }
 }
 
+fn manners(config: &Config, files: usize) -> Manners {
+    let limits = &config.limits;
+    Manners {
+        sources: config.server.sources.clone(),
+        first_request_timeout: limits.first_request_timeout,
+        head_timeout: limits.head_timeout,
+        head_size: limits.head_size,
+        headers: limits.headers,
+        idle_timeout: limits.idle_timeout,
+        waiting: limits.waiting.min(files / 2),
+    }
+}
+
 fn gateway_settings(config: &Config) -> tidings_gateway::Settings {
     let clients = &config.clients;
     tidings_gateway::Settings {
         ping_interval: clients.ping_interval,
         ping_timeout: clients.ping_timeout,
         connect_timeout: clients.connect_timeout,
+        body_timeout: config.limits.body_timeout,
         max_message: clients.max_message,
         outbox: Bounds { frames: config.outbox.frames, bytes: config.outbox.size },
     }

@@ -13,14 +13,17 @@
 //!
 //! Reading order: [`websocket`] (frames), [`engineio`] and [`socketio`] (what Socket.IO clients put in
 //! them), [`json`] (what plain WebSocket clients put in them), [`sse`] (event streams), [`push`] (how a
-//! pushed message looks in each of those formats), [`time`] and [`nesting`] (what several of them need).
+//! pushed message looks in each of those formats), [`proxy`] and [`forwarded`] (whose connection or request it is
+//! behind a proxy), [`time`] and [`nesting`] (what several of them need).
 
 mod elements;
 pub mod engineio;
 mod escape;
+pub mod forwarded;
 pub mod json;
 pub mod nesting;
 pub mod problem;
+pub mod proxy;
 pub mod push;
 pub mod socketio;
 pub mod sse;

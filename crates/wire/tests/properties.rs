@@ -6,7 +6,7 @@ use tidings_wire::engineio::{self, PayloadEncoder, PayloadFormat, Version};
 use tidings_wire::push::{self, Codec, PushView};
 use tidings_wire::websocket::client::masked_fragment;
 use tidings_wire::websocket::{self, Decoder, Message, Opcode};
-use tidings_wire::{json, nesting, socketio, sse};
+use tidings_wire::{forwarded, json, nesting, proxy, socketio, sse};
 
 /// A message that owns its parts.
 #[derive(Clone, Debug, PartialEq)]
@@ -340,4 +340,62 @@ fn json_text() -> impl Strategy<Value = String> {
             }),
         ]
     })
+}
+
+/// Bytes that begin as a PROXY header may, and go on as they like.
+fn proxy_like() -> impl Strategy<Value = Vec<u8>> {
+    let line = ("PROXY (TCP4|TCP6|UNKNOWN)", "[ 0-9a-f:.]{0,60}", "(\r\n|\n|)")
+        .prop_map(|(a, b, c)| (a + &b + &c).into_bytes());
+    let binary = (
+        0u8..0x40,
+        prop::sample::select(vec![0, 0x11, 0x21, 0x31, 0x12, 0xff]),
+        0u16..80,
+        vec(any::<u8>(), 0..100),
+    )
+        .prop_map(|(command, family, length, rest)| {
+            let mut out = [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[command, family]].concat();
+            out.extend(length.to_be_bytes());
+            out.extend(rest);
+            out
+        });
+    prop_oneof![line, binary, vec(any::<u8>(), 0..40)]
+}
+
+proptest! {
+    #[test]
+    fn a_proxy_header_ends_where_it_ends_however_it_arrives(bytes in proxy_like()) {
+        let whole = proxy::decode(&bytes);
+        for cut in 0..bytes.len() {
+            match (proxy::decode(&bytes[..cut]), whole) {
+                // Waiting for more is right only while more belongs to it.
+                (Ok(None), Ok(Some(header))) => prop_assert!(cut < header.bytes),
+                (Ok(None), Ok(None) | Err(_)) => {}
+                (early, whole) => prop_assert_eq!(early, whole),
+            }
+        }
+        if let Ok(Some(header)) = whole {
+            prop_assert!(header.bytes <= bytes.len().min(proxy::HEADER_BYTES_MAX));
+        }
+    }
+
+    #[test]
+    fn nobody_who_is_not_trusted_is_believed(
+        peer in any::<Option<std::net::IpAddr>>(),
+        lines in vec("(for=)?[0-9a-f:.,\\[\\]\";= ]{0,40}", 0..4),
+        trusted in any::<bool>(),
+    ) {
+        for header in [forwarded::Header::XForwardedFor, forwarded::Header::Forwarded] {
+            let lines = lines.iter().map(String::as_str);
+            let asked = std::cell::RefCell::new(Vec::new());
+            let client = forwarded::client(peer, header, lines, |ip| {
+                asked.borrow_mut().push(ip);
+                trusted
+            });
+            if !trusted {
+                prop_assert_eq!(client, peer.map(|ip| ip.to_canonical()));
+            }
+            // Each hop on the way was asked about as it stands; no mapped address slips by.
+            prop_assert!(asked.borrow().iter().all(|ip| ip.map(|ip| ip.to_canonical()) == *ip));
+        }
+    }
 }

@@ -3,7 +3,6 @@
 //! Errors are what the clients of this family know: `{"code":1,"message":"Session ID unknown"}`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -16,9 +15,6 @@ use super::query::find;
 use super::upgrade::Handshake;
 use crate::Front;
 use crate::command::{Command, PollError, PollReply, Query, ShardHandle};
-
-/// How long the body of a POST may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A refusal in the words of Engine.IO.
 struct Refused(StatusCode, u8, &'static str);
@@ -201,8 +197,10 @@ async fn post(front: &Front, request: Request, sid: String, jsonp: bool) -> Resu
         return Err(SESSION_UNKNOWN);
     }
     let body = axum::body::to_bytes(request.into_body(), front.settings.max_message);
-    let body =
-        tokio::time::timeout(BODY_TIMEOUT, body).await.map_err(|_| TOO_SLOW)?.map_err(|_| TOO_LARGE)?;
+    let body = tokio::time::timeout(front.settings.body_timeout, body)
+        .await
+        .map_err(|_| TOO_SLOW)?
+        .map_err(|_| TOO_LARGE)?;
     let body = if jsonp { jsonp::unwrap(&body).map_err(|_| BAD_REQUEST)?.into() } else { body };
     let (reply, taken) = oneshot::channel();
     tell(shard, Command::Post { sid, body, binary, reply }).await?;

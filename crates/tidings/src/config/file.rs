@@ -68,6 +68,12 @@ impl Reader<'_> {
             DeValue::String(text) => expand(text, self.environment),
             DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().replace('_', "")),
             DeValue::Boolean(flag) => Ok(flag.to_string()),
+            // A list may be written as one; elsewhere it is a text with commas.
+            DeValue::Array(entries) if entries.iter().all(|entry| entry.get_ref().is_str()) => {
+                let texts = entries.iter().filter_map(|entry| entry.get_ref().as_str());
+                let texts: Result<Vec<_>, _> = texts.map(|text| expand(text, self.environment)).collect();
+                texts.map(|texts| texts.join(", "))
+            }
             other => Err(format!("must be a string or a whole number; this is of type {}", other.type_str())),
         };
         match value {

@@ -141,6 +141,17 @@ impl Layers {
         parse(key.default).unwrap_or_else(|why| unreachable!("the default of {name}: {why}"))
     }
 
+    /// A value that is good by itself and does not go with others.
+    pub(super) fn refuse(&mut self, name: &'static str, problem: &str) {
+        let given = self.given.get(name);
+        self.errors.push(ConfigError {
+            key: name.to_owned(),
+            value: given.map(|given| given.text.clone()),
+            origin: given.map_or("default".to_owned(), |given| given.origin.clone()),
+            problem: problem.to_owned(),
+        });
+    }
+
     /// Where a value was given, for telling it to people; `None` when it is the default.
     pub(super) fn origin(&self, name: &str) -> Option<&str> {
         self.given.get(name).map(|given| given.origin.as_str())

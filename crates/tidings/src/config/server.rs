@@ -3,8 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tidings_wire::forwarded::Header;
+
 use super::layers::Layers;
 use super::{Key, Section, value};
+use crate::listener::Sources;
+use crate::networks::Networks;
 
 pub(super) const SECTION: Section = Section {
     name: "server",
@@ -34,6 +38,42 @@ pub(super) const SECTION: Section = Section {
             flag: "",
             secret: false,
         },
+        Key {
+            name: "server.proxy_protocol",
+            default: "off",
+            allowed: "off or required",
+            doc: "Whether every connection begins with a PROXY header (version 1 or 2) that says whose it is, as load \
+                balancers write it that pass bytes on. Needs `proxy_protocol_from`.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "server.proxy_protocol_from",
+            default: "",
+            allowed: "addresses and networks, as in \"10.0.0.0/8, 192.0.2.7, fd00::/8\"; or the word unix",
+            doc: "Who may write PROXY headers: the load balancers. Connections from elsewhere are closed when headers \
+                are required.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "server.trusted_proxies",
+            default: "",
+            allowed: "addresses and networks, as in \"10.0.0.0/8, 192.0.2.7, fd00::/8\"; or the word unix",
+            doc: "The HTTP proxies that are believed when they say where a request came from: the rightmost address in \
+                their header that is none of these is the client. The header of anybody else is ignored.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "server.forwarded_header",
+            default: "x-forwarded-for",
+            allowed: "x-forwarded-for or forwarded",
+            doc: "The header in which trusted proxies say it. Only one is read, since a proxy passes the other one on \
+                as the client wrote it.",
+            flag: "",
+            secret: false,
+        },
     ],
 };
 
@@ -46,6 +86,8 @@ pub(crate) struct Server {
     pub(crate) backlog: i32,
     /// How long stopping may take.
     pub(crate) shutdown_timeout: Duration,
+    /// Who is believed when it says whose connection or request it passes on.
+    pub(crate) sources: Sources,
 }
 
 impl Server {
@@ -61,6 +103,32 @@ impl Server {
             shutdown_timeout: layers.take("server.shutdown_timeout", |text| {
                 value::time(text, Duration::from_secs(1)..=Duration::from_secs(3_600))
             }),
+            sources: sources(layers),
         }
     }
+}
+
+fn sources(layers: &mut Layers) -> Sources {
+    let sources = Sources {
+        proxy_protocol: layers.take("server.proxy_protocol", |text| match text {
+            "off" => Ok(false),
+            "required" => Ok(true),
+            _ => Err("must be off or required".to_owned()),
+        }),
+        proxy_protocol_from: layers.take("server.proxy_protocol_from", Networks::parse),
+        trusted: layers.take("server.trusted_proxies", Networks::parse),
+        header: layers.take("server.forwarded_header", |text| {
+            [Header::XForwardedFor, Header::Forwarded]
+                .into_iter()
+                .find(|header| header.name() == text)
+                .ok_or("must be x-forwarded-for or forwarded".to_owned())
+        }),
+    };
+    if sources.proxy_protocol && sources.proxy_protocol_from.is_empty() {
+        layers.refuse(
+            "server.proxy_protocol",
+            "needs server.proxy_protocol_from: without it nobody may write the header that everybody must",
+        );
+    }
+    sources
 }

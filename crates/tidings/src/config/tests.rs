@@ -87,9 +87,9 @@ fn what_is_wrong_is_named() {
         &[("log.level", "loud")],
         expect![[r#"
             configuration: store.path (t.toml:8): must be a string or a whole number; this is of type array
-            configuration: server.listen_on = "x" (t.toml:4): is not a known key; there are server.listen, server.backlog, server.shutdown_timeout
-            configuration: sever.x = "1" (t.toml:11): is not a known key; there are shards, admin_key, server, store, clients, outbox, log
-            configuration: shard = "1" (t.toml:1): is not a known key; there are shards, admin_key, server, store, clients, outbox, log
+            configuration: server.listen_on = "x" (t.toml:4): is not a known key; there are server.listen, server.backlog, server.shutdown_timeout, server.proxy_protocol, server.proxy_protocol_from, server.trusted_proxies, server.forwarded_header
+            configuration: sever.x = "1" (t.toml:11): is not a known key; there are shards, admin_key, server, store, clients, limits, outbox, log
+            configuration: shard = "1" (t.toml:1): is not a known key; there are shards, admin_key, server, store, clients, limits, outbox, log
             configuration: outbox.frame = "5" (environment variable TIDINGS_OUTBOX__FRAME): is not a known key; there are outbox.frames, outbox.size
             configuration: shards = "65" (environment variable TIDINGS_SHARDS): must be a whole number from 0 to 64
             configuration: server.listen = "8080" (t.toml:3): must be an IP address and a port, as in "127.0.0.1:8080", "0.0.0.0:8080" or "[::]:8080"
@@ -111,6 +111,22 @@ fn what_is_wrong_is_named() {
         expect![
             "configuration: server.listen (t.toml:2): names the environment variable ADDRESS, which is not set"
         ],
+    );
+}
+
+#[test]
+fn a_list_is_a_list_or_a_text() {
+    let listed =
+        load("[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"${NET}\"]\n", &[("NET", "::1")], &[]).unwrap();
+    let text = load("", &[("TIDINGS_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,::1")], &[]).unwrap();
+    assert_eq!(listed.server.sources.trusted, text.server.sources.trusted);
+    refused(
+        "[server]\nproxy_protocol = \"required\"\ntrusted_proxies = \"10.0.0.0/8, here\"\n",
+        &[],
+        &[],
+        expect![[r#"
+            configuration: server.trusted_proxies = "10.0.0.0/8, here" (t.toml:3): must list addresses and networks, as in "10.0.0.0/8, 192.0.2.7, fd00::/8", or the word unix; "here" is none of these
+            configuration: server.proxy_protocol = "required" (t.toml:2): needs server.proxy_protocol_from: without it nobody may write the header that everybody must"#]],
     );
 }
 

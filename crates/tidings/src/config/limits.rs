@@ -1,0 +1,102 @@
+//! How much may come in, from whom, and how fast.
+
+use std::time::Duration;
+
+use super::layers::Layers;
+use super::{Key, Section, value};
+
+pub(super) const SECTION: Section = Section {
+    name: "limits",
+    doc: "How much may come in, and how fast. What is over a limit is refused; what is in already stays.",
+    keys: &[
+        Key {
+            name: "limits.waiting",
+            default: "8192",
+            allowed: "16 to 1000000",
+            doc: "Most connections that have not sent a request yet; with one more, the oldest of them is closed. \
+                At most half of the files that the process may open.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "limits.first_request_timeout",
+            default: "15s",
+            allowed: "a duration from 100ms to 1h",
+            doc: "How long a new connection may take until its first request is there, PROXY header included, \
+                whatever it sends meanwhile.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "limits.head_timeout",
+            default: "10s",
+            allowed: "a duration from 100ms to 1h",
+            doc: "How long the head of a request may take to arrive, and how long an HTTP/1 connection may be silent \
+                between two requests. A proxy that keeps connections to this server must let go of them earlier.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "limits.head_size",
+            default: "64KiB",
+            allowed: "a size from 8KiB to 1MiB",
+            doc: "Largest head of a request.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "limits.headers",
+            default: "100",
+            allowed: "16 to 1000",
+            doc: "Most headers of a request.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "limits.body_timeout",
+            default: "20s",
+            allowed: "a duration from 100ms to 1h",
+            doc: "How long the body of a client's POST may take to arrive.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "limits.idle_timeout",
+            default: "60s",
+            allowed: "a duration from 100ms to 1h",
+            doc: "How long an HTTP/2 connection may be without a request. An event stream is one.",
+            flag: "",
+            secret: false,
+        },
+    ],
+};
+
+/// How much may come in, from whom, and how fast.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) waiting: usize,
+    pub(crate) first_request_timeout: Duration,
+    pub(crate) head_timeout: Duration,
+    /// In bytes.
+    pub(crate) head_size: usize,
+    pub(crate) headers: usize,
+    pub(crate) body_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+}
+
+impl Limits {
+    pub(super) fn resolve(layers: &mut Layers) -> Self {
+        let time = |text: &str| value::time(text, Duration::from_millis(100)..=Duration::from_secs(3_600));
+        Self {
+            waiting: layers.take("limits.waiting", |text| value::number(text, 16..=1_000_000)),
+            first_request_timeout: layers.take("limits.first_request_timeout", time),
+            head_timeout: layers.take("limits.head_timeout", time),
+            head_size: layers.take("limits.head_size", |text| {
+                value::size(text, 8 << 10..=1 << 20).map(|size| size as usize)
+            }),
+            headers: layers.take("limits.headers", |text| value::number(text, 16..=1_000)),
+            body_timeout: layers.take("limits.body_timeout", time),
+            idle_timeout: layers.take("limits.idle_timeout", time),
+        }
+    }
+}
