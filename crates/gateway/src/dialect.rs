@@ -110,6 +110,23 @@ pub(crate) fn goodbye(local: &Local, connection: &Connection, sessions: &[Sessio
     }
 }
 
+/// Queues the notice that messages were let go because the client did not read.
+pub(crate) fn dropped(local: &Local, connection: &Connection, session: &Session, messages: u64) {
+    match kind(connection) {
+        Kind::Json => local.send(connection, &format!(r#"{{"dropped":{}}}"#, dropped_json(messages))),
+        Kind::EngineIo => engineio::dropped(local, connection, session, messages),
+        Kind::Sse => {
+            let event = tidings_wire::sse::event(None, Some("dropped"), &dropped_json(messages));
+            local.send(connection, &event);
+        }
+    }
+}
+
+/// `{"messages":3,"reason":"slow_reader"}`
+fn dropped_json(messages: u64) -> String {
+    format!(r#"{{"messages":{messages},"reason":"slow_reader"}}"#)
+}
+
 /// `{"code":3001,"reason":"shutdown","reconnect":true,"after_ms":1730}`
 pub(crate) fn goaway(why: Disconnect) -> String {
     goaway_because(why, "")

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use tidings_hub::shard::Ordinals;
 use tidings_hub::{Event, Frame, Lane, PeerKey, Shard, Wheel};
 use tidings_model::{Disconnect, Seq};
 use tidings_node::Node;
@@ -314,8 +315,14 @@ impl Local {
             || self.hub.borrow_mut().outbox(connection.key).is_some_and(|outbox| !outbox.is_empty())
     }
 
-    pub(crate) fn drop_expired(&self, connection: &Connection) {
-        self.hub.borrow_mut().drop_expired(connection.key, self.node.now());
+    /// Tells the devices on a connection that can be written to again what was let go meanwhile.
+    pub(crate) fn tell_dropped(&self, connection: &Connection) {
+        for session in &*connection.sessions.borrow() {
+            let messages = self.hub.borrow_mut().take_dropped(session.member);
+            if messages > 0 {
+                dialect::dropped(self, connection, session, messages);
+            }
+        }
     }
 
     /// Whether more messages may be taken in. Those to big rooms wait in order to be served; when many do,
@@ -352,11 +359,19 @@ impl Local {
             self.dirty.replace(dirty);
             let mut events = self.events.take();
             self.hub.borrow_mut().take_events(&mut events);
-            for event in &events {
-                if let Event::Slow(key) = event
-                    && let Some(connection) = self.get(*key)
-                {
-                    self.close(&connection, Disconnect::SLOW);
+            for event in &mut events {
+                match event {
+                    Event::Slow(key) => {
+                        if let Some(connection) = self.get(*key) {
+                            self.close(&connection, Disconnect::SLOW);
+                        }
+                    }
+                    Event::Dropped { namespace, seq, by } => {
+                        let all = std::mem::replace(by, Ordinals::None);
+                        *by = self.node.without_others(namespace, all);
+                        self.hub.borrow_mut().settle_dropped(namespace, *seq, by);
+                    }
+                    Event::Written { .. } | Event::Unwritten { .. } => {}
                 }
             }
             // Another connection of the device has been given the same, or is about to be.
@@ -416,6 +431,8 @@ impl Local {
         if connection.blocked.get() {
             return;
         }
+        // What waited too long is not worth a write, whatever carries it.
+        self.hub.borrow_mut().drop_expired(connection.key, self.node.now());
         let polls = match &*connection.transport.borrow() {
             Transport::Socket(_) => Some(false),
             Transport::Poll(_) => Some(true),
@@ -518,7 +535,7 @@ impl Local {
     /// The transport may take more again.
     pub(crate) fn unblocked(&self, connection: &Rc<Connection>) {
         self.set_blocked(connection, false);
-        self.drop_expired(connection);
+        self.tell_dropped(connection);
         self.flush_one(connection);
     }
 

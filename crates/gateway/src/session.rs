@@ -191,6 +191,7 @@ pub(crate) async fn open(
         namespace,
         ordinal: identity.device.ordinal,
         rooms: &[],
+        policy: identity.namespace.settings.outbox.policy(local.settings.outbox),
     };
     let member = local.hub.borrow_mut().attach(attach).ok_or(None)?;
     let session = Session {
@@ -311,11 +312,11 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
                 settled = settled.min(Seq(first.seq.0 - 1));
             }
             for (message, topic) in messages {
-                connection.until(|| !connection.is_open() || has_room(&local, &connection)).await;
+                connection.until(|| !connection.is_open() || has_room(&local, &session)).await;
                 if !local.hub.borrow_mut().replay(session.member, &message, topic) {
                     return local.settle();
                 }
-                if !has_room(&local, &connection) {
+                if !has_room(&local, &session) {
                     local.settle();
                 }
             }
@@ -372,11 +373,8 @@ async fn load(
     local.node.elsewhere(read).await
 }
 
-fn has_room(local: &Local, connection: &Connection) -> bool {
-    let bounds = local.settings.outbox;
-    let mut hub = local.hub.borrow_mut();
-    hub.outbox(connection.key)
-        .is_none_or(|outbox| outbox.len() * 2 < bounds.frames && outbox.bytes() * 2 < bounds.bytes)
+fn has_room(local: &Local, session: &Session) -> bool {
+    local.hub.borrow().has_room(session.member)
 }
 
 /// Carries out what a client asks. Answers the fields of the reply: a JSON object.

@@ -53,7 +53,12 @@ pub fn encode(message: &Message, topic: usize, namespace: u32, codec: Codec) -> 
     } else {
         tidings_model::Timestamp::NEVER
     };
+    let subject = hash(&message.event) << 32 | hash(name) & u64::from(u32::MAX);
+    Frame::message(encoded, namespace, subject, message.seq, expires_at)
+}
+
+fn hash(thing: &impl Hash) -> u64 {
     let mut hasher = rustc_hash::FxHasher::default();
-    name.hash(&mut hasher);
-    Frame::message(encoded, namespace, hasher.finish() as u32, message.seq, expires_at)
+    thing.hash(&mut hasher);
+    hasher.finish()
 }

@@ -214,6 +214,12 @@ impl Directory {
         self.online.contains(device.0)
     }
 
+    /// The devices with more than one connection.
+    #[must_use]
+    pub fn several(&self) -> &RoaringBitmap {
+        &self.several
+    }
+
     /// The devices of each platform, at [`Platform`]'s index.
     #[must_use]
     pub fn platforms(&self) -> &[RoaringBitmap; Platform::ALL.len()] {

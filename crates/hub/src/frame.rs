@@ -26,6 +26,8 @@ pub struct Frame {
     payload_at: u8,
     /// Tells messages of one topic from others (mostly: different topics may share it).
     pub topic: u32,
+    /// Tells messages of one topic and event from others, as far as 64 bits do. Its lower half is `topic`.
+    pub subject: u64,
     /// The message inside; 0 when it is none of the messages, such as a reply.
     pub seq: Seq,
     /// The namespace of the message, as the shard numbers them.
@@ -40,12 +42,13 @@ impl Frame {
     pub fn message(
         encoded: Encoded,
         namespace: u32,
-        topic: u32,
+        subject: u64,
         seq: Seq,
         expires_at: Timestamp,
     ) -> Rc<Self> {
         Rc::new(Self {
-            topic,
+            topic: subject as u32,
+            subject,
             bytes: encoded.bytes.into_boxed_slice(),
             payload_at: encoded.payload_at,
             seq,

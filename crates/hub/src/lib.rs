@@ -19,6 +19,6 @@ pub mod wheel;
 
 pub use directory::Directory;
 pub use frame::{Frame, Lane};
-pub use outbox::{Bounds, Outbox};
+pub use outbox::{Bounds, Outbox, Policy, WhenFull};
 pub use shard::{Attach, CatchUp, Delivery, Event, MemberKey, Ordinals, PeerKey, Shard};
 pub use wheel::Wheel;

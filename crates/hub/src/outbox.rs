@@ -1,10 +1,13 @@
 //! A connection's bounded queue of frames: three lanes, one write.
 //!
 //! The outbox hands out the bytes for the next write and is told how many of them the socket took. It
-//! does not know the socket, and what happens at the bound is its owner's decision.
+//! does not know the socket, and what happens at the bound is its owner's decision: it only knows how to
+//! make room in each of the ways that a [`WhenFull`] names.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+
+use rustc_hash::FxHashSet;
 
 use tidings_model::{Seq, Timestamp};
 
@@ -22,12 +25,58 @@ pub struct Bounds {
 impl Bounds {
     /// No bounds: for what leaves at the end of the turn.
     pub const NONE: Self = Self { frames: usize::MAX / 4, bytes: usize::MAX / 4 };
+
+    fn with_a_quarter_free(self) -> Self {
+        Self { frames: self.frames - self.frames / 4, bytes: self.bytes - self.bytes / 4 }
+    }
 }
 
 impl Default for Bounds {
     fn default() -> Self {
         Self { frames: 1024, bytes: 1 << 20 }
     }
+}
+
+/// What happens to what does not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The connection ends with the advice to come back; the mailbox has what was not written.
+    #[default]
+    Disconnect,
+    /// The oldest messages make room: those of normal priority first, and never for one of a lower priority.
+    DropOldest,
+    /// Of messages with the same subject (topic and event) only the newest stays.
+    KeepLatest,
+}
+
+impl WhenFull {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Disconnect, Self::DropOldest, Self::KeepLatest];
+
+    /// The name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disconnect => "disconnect",
+            Self::DropOldest => "drop_oldest",
+            Self::KeepLatest => "keep_latest",
+        }
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == name)
+    }
+}
+
+/// How much may wait, and what happens beyond.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy {
+    /// How much.
+    pub bounds: Bounds,
+    /// What happens beyond.
+    pub when_full: WhenFull,
 }
 
 /// The queue is at its bound.
@@ -70,6 +119,66 @@ impl Outbox {
         let lane = if follows { Lane::Normal } else { lane };
         self.lanes[lane as usize].push_back(frame);
         Ok(())
+    }
+
+    /// Makes room for a message of `namespace`, by letting go of others of it, each reported to `dropped`. What
+    /// has begun to leave stays, and what is no message does. There may be no room even then.
+    pub fn make_room(
+        &mut self,
+        lane: Lane,
+        frame: &Frame,
+        policy: Policy,
+        mut dropped: impl FnMut(&Frame),
+    ) {
+        if policy.when_full == WhenFull::KeepLatest {
+            self.keep_latest(frame, &mut dropped);
+        }
+        let Bounds { frames, bytes } = match policy.when_full {
+            WhenFull::Disconnect => return,
+            WhenFull::DropOldest => policy.bounds,
+            // Room for more than one: looking through the whole queue for each message is too dear.
+            WhenFull::KeepLatest => policy.bounds.with_a_quarter_free(),
+        };
+        // Never for a message of a lower priority.
+        for victims in (lane as usize..=Lane::Normal as usize).rev() {
+            let mut at = 0;
+            while self.len() >= frames || (self.bytes + frame.bytes().len() > bytes && !self.is_empty()) {
+                // Nearly always the first one: other namespaces on one connection are rare.
+                let of = |waiting: &Rc<Frame>| waiting.namespace == frame.namespace;
+                let Some(next) = self.lanes[victims].iter().skip(at).position(of) else { break };
+                at += next;
+                let Some(oldest) = self.lanes[victims].remove(at) else { break };
+                self.bytes -= oldest.bytes().len();
+                dropped(&oldest);
+            }
+        }
+    }
+
+    /// Lets go of each message that has a newer one with the same subject behind it, or in `newest`.
+    fn keep_latest(&mut self, newest: &Frame, dropped: &mut impl FnMut(&Frame)) {
+        let mut seen = FxHashSet::from_iter([newest.subject]);
+        let mut newer = Vec::new();
+        // Of two messages with one subject the later one is always in the same lane or in a lower one.
+        for (lane, queue) in self.lanes.iter().enumerate().skip(Lane::High as usize).rev() {
+            for (at, frame) in queue.iter().enumerate().rev() {
+                if frame.namespace == newest.namespace && !seen.insert(frame.subject) {
+                    newer.push((lane, at));
+                }
+            }
+        }
+        let mut overtaken = newer.into_iter().rev().peekable();
+        for (lane, queue) in self.lanes.iter_mut().enumerate() {
+            let mut at = 0;
+            queue.retain(|frame| {
+                let goes = overtaken.next_if_eq(&(lane, at)).is_some();
+                at += 1;
+                if goes {
+                    self.bytes -= frame.bytes().len();
+                    dropped(frame);
+                }
+                !goes
+            });
+        }
     }
 
     /// How many frames wait.
@@ -202,8 +311,8 @@ mod tests {
     fn frame(text: &str, seq: u64, expires: u64) -> Rc<Frame> {
         let encoded = Encoded { bytes: text.as_bytes().to_vec(), payload_at: 0 };
         // Frames of one lane are of one topic here.
-        let topic = u32::from(text.as_bytes()[0]);
-        Frame::message(encoded, 0, topic, Seq(seq), Timestamp(expires))
+        let subject = u64::from(text.as_bytes()[0]);
+        Frame::message(encoded, 0, subject, Seq(seq), Timestamp(expires))
     }
 
     fn push(outbox: &mut Outbox, lane: Lane, text: &str) {
@@ -266,7 +375,99 @@ mod tests {
         assert_eq!(outbox.bytes(), 3);
     }
 
+    /// Fills an outbox of four frames and makes room for one more: what then waits, in the order of leaving,
+    /// and what went. A frame is a lane (`c`, `h`, `n`), a subject and a number.
+    fn check(when_full: WhenFull, script: &str, expected: &str) {
+        let policy = Policy { bounds: Bounds { frames: 4, bytes: 1 << 20 }, when_full };
+        let (mut outbox, mut gone) = (Outbox::default(), Vec::new());
+        for text in script.split(' ') {
+            let lane = [Lane::Control, Lane::High, Lane::Normal]["chn".find(&text[..1]).unwrap()];
+            let frame = frame(&text[1..], u64::from(lane != Lane::Control), 100);
+            if outbox.push(lane, Rc::clone(&frame), policy.bounds).is_err() {
+                let text = |frame: &Frame| String::from_utf8_lossy(frame.bytes()).into_owned();
+                outbox.make_room(lane, &frame, policy, |frame| gone.push(text(frame)));
+                if outbox.push(lane, Rc::clone(&frame), policy.bounds).is_err() {
+                    gone.push(text(&frame));
+                }
+            }
+        }
+        let waits: Vec<_> =
+            outbox.waiting().map(|(frame, _)| String::from_utf8_lossy(frame.bytes()).into_owned()).collect();
+        assert_eq!(format!("{} | {}", waits.join(" "), gone.join(" ")), expected, "{when_full:?} {script}");
+        assert_eq!(outbox.bytes(), waits.concat().len());
+    }
+
+    #[test]
+    fn room_is_made_by_policy() {
+        use WhenFull::{Disconnect, DropOldest, KeepLatest};
+        for (when_full, script, expected) in [
+            (Disconnect, "na1 nb2 na3 nb4 na5", "a1 b2 a3 b4 | a5"),
+            (DropOldest, "na1 nb2 na3 nb4 na5", "b2 a3 b4 a5 | a1"),
+            (DropOldest, "na1 nb2 na3 nb4 na5 na6", "a3 b4 a5 a6 | a1 b2"),
+            // What is urgent is let go last, and never for what is not.
+            (DropOldest, "hx1 na2 na3 na4 hx5", "x1 x5 a3 a4 | a2"),
+            (DropOldest, "hx1 hy2 hz3 na4 na5", "x1 y2 z3 a5 | a4"),
+            (DropOldest, "hx1 hy2 hz3 hx4 na5", "x1 y2 z3 x4 | a5"),
+            (DropOldest, "hx1 hy2 hz3 hx4 hy5", "y2 z3 x4 y5 | x1"),
+            // What is no message stays, and takes room.
+            (DropOldest, "cp1 cp2 na3 na4 na5 cp6", "p1 p2 p6 a4 a5 | a3"),
+            (DropOldest, "cp1 cp2 cp3 cp4 na5", "p1 p2 p3 p4 | a5"),
+            (KeepLatest, "na1 nb2 na3 nb4 na5", "b4 a5 | a1 b2 a3"),
+            (KeepLatest, "na1 nb2 nc3 nd4 na5", "c3 d4 a5 | a1 b2"),
+            (KeepLatest, "ha1 nb2 nc3 na4 nb5", "c3 a4 b5 | a1 b2"),
+            (KeepLatest, "cp1 na2 na3 na4 na5", "p1 a5 | a2 a3 a4"),
+        ] {
+            check(when_full, script, expected);
+        }
+    }
+
+    #[test]
+    fn what_has_begun_to_leave_is_never_let_go() {
+        let policy = Policy { bounds: Bounds { frames: 2, bytes: 100 }, when_full: WhenFull::DropOldest };
+        let (mut outbox, mut gone) = (Outbox::default(), 0);
+        push(&mut outbox, Lane::Normal, "first");
+        outbox.advance(2);
+        push(&mut outbox, Lane::Normal, "second");
+        let third = frame("third", 3, 100);
+        outbox.make_room(Lane::Normal, &third, policy, |_| gone += 1);
+        outbox.push(Lane::Normal, third, policy.bounds).unwrap();
+        assert_eq!((gone, outbox.next_write(&mut Vec::new())), (1, &b"rstthird"[..]));
+    }
+
     proptest! {
+        #[test]
+        fn whatever_comes_the_bound_holds_and_no_frame_is_lost_track_of(
+            frames in prop::collection::vec((1usize..3, 0u8..4, 1usize..40), 1..80),
+            frames_max in 1usize..8, bytes_max in 1usize..120, keep_latest: bool, taken in 0usize..30,
+        ) {
+            let when_full = if keep_latest { WhenFull::KeepLatest } else { WhenFull::DropOldest };
+            let policy = Policy { bounds: Bounds { frames: frames_max, bytes: bytes_max }, when_full };
+            let lanes = [Lane::Control, Lane::High, Lane::Normal];
+            let (mut outbox, mut gone) = (Outbox::default(), 0);
+            for (index, (lane, topic, size)) in frames.iter().enumerate() {
+                let text = char::from(b'a' + topic).to_string().repeat(*size);
+                let frame = frame(&text, index as u64 + 1, 100);
+                if outbox.push(lanes[*lane], Rc::clone(&frame), policy.bounds).is_err() {
+                    outbox.make_room(lanes[*lane], &frame, policy, |_| gone += 1);
+                    gone += usize::from(outbox.push(lanes[*lane], frame, policy.bounds).is_err());
+                }
+                if index == 0 {
+                    // The first one is being written from now on, unless it is out already.
+                    outbox.advance(taken.min(size - 1));
+                }
+                prop_assert_eq!(outbox.len() + gone, index + 1);
+                prop_assert!(outbox.len() <= frames_max && (outbox.bytes() <= bytes_max || outbox.len() == 1));
+                let bytes: usize = outbox.waiting().map(|(frame, skip)| frame.bytes().len() - skip).sum();
+                prop_assert_eq!(bytes, outbox.bytes());
+                // A topic keeps its order.
+                for topic in 0..4 {
+                    let of = outbox.waiting().filter(|(frame, _)| frame.topic == u32::from(b'a' + topic));
+                    let seqs: Vec<_> = of.map(|(frame, _)| frame.seq).collect();
+                    prop_assert!(seqs.is_sorted(), "{:?}", seqs);
+                }
+            }
+        }
+
         #[test]
         fn any_partial_writes_give_the_same_bytes(
             frames in prop::collection::vec((0usize..3, 1usize..40_000), 1..12),

@@ -20,7 +20,7 @@ use tidings_wire::push::Codec;
 
 use crate::broadcast;
 use crate::frame::{Frame, Lane};
-use crate::outbox::{Bounds, Full, Outbox};
+use crate::outbox::{Bounds, Full, Outbox, Policy, WhenFull};
 use crate::slots::{Key, Slots};
 
 mod fanout;
@@ -60,6 +60,18 @@ pub enum Ordinals {
     Many(RoaringBitmap),
 }
 
+impl Ordinals {
+    /// All but these.
+    #[must_use]
+    pub fn without(self, these: &RoaringBitmap) -> Self {
+        match self {
+            Self::One(one) if these.contains(one) => Self::None,
+            Self::Many(many) if !many.is_disjoint(these) => Self::Many(many - these),
+            Self::None | Self::One(_) | Self::Many(_) => self,
+        }
+    }
+}
+
 impl From<Vec<u32>> for Ordinals {
     fn from(mut ordinals: Vec<u32>) -> Self {
         // Sorted first: a bitmap is built from its lowest end, and inserting anywhere else moves the rest.
@@ -93,6 +105,16 @@ pub enum Event {
         ordinal: Ordinal,
         /// Whether its time was over; else the connection ended first.
         expired: bool,
+    },
+    /// A message was let go for these devices, because their connections take no more. A device without
+    /// another connection will not get it: see [`Shard::settle_dropped`].
+    Dropped {
+        /// Where the message belongs.
+        namespace: NamespaceName,
+        /// The message.
+        seq: Seq,
+        /// The devices.
+        by: Ordinals,
     },
     /// The outbox of this connection is full; the connection is to be ended.
     Slow(PeerKey),
@@ -142,6 +164,8 @@ struct Place {
     rooms: HashMap<RoomName, u32>,
     /// The first member of each device; further ones follow by [`Member::sibling`].
     devices: FxHashMap<u32, MemberKey>,
+    /// What holds for messages of this namespace that wait.
+    policy: Policy,
 }
 
 #[derive(Debug)]
@@ -164,7 +188,18 @@ pub struct Shard {
     /// To be written at the end of this turn.
     urgent: Vec<PeerKey>,
     events: Vec<Event>,
+    drops: Drops,
+    /// What holds for frames that are no messages.
     bounds: Bounds,
+}
+
+/// Messages that were let go.
+#[derive(Debug, Default)]
+struct Drops {
+    /// What the ledger has not been told yet: place, message, device.
+    fresh: Vec<(u32, Seq, u32)>,
+    /// How many each connection has not been told of yet, by the place of the messages.
+    untold: FxHashMap<(PeerKey, u32), u64>,
 }
 
 /// How far the round has come.
@@ -178,7 +213,7 @@ struct Round {
 }
 
 impl Shard {
-    /// An empty shard; `bounds` holds for each connection's outbox.
+    /// An empty shard; `bounds` holds for what waits for a connection and is no message.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         Self {
@@ -192,6 +227,7 @@ impl Shard {
             round: Round::default(),
             urgent: Vec::new(),
             events: Vec::new(),
+            drops: Drops::default(),
             bounds,
         }
     }
@@ -287,15 +323,41 @@ impl Shard {
         }
     }
 
+    /// How many messages were let go for a member since this was last asked.
+    pub fn take_dropped(&mut self, key: MemberKey) -> u64 {
+        if self.drops.untold.is_empty() {
+            return 0;
+        }
+        let of = self.members.get(key).map(|member| (member.peer, member.place));
+        of.and_then(|of| self.drops.untold.remove(&of)).unwrap_or_default()
+    }
+
+    /// Whether half of what may wait for a member's connection does not: the time to give it more.
+    #[must_use]
+    pub fn has_room(&self, key: MemberKey) -> bool {
+        let Some(member) = self.members.get(key) else { return true };
+        let Bounds { frames, bytes } = self.places[member.place as usize].policy.bounds;
+        let outbox = self.peers.get(member.peer).map(|peer| &peer.outbox);
+        outbox.is_none_or(|outbox| outbox.len() * 2 < frames && outbox.bytes() * 2 < bytes)
+    }
+
     /// Takes what happened since the last call.
     pub fn take_events(&mut self, into: &mut Vec<Event>) {
         into.append(&mut self.events);
+        // One message is let go for many at once: a room has a thousand readers that have stopped.
+        self.drops.fresh.sort_unstable();
+        for same in self.drops.fresh.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            let by: Vec<u32> = same.iter().map(|(.., device)| *device).collect();
+            let namespace = self.places[same[0].0 as usize].name.clone();
+            into.push(Event::Dropped { namespace, seq: same[0].1, by: by.into() });
+        }
+        self.drops.fresh.clear();
     }
 
     /// Whether there is anything for [`Shard::take_events`] or [`Shard::take_urgent`].
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.events.is_empty() || !self.urgent.is_empty()
+        !self.events.is_empty() || !self.urgent.is_empty() || !self.drops.fresh.is_empty()
     }
 
     /// How many connections there are.
@@ -326,14 +388,20 @@ impl Shard {
     }
 }
 
-/// Puts a message into the outbox of a member's connection. Answers whether it fitted.
+/// Where what comes of queueing a message goes.
+struct Outcome<'a> {
+    events: &'a mut Vec<Event>,
+    drops: &'a mut Drops,
+}
+
+/// Puts a message into the outbox of a member's connection. Answers whether it is there.
 fn queue(
     peers: &mut Slots<Peer>,
-    events: &mut Vec<Event>,
+    outcome: &mut Outcome<'_>,
     member: &mut Member,
     message: &Message,
     frame: Rc<Frame>,
-    bounds: Bounds,
+    policy: Policy,
 ) -> bool {
     let Some(peer) = peers.get_mut(member.peer) else { return false };
     let lane = match message.priority {
@@ -344,16 +412,25 @@ fn queue(
     if peer.slow {
         return false;
     }
-    match peer.push(lane, frame, bounds) {
-        Ok(()) => {
-            member.delivered(message.seq);
-            true
+    let mut taken = peer.push(lane, Rc::clone(&frame), policy.bounds);
+    if taken == Err(Full) {
+        if policy.when_full == WhenFull::Disconnect {
+            report_slow(outcome.events, peer, member.peer);
+            return false;
         }
-        Err(Full) => {
-            report_slow(events, peer, member.peer);
-            false
+        let mut let_go = Vec::new();
+        peer.outbox.make_room(lane, &frame, policy, |frame| let_go.push(frame.seq));
+        taken = peer.push(lane, frame, policy.bounds);
+        if taken == Err(Full) {
+            let_go.push(message.seq);
         }
+        *outcome.drops.untold.entry((member.peer, member.place)).or_default() += let_go.len() as u64;
+        let of = (member.place, member.ordinal.0);
+        outcome.drops.fresh.extend(let_go.into_iter().map(|seq| (of.0, seq, of.1)));
     }
+    // What was let go is owed all the same, until the shell has found that no other connection has it.
+    member.delivered(message.seq);
+    taken == Ok(())
 }
 
 fn mark_urgent(urgent: &mut Vec<PeerKey>, peer: &mut Peer, key: PeerKey) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidings_hub::shard::Ordinals;
 use tidings_model::{MessageId, NamespaceName, Ordinal, Seq, Timestamp};
 use tidings_store::StoreError;
 
@@ -38,6 +39,16 @@ impl Node {
     /// Takes what happened on a shard. Gives it back when the ledger has no room now.
     pub fn happened(&self, events: Vec<tidings_hub::Event>) -> Vec<tidings_hub::Event> {
         self.ledger.happened(events)
+    }
+
+    /// Of devices for which a message was let go, those that will not get it: what another connection of a
+    /// device has, or its mailbox, is not lost.
+    #[must_use]
+    pub fn without_others(&self, namespace: &NamespaceName, by: Ordinals) -> Ordinals {
+        match self.namespace(namespace.as_str()) {
+            Some(found) => by.without(found.directory().several()),
+            None => by,
+        }
     }
 
     /// The message that a Socket.IO acknowledgement id means now.

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::ack::Ack;
+use crate::metrics::Why;
 use crate::{Clock, Metrics};
 
 mod entry;
@@ -188,7 +189,9 @@ impl Books {
                 }
                 Entered::Happened(events) => events.iter().for_each(|event| match event {
                     Event::Written { message, .. } => want(&message.namespace, message.seq),
-                    Event::Unwritten { namespace, seq, .. } => want(namespace, *seq),
+                    Event::Unwritten { namespace, seq, .. } | Event::Dropped { namespace, seq, .. } => {
+                        want(namespace, *seq);
+                    }
                     Event::Slow(_) => {}
                 }),
                 Entered::Look(namespace, seqs, _) => seqs.iter().for_each(|seq| want(namespace, *seq)),
@@ -269,10 +272,19 @@ impl Books {
                     mark(&mut self.dirty, entry, key);
                 }
             }
-            Event::Unwritten { namespace, seq, ordinal, .. } => {
+            Event::Unwritten { namespace, seq, ordinal, expired } => {
                 let key = (namespace, seq);
                 if let Some(entry) = self.entries.get_mut(&key) {
-                    self.metrics.unwritten.inc_by(entry.unwritten(ordinal, now));
+                    let why = if expired { Why::EXPIRED } else { Why::CONNECTION_LOST };
+                    self.metrics.unwritten.get_or_create(&why).inc_by(entry.unwritten(ordinal, now));
+                    mark(&mut self.dirty, entry, key);
+                }
+            }
+            Event::Dropped { namespace, seq, by } => {
+                let key = (namespace, seq);
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    let count = entry.dropped(&by, now);
+                    self.metrics.unwritten.get_or_create(&Why::SLOW_READER).inc_by(count);
                     mark(&mut self.dirty, entry, key);
                 }
             }

@@ -13,8 +13,8 @@ pub struct Metrics {
     pub pushes: Counter,
     /// Messages put into the outbox of a device's connections.
     pub deliveries: Counter,
-    /// Messages that were in an outbox and never left: the connection ended, or they expired.
-    pub unwritten: Counter,
+    /// Messages that were in an outbox and never left, by reason.
+    pub unwritten: Family<Why, Counter>,
     /// Receipts that were new.
     pub acks: Counter,
     /// Receipts for messages that are unknown or were not meant for the device.
@@ -42,6 +42,21 @@ pub struct Protocol {
     pub protocol: &'static str,
 }
 
+/// Why a message never left an outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Why {
+    reason: &'static str,
+}
+
+impl Why {
+    /// The connection ended first; the mailbox has it.
+    pub const CONNECTION_LOST: Self = Self { reason: "connection_lost" };
+    /// Its time was over first.
+    pub const EXPIRED: Self = Self { reason: "expired" };
+    /// It was let go to make room for newer ones; the device does not get it.
+    pub const SLOW_READER: Self = Self { reason: "slow_reader" };
+}
+
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reason {
@@ -61,7 +76,7 @@ impl Metrics {
         registry.register("deliveries", "Messages put into outboxes of devices", metrics.deliveries.clone());
         registry.register(
             "unwritten",
-            "Messages in an outbox that never left: the connection ended or they expired",
+            "Messages in an outbox that never left, by reason",
             metrics.unwritten.clone(),
         );
         registry.register("acks", "Receipts that were new", metrics.acks.clone());

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidings_hub::Directory;
+use tidings_hub::{Bounds, Directory, Policy, WhenFull};
 use tidings_model::{NamespaceName, Timestamp, limit};
 use tidings_store::{Store, StoreError};
 
@@ -37,6 +37,50 @@ pub struct Settings {
     pub message_size: usize,
     /// Most rooms of a device.
     pub rooms_per_device: usize,
+    /// How much may wait for one connection.
+    #[serde(default)]
+    pub outbox: Outbox,
+}
+
+/// How much may wait for one connection, and what happens beyond. What is not said is as the server has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outbox {
+    /// Most messages.
+    #[serde(default)]
+    pub frames: Option<usize>,
+    /// Most bytes.
+    #[serde(default)]
+    pub bytes: Option<usize>,
+    /// What happens beyond.
+    #[serde(default, with = "when_full")]
+    pub when_full: WhenFull,
+}
+
+impl Outbox {
+    /// What holds on a server with these bounds.
+    #[must_use]
+    pub fn policy(&self, server: Bounds) -> Policy {
+        let bounds = Bounds {
+            frames: self.frames.unwrap_or(server.frames),
+            bytes: self.bytes.unwrap_or(server.bytes),
+        };
+        Policy { bounds, when_full: self.when_full }
+    }
+}
+
+/// [`WhenFull`] as it is kept: by its name.
+mod when_full {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use tidings_hub::WhenFull;
+
+    pub(super) fn serialize<S: Serializer>(one: &WhenFull, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(one.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<WhenFull, D::Error> {
+        let name = String::deserialize(from)?;
+        WhenFull::parse(&name).ok_or_else(|| D::Error::custom(format!("there is no policy {name:?}")))
+    }
 }
 
 /// Who may connect as whom.
@@ -57,6 +101,7 @@ impl Settings {
             created_at: now.0,
             message_size: limit::DATA_BYTES_DEFAULT,
             rooms_per_device: limit::ROOMS_PER_DEVICE_DEFAULT,
+            outbox: Outbox::default(),
         }
     }
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tidings_hub::WhenFull;
 use tidings_model::{Epoch, Message, Position, RoomName, Seq, Topic};
+use tidings_store::port::ReceiptRecord;
 use tidings_store::{Device, From, StoreError};
 
 use crate::connect::Identity;
@@ -86,6 +88,10 @@ impl Node {
         for topic in &topics {
             self.look(who, topic, since, floor, &mut found).await?;
         }
+        let drops = namespace.settings.outbox.when_full != WhenFull::Disconnect;
+        if drops && found.complete {
+            found.complete = !self.any_dropped(who, found.send.keys().copied().collect()).await;
+        }
         let mut missed = Missed {
             seqs: found.send.into_iter().filter(|(seq, _)| *seq <= floor).collect(),
             floor,
@@ -157,6 +163,18 @@ impl Node {
         Ok(false)
     }
 
+    /// Whether any of these was let go because the device did not read.
+    async fn any_dropped(&self, who: &Identity, seqs: Vec<Seq>) -> bool {
+        for chunk in seqs.chunks(LOOK_MESSAGES) {
+            let books = self.ledger.look(&who.namespace.name, chunk.to_vec()).await;
+            let dropped = |record: &ReceiptRecord| record.dropped.contains(who.device.ordinal.0);
+            if books.into_iter().flatten().any(|books| dropped(&books.record)) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Loads a stretch of what was missed: the messages to send, each with the topic that the device
     /// has it by. Shorter than asked for where messages have expired, were acknowledged meanwhile, or
     /// were not meant for the device.
@@ -192,9 +210,11 @@ impl Node {
         let mut due = Vec::with_capacity(wanted.len());
         for (((_, asked), message), books) in wanted.iter().zip(messages).zip(books) {
             let Some(message) = message else { continue };
-            let acked = books.is_some_and(|books| books.record.acked.contains(device.ordinal.0));
-            let wants =
-                message.is_live(now) && message.meant.contains(device.ordinal.0) && (*asked || !acked);
+            let done = books.is_some_and(|books| {
+                let record = &books.record;
+                record.acked.contains(device.ordinal.0) || record.dropped.contains(device.ordinal.0)
+            });
+            let wants = message.is_live(now) && message.meant.contains(device.ordinal.0) && (*asked || !done);
             let topic = message.topics.iter().position(|(topic, _)| topics.contains(topic));
             if let (true, Some(topic)) = (wants, topic) {
                 due.push((message, topic));

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidings_hub::Event;
 use tidings_hub::shard::Ordinals;
+use tidings_hub::{Event, WhenFull};
 use tidings_model::{
     DeviceId, Durability, Epoch, EventName, Except, MessageId, NamespaceName, Platform, Position, Priority,
     Push, RoomName, Seq, Target, Timestamp, Topic, UserId,
@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::ack::Ack;
 use crate::connect::{Claim, Identity};
+use crate::ledger::report::State;
 use crate::namespace::{AuthMode, Settings};
 use crate::publish::{Accepted, PublishError};
 use crate::resume::Since;
@@ -60,6 +61,10 @@ fn push(to: Target) -> Push {
 
 impl World {
     async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    async fn with(rules: impl FnOnce(&mut Settings)) -> Self {
         let time = Arc::new(AtomicU64::new(1_000));
         let parts = Parts {
             store: Arc::new(MemoryStore::new(Epoch(7))),
@@ -69,7 +74,8 @@ impl World {
             metrics: Arc::new(Metrics::default()),
         };
         let (node, inboxes) = Node::start(parts).await.unwrap();
-        let settings = Settings::new("", AuthMode::Open, Timestamp(0));
+        let mut settings = Settings::new("", AuthMode::Open, Timestamp(0));
+        rules(&mut settings);
         node.create_namespace(demo(), settings).await.unwrap();
         Self { node, inboxes, time }
     }
@@ -319,6 +325,45 @@ async fn the_books_follow_a_message() {
     world.time.store(1_000_000, Ordering::Relaxed);
     let expected = "meant 2 written 1 acked 1 waiting 0 expired 1 dropped {} rate Some(0.5)";
     assert_eq!(world.report(&accepted).await, expected);
+}
+
+#[tokio::test]
+async fn what_was_let_go_is_in_the_books_and_does_not_come_back() {
+    let world = World::with(|settings| settings.outbox.when_full = WhenFull::DropOldest).await;
+    let (ann, bob) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
+    let first = world.push(push(users(&["ann", "bob"]))).await;
+    let second = world.push(push(users(&["ann"]))).await;
+    let dropped = |seq, by| Event::Dropped { namespace: demo(), seq, by };
+    let all = Ordinals::Many([0, 1].into_iter().collect());
+    let written = Event::Written { message: Arc::clone(&first.message), by: all.clone() };
+    // A long fan-out is told of late.
+    let early = dropped(first.message.seq, Ordinals::One(ann.device.ordinal.0));
+    assert!(world.node.happened(vec![early, written]).is_empty());
+    let expected = r#"meant 2 written 1 acked 0 waiting 1 expired 0 dropped {"slow_reader": 1} rate Some(0.0)"#;
+    assert_eq!(world.report(&first).await, expected);
+    let lines = world.node.receipts(&ann.namespace, &first.message, Some(State::Dropped), None, 9).await;
+    assert_eq!(lines.unwrap().0.iter().map(|line| line.ordinal).collect::<Vec<_>>(), [ann.device.ordinal]);
+
+    let (ann, bob) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
+    // It is told that something is missing, once what it has is on record; what waits for others still does.
+    assert_eq!(world.missed(&ann, &[], &Since::Cursor).await, (vec!["2@user:ann".into()], false));
+    assert_eq!(world.missed(&bob, &[], &Since::Cursor).await, (vec!["1@user:bob".into()], true));
+    let from_start = Since::Positions(vec![(
+        Topic::User(UserId::new("ann").unwrap()),
+        Position { epoch: Epoch(7), offset: 0 },
+    )]);
+    let asked = world.missed(&ann, &[], &from_start).await.0;
+    assert_eq!(asked, ["1@user:ann", "2@user:ann"], "who asks for it gets it");
+
+    // A receipt is a receipt, and stays one.
+    world.node.ack_ids(&ann.namespace, ann.device.ordinal, vec![first.message.id.clone()]).await.unwrap();
+    world.node.happened(vec![dropped(first.message.seq, all)]);
+    let expected = r#"meant 2 written 1 acked 1 waiting 0 expired 0 dropped {"slow_reader": 1} rate Some(0.5)"#;
+    assert_eq!(world.report(&first).await, expected);
+    world.node.settled(&ann.namespace, ann.device.ordinal, second.message.seq);
+    world.node.ledger.flush().await;
+    let ann = world.device("d1", "ann").await;
+    assert_eq!(world.missed(&ann, &[], &Since::Cursor).await, (vec![], true));
 }
 
 #[tokio::test]

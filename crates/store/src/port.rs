@@ -242,6 +242,8 @@ pub struct ReceiptRecord {
     pub written: RoaringBitmap,
     /// The devices that acknowledged it.
     pub acked: RoaringBitmap,
+    /// The devices that it was let go for, because their connections took no more: they have not got it.
+    pub dropped: RoaringBitmap,
     /// How many acknowledgements came after how long: counts by bucket, at most [`ACK_TIME_BUCKETS`],
     /// shorter when the rest is zero. What a bucket means is the ledger's.
     pub ack_times: Vec<u32>,

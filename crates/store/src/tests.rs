@@ -119,7 +119,12 @@ async fn fill(store: &impl crate::Store) {
         store.change_rooms(&demo(), ordinal, rooms, vec![]).await.unwrap();
         let settled = vec![(ordinal, Seq(index), tidings_model::Timestamp(50 + index))];
         store.settle(&demo(), settled).await.unwrap();
-        let record = ReceiptRecord { written: (0..9).collect(), acked: (0..4).collect(), ack_times: vec![4] };
+        let record = ReceiptRecord {
+            written: (0..9).collect(),
+            acked: (0..4).collect(),
+            dropped: (9..11).collect(),
+            ack_times: vec![4],
+        };
         store.record(vec![(demo(), Seq(index + 1), record)]).await.unwrap();
         store.put(&format!("key/{index}"), Some(bytes::Bytes::from_static(b"value"))).await.unwrap();
     }

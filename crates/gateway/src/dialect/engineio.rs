@@ -151,6 +151,13 @@ pub(super) fn goodbye(local: &Local, connection: &Connection, sessions: &[Sessio
     // answer closes before it has looked at the event.
 }
 
+/// Tells a namespace how many of its messages were let go.
+pub(super) fn dropped(local: &Local, connection: &Connection, session: &Session, messages: u64) {
+    let path = format!("/{}", session.namespace.name);
+    let event = tidings_wire::socketio::event(&path, None, "dropped", &[&super::dropped_json(messages)]);
+    local.send(connection, &format!("4{event}"));
+}
+
 /// A poll came.
 pub(crate) fn poll(local: &Rc<Local>, sid: &str, reply: oneshot::Sender<PollReply>) {
     let unknown = PollReply::Error(PollError::UnknownSession);
@@ -179,7 +186,7 @@ pub(crate) fn poll(local: &Rc<Local>, sid: &str, reply: oneshot::Sender<PollRepl
         // The client waits for this poll to end before it moves to its socket.
         local.send(&connection, engineio::NOOP);
     }
-    local.drop_expired(&connection);
+    local.tell_dropped(&connection);
     local.flush_one(&connection);
     local.settle();
 }

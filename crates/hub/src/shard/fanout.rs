@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tidings_model::Topic;
 
 use super::members::State;
-use super::{Delivery, Event, MemberKey, Ordinals, Shard, mark_round, mark_urgent, queue};
+use super::{Delivery, Event, MemberKey, Ordinals, Outcome, Shard, mark_round, mark_urgent, queue};
 use crate::broadcast::Broadcast;
 
 /// A room with more members than this here is served in rounds, a smaller one at once.
@@ -210,7 +210,9 @@ impl Shard {
             return false;
         }
         let frame = job.frames.frame(message, job.topic, job.place, member.codec);
-        let taken = queue(&mut self.peers, &mut self.events, member, message, frame, self.bounds);
+        let policy = self.places[job.place as usize].policy;
+        let mut outcome = Outcome { events: &mut self.events, drops: &mut self.drops };
+        let taken = queue(&mut self.peers, &mut outcome, member, message, frame, policy);
         if taken {
             job.written.push(member.ordinal.0);
         }

@@ -6,8 +6,8 @@ use tidings_model::{Message, NamespaceName, Ordinal, RoomName, Seq};
 use tidings_wire::push::Codec;
 
 use super::{
-    CatchUp, Delivery, Event, HELD_MAX, MemberKey, Ordinals, PeerKey, Place, Room, Shard, broadcast,
-    mark_urgent, queue,
+    CatchUp, Delivery, Event, HELD_MAX, MemberKey, Ordinals, Outcome, PeerKey, Place, Policy, Room, Shard,
+    broadcast, mark_urgent, queue,
 };
 
 /// A device about to be attached to a connection.
@@ -23,6 +23,8 @@ pub struct Attach<'a> {
     pub ordinal: Ordinal,
     /// The rooms that it is in.
     pub rooms: &'a [RoomName],
+    /// What holds for messages of its namespace that wait, from now on.
+    pub policy: Policy,
 }
 
 /// How many unacknowledged messages are remembered for a member. With more the member's settled
@@ -124,6 +126,7 @@ impl Shard {
     pub fn attach(&mut self, attach: Attach<'_>) -> Option<MemberKey> {
         self.peers.get(attach.peer)?;
         let place = self.place(attach.namespace);
+        self.places[place as usize].policy = attach.policy;
         let key = self.members.insert(Member {
             peer: attach.peer,
             ordinal: attach.ordinal,
@@ -167,6 +170,7 @@ impl Shard {
             let name = self.rooms[room as usize].name.clone();
             self.leave(key, &name);
         }
+        let _ = self.take_dropped(key);
         let member = self.members.remove(key)?;
         self.leave_all(&member);
         self.unlink(key, &member);
@@ -227,20 +231,21 @@ impl Shard {
     }
 
     /// Puts a message from the mailbox into a catching-up member's outbox, as it stands in its
-    /// `topic`th topic. Answers false when it does not fit, or the member is gone.
+    /// `topic`th topic. Answers false when there is no use in more: the connection ends, or the member is gone.
     pub fn replay(&mut self, key: MemberKey, message: &Arc<Message>, topic: usize) -> bool {
         let Some(member) = self.members.get_mut(key) else { return false };
         let frame = broadcast::encode(message, topic, member.place, member.codec);
         let peer = member.peer;
-        let written = queue(&mut self.peers, &mut self.events, member, message, frame, self.bounds);
+        let policy = self.places[member.place as usize].policy;
+        let mut outcome = Outcome { events: &mut self.events, drops: &mut self.drops };
+        let written = queue(&mut self.peers, &mut outcome, member, message, frame, policy);
+        let by = Ordinals::One(member.ordinal.0);
+        let Some(found) = self.peers.get_mut(peer) else { return false };
         if written {
-            if let Some(found) = self.peers.get_mut(peer) {
-                mark_urgent(&mut self.urgent, found, peer);
-            }
-            let by = Ordinals::One(member.ordinal.0);
+            mark_urgent(&mut self.urgent, found, peer);
             self.events.push(Event::Written { message: Arc::clone(message), by });
         }
-        written
+        !found.slow
     }
 
     /// Everything up to `floor` has been replayed: hands over what was held back since, and delivers
@@ -266,6 +271,20 @@ impl Shard {
     pub fn acknowledge(&mut self, key: MemberKey, seq: Seq) {
         if let Some(member) = self.members.get_mut(key) {
             member.acknowledged(seq);
+        }
+    }
+
+    /// A message that was let go is settled for these devices: they do not get it.
+    pub fn settle_dropped(&mut self, namespace: &NamespaceName, seq: Seq, by: &Ordinals) {
+        let mut settle = |device: u32| {
+            for key in self.members_of_device(namespace, Ordinal(device)) {
+                self.acknowledge(key, seq);
+            }
+        };
+        match by {
+            Ordinals::None => {}
+            Ordinals::One(one) => settle(*one),
+            Ordinals::Many(many) => many.iter().for_each(settle),
         }
     }
 
@@ -296,6 +315,7 @@ impl Shard {
             all: Vec::new(),
             rooms: std::collections::HashMap::new(),
             devices: rustc_hash::FxHashMap::default(),
+            policy: Policy::default(),
         });
         self.place_of.insert(name.clone(), place);
         place

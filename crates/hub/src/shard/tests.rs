@@ -7,6 +7,7 @@
 //! push 5 room:lobby user:ann=1 | 1,2,3
 //!                     message 5 through two topics, the second one of device 1; meant for 1, 2 and 3
 //! replay a 3 room:x | 1     message 3 comes from the mailbox
+//! reads slow-a        a, whose transport took nothing so far, is told what was let go, and given the rest
 //! ```
 //! What a connection is written is `> a 5@room:lobby` (message 5 by that topic); what the ledger is
 //! told is `written 5: 1 2` and `unwritten 5: 1`.
@@ -28,6 +29,7 @@ use super::*;
 
 struct Script {
     shard: Shard,
+    policy: Policy,
     peers: BTreeMap<String, (PeerKey, MemberKey)>,
     out: String,
 }
@@ -72,7 +74,11 @@ fn delivery(text: &str) -> Delivery {
 
 impl Script {
     fn new(bounds: Bounds) -> Self {
-        Self { shard: Shard::new(bounds), peers: BTreeMap::new(), out: String::new() }
+        Self::with(Policy { bounds, when_full: WhenFull::Disconnect })
+    }
+
+    fn with(policy: Policy) -> Self {
+        Self { shard: Shard::new(policy.bounds), policy, peers: BTreeMap::new(), out: String::new() }
     }
 
     fn run(mut self, script: &str) -> String {
@@ -98,7 +104,8 @@ impl Script {
                     _ => Codec::Sse,
                 };
                 let ordinal = Ordinal(words[1].parse().unwrap());
-                let attach = Attach { peer, codec, namespace: &demo(), ordinal, rooms: &[] };
+                let attach =
+                    Attach { peer, codec, namespace: &demo(), ordinal, rooms: &[], policy: self.policy };
                 let member = self.shard.attach(attach).unwrap();
                 self.peers.insert(words[0].to_owned(), (peer, member));
             }
@@ -116,6 +123,13 @@ impl Script {
                 let (peer, rest) = rest.split_once(' ').unwrap();
                 let delivery = delivery(rest);
                 self.shard.replay(self.peers[peer].1, &delivery.message, 0);
+            }
+            "reads" => {
+                let (peer, member) = self.peers[words[0]];
+                writeln!(self.out, "  told that {} were dropped", self.shard.take_dropped(member)).unwrap();
+                while let Some(frame) = self.shard.outbox(peer).and_then(Outbox::pop_frame) {
+                    writeln!(self.out, "  > {} {}", words[0], frame.seq.0).unwrap();
+                }
             }
             "ack" => self.shard.acknowledge(self.peers[words[0]].1, Seq(words[1].parse().unwrap())),
             "gone" => {
@@ -149,12 +163,11 @@ impl Script {
         for event in events {
             match event {
                 Event::Written { message, by } => {
-                    let by: Vec<u32> = match by {
-                        Ordinals::None => vec![],
-                        Ordinals::One(one) => vec![one],
-                        Ordinals::Many(many) => many.iter().collect(),
-                    };
-                    writeln!(self.out, "  written {}: {by:?}", message.seq.0).unwrap();
+                    writeln!(self.out, "  written {}: {:?}", message.seq.0, listed(by)).unwrap();
+                }
+                Event::Dropped { namespace, seq, by } => {
+                    self.shard.settle_dropped(&namespace, seq, &by);
+                    writeln!(self.out, "  dropped {}: {:?}", seq.0, listed(by)).unwrap();
                 }
                 Event::Unwritten { seq, ordinal, .. } => {
                     writeln!(self.out, "  unwritten {}: {}", seq.0, ordinal.0).unwrap();
@@ -165,8 +178,65 @@ impl Script {
     }
 }
 
+fn listed(by: Ordinals) -> Vec<u32> {
+    match by {
+        Ordinals::None => vec![],
+        Ordinals::One(one) => vec![one],
+        Ordinals::Many(many) => many.iter().collect(),
+    }
+}
+
 fn check(script: &str, expected: Expect) {
     expected.assert_eq(&Script::new(Bounds { frames: 3, bytes: 1 << 20 }).run(script));
+}
+
+#[test]
+fn what_readers_do_not_take_makes_room_and_is_accounted_for() {
+    let policy =
+        Policy { bounds: Bounds { frames: 2, bytes: 1 << 20 }, when_full: WhenFull::DropOldest };
+    let out = Script::with(policy).run(
+        "attach slow-a 1 json
+         live slow-a 0
+         attach slow-b 2 json
+         live slow-b 0
+         attach c 3 json
+         live c 0
+         push 1 all | 1,2,3
+         push 2 all | 1,2,3
+         push 3 all | 1,2,3
+         push 4 user:ann=1 | 1
+         reads slow-a
+         reads slow-a
+         ack slow-a 3
+         ack slow-a 4
+         gone slow-a
+         gone slow-b",
+    );
+    let tail = out.split_once("push 3").unwrap().1;
+    expect![[r#"
+         all | 1,2,3
+          > c 3@all
+          written 3: [1, 2, 3]
+          dropped 1: [1, 2]
+        push 4 user:ann=1 | 1
+          written 4: [1]
+          dropped 2: [1]
+        reads slow-a
+          told that 2 were dropped
+          > slow-a 3
+          > slow-a 4
+        reads slow-a
+          told that 0 were dropped
+        ack slow-a 3
+        ack slow-a 4
+        gone slow-a
+          settled Some(4)
+        gone slow-b
+          settled Some(1)
+          unwritten 2: 2
+          unwritten 3: 2
+    "#]]
+    .assert_eq(tail);
 }
 
 #[test]

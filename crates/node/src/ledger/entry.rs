@@ -39,10 +39,15 @@ impl Entry {
         let before = self.record.written.len();
         match by {
             Ordinals::None => {}
+            Ordinals::One(one) if self.record.dropped.contains(*one) => {}
             Ordinals::One(one) => {
                 self.record.written.insert(*one);
             }
-            Ordinals::Many(many) => self.record.written |= many,
+            Ordinals::Many(many) => {
+                self.record.written |= many;
+                // A long fan-out may tell of somebody who was let go meanwhile.
+                self.record.written -= &self.record.dropped;
+            }
         }
         self.record.written.len() - before
     }
@@ -54,11 +59,31 @@ impl Entry {
         u64::from(!has_it && self.record.written.remove(device.0))
     }
 
+    /// It was let go for these devices. Answers how many of them will not get it.
+    pub(crate) fn dropped(&mut self, by: &Ordinals, now: Timestamp) -> u64 {
+        self.touched_at = now;
+        let before = self.record.dropped.len();
+        let mut let_go = |device: u32| {
+            if !self.record.acked.contains(device) {
+                self.record.dropped.insert(device);
+                self.record.written.remove(device);
+            }
+        };
+        match by {
+            Ordinals::None => {}
+            Ordinals::One(one) => let_go(*one),
+            Ordinals::Many(many) => many.iter().for_each(let_go),
+        }
+        self.record.dropped.len() - before
+    }
+
     /// Answers whether the receipt is the device's first for this message.
     pub(crate) fn acked(&mut self, device: Ordinal, at: Timestamp) -> bool {
         self.touched_at = at;
         // Who has it was written to, whatever the order in which that became known.
         self.record.written.insert(device.0);
+        // Another connection of the device had it, or it asked for what it had missed.
+        self.record.dropped.remove(device.0);
         let first = self.record.acked.insert(device.0);
         if first {
             let bucket = bucket_of(at.since(self.accepted_at).as_millis());

@@ -11,6 +11,12 @@ use tidings_store::{Device, StoreError};
 use super::entry::{Entry, percentile};
 use crate::{Namespace, Node};
 
+/// The message was only for who was here, and the device was not.
+const NOT_CONNECTED: &str = "not_connected";
+
+/// The device did not read, and the policy of the namespace is to let go of what waits for it.
+const SLOW_READER: &str = "slow_reader";
+
 /// Devices by what became of a message for them. Always: meant = acked + waiting + expired + dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -50,7 +56,8 @@ pub enum State {
     Waiting,
     /// The device no longer gets it: its time is over.
     Expired,
-    /// The device was not here, and the message was only for who was.
+    /// The device was not here, and the message was only for who was; or it was let go because the device
+    /// did not read.
     Dropped,
 }
 
@@ -167,8 +174,12 @@ fn counts(entry: &Entry, only: Option<&RoaringBitmap>, now: Timestamp) -> Counts
     let meant = within(&entry.meant);
     let acked = entry.record.acked.intersection_len(&meant);
     let written = entry.record.written.intersection_len(&meant);
-    let rest = meant.len() - acked;
+    let slow = entry.record.dropped.intersection_len(&meant);
+    let rest = meant.len() - acked - slow;
     let mut counts = Counts { meant: meant.len(), written, acked, ..Counts::default() };
+    if slow > 0 {
+        counts.dropped.insert(SLOW_READER, slow);
+    }
     if now < entry.expires_at {
         counts.waiting = rest;
     } else if entry.keep {
@@ -176,9 +187,9 @@ fn counts(entry: &Entry, only: Option<&RoaringBitmap>, now: Timestamp) -> Counts
     } else {
         // Everybody with a receipt was written to, so these are the others that were.
         counts.expired = written - acked;
-        let absent = meant.len() - written;
+        let absent = rest - counts.expired;
         if absent > 0 {
-            counts.dropped.insert("not_connected", absent);
+            counts.dropped.insert(NOT_CONNECTED, absent);
         }
     }
     counts
@@ -187,11 +198,61 @@ fn counts(entry: &Entry, only: Option<&RoaringBitmap>, now: Timestamp) -> Counts
 fn state_of(entry: &Entry, ordinal: u32, now: Timestamp) -> State {
     if entry.record.acked.contains(ordinal) {
         State::Acked
+    } else if entry.record.dropped.contains(ordinal) {
+        State::Dropped
     } else if now < entry.expires_at {
         State::Waiting
     } else if entry.keep || entry.record.written.contains(ordinal) {
         State::Expired
     } else {
         State::Dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tidings_hub::shard::Ordinals;
+    use tidings_store::port::ReceiptRecord;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_ledger_adds_up_whatever_happens_in_whatever_order(
+            meant in prop::collection::btree_set(0u32..20, 0..20),
+            happened in prop::collection::vec((0u8..4, prop::collection::btree_set(0u32..20, 1..6)), 0..30),
+            keep in any::<bool>(), over in any::<bool>(),
+        ) {
+            let mut entry = Entry {
+                meant: Arc::new(meant.iter().copied().collect()),
+                accepted_at: Timestamp(0),
+                expires_at: Timestamp(100),
+                keep,
+                record: ReceiptRecord::default(),
+                touched_at: Timestamp(0),
+                dirty: false,
+            };
+            for (what, devices) in happened {
+                // The hub and the ledger let through only what was meant.
+                let devices: Vec<u32> = devices.intersection(&meant).copied().collect();
+                match what {
+                    0 => { entry.written(&Ordinals::from(devices), Timestamp(1)); }
+                    1 => { entry.dropped(&Ordinals::from(devices), Timestamp(1)); }
+                    2 => devices.iter().for_each(|one| { entry.unwritten(Ordinal(*one), Timestamp(1)); }),
+                    _ => devices.iter().for_each(|one| { entry.acked(Ordinal(*one), Timestamp(1)); }),
+                }
+            }
+            let now = Timestamp(if over { 100 } else { 50 });
+            let counts = counts(&entry, None, now);
+            let dropped: u64 = counts.dropped.values().sum();
+            prop_assert_eq!(counts.meant, counts.acked + counts.waiting + counts.expired + dropped);
+            // Device by device it is the same.
+            let of = |state| meant.iter().filter(|one| state_of(&entry, **one, now) == state).count() as u64;
+            prop_assert_eq!(
+                [counts.acked, counts.waiting, counts.expired, dropped],
+                [of(State::Acked), of(State::Waiting), of(State::Expired), of(State::Dropped)]
+            );
+        }
     }
 }

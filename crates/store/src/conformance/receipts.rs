@@ -9,6 +9,7 @@ use crate::port::{ACK_TIME_BUCKETS, ReceiptRecord, Store};
 
 fn record(written: std::ops::Range<u32>, acked: std::ops::Range<u32>, times: usize) -> ReceiptRecord {
     ReceiptRecord {
+        dropped: written.clone().filter(|device| !acked.contains(device)).step_by(3).collect(),
         written: written.collect(),
         acked: acked.collect(),
         ack_times: (0..times as u32).map(|bucket| bucket * 1_000_003).collect(),
