@@ -19,6 +19,7 @@ mod push;
 pub mod request_id;
 pub mod rest;
 mod shape;
+pub mod size;
 #[cfg(test)]
 mod tests;
 

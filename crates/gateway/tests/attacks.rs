@@ -7,7 +7,7 @@ mod harness;
 
 use std::sync::Arc;
 
-use harness::{PATIENCE, Server, room, user};
+use harness::{Server, room, until, user};
 use serde_json::json;
 use tidings_gateway::Settings;
 use tidings_hub::Bounds;
@@ -16,16 +16,6 @@ use tidings_node::metrics::{Protocol, Reason};
 use tidings_store::embedded::{EmbeddedStore, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-/// Waits for a condition that another thread brings about.
-async fn until(condition: impl Fn() -> bool) {
-    let looks = async {
-        while !condition() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, looks).await.expect("the condition comes true");
-}
 
 fn small_outbox() -> Settings {
     Settings { outbox: Bounds { frames: 64, bytes: 1 << 20 }, ..Settings::default() }

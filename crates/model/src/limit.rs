@@ -27,3 +27,9 @@ pub const TTL_DEFAULT_SECS: u64 = 24 * 60 * 60;
 
 /// Longest life that a push may ask for.
 pub const TTL_SECS_MAX: u64 = 30 * 24 * 60 * 60;
+
+/// How many messages may wait for one connection: what may be said.
+pub const OUTBOX_FRAMES: std::ops::RangeInclusive<usize> = 16..=1_000_000;
+
+/// How many bytes may wait for one connection: what may be said.
+pub const OUTBOX_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;

@@ -44,7 +44,7 @@ impl fmt::Display for NameError {
                 write!(f, "must match [a-z0-9][a-z0-9_-]{{0,49}}, but does not at byte {at}")
             }
             Self::Reserved => f.write_str(
-                "is reserved by clients or by the server (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener, ready, goaway, recall, presence, joined, left)",
+                "is reserved by clients or by the server (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener, ready, goaway, dropped, recall, presence, joined, left)",
             ),
         }
     }
@@ -157,7 +157,7 @@ fn check_event(text: &str) -> Result<(), NameError> {
         || text.starts_with("reconnect")
         || matches!(text, "error" | "ping" | "pong" | "newListener" | "removeListener")
         // Ours: a client could not tell them from what the server says of itself.
-        || matches!(text, "ready" | "goaway" | "recall" | "presence" | "joined" | "left");
+        || matches!(text, "ready" | "goaway" | "dropped" | "recall" | "presence" | "joined" | "left");
     if reserved { Err(NameError::Reserved) } else { Ok(()) }
 }
 
@@ -211,6 +211,7 @@ mod tests {
             "newListener",
             "ready",
             "goaway",
+            "dropped",
         ] {
             assert_eq!(EventName::new(bad), Err(NameError::Reserved), "{bad}");
         }

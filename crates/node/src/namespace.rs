@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidings_hub::{Bounds, Directory, Policy, WhenFull};
+pub use tidings_hub::WhenFull;
+use tidings_hub::{Bounds, Directory, Policy};
 use tidings_model::{NamespaceName, Timestamp, limit};
 use tidings_store::{Store, StoreError};
 

@@ -330,7 +330,7 @@ async fn the_books_follow_a_message() {
 #[tokio::test]
 async fn what_was_let_go_is_in_the_books_and_does_not_come_back() {
     let world = World::with(|settings| settings.outbox.when_full = WhenFull::DropOldest).await;
-    let (ann, bob) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
+    let (ann, _) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
     let first = world.push(push(users(&["ann", "bob"]))).await;
     let second = world.push(push(users(&["ann"]))).await;
     let dropped = |seq, by| Event::Dropped { namespace: demo(), seq, by };

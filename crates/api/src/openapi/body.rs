@@ -92,6 +92,20 @@ pub(crate) enum AuthModeWord {
     Open,
 }
 
+/// What happens when as much waits for a connection as may.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = WhenFull)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum WhenFullWord {
+    /// It is closed with 3008, comes back, and gets what it missed.
+    Disconnect,
+    /// The oldest messages make room. The device does not get them; the report counts them as dropped.
+    DropOldest,
+    /// Of messages with the same topic and event only the newest stays; of the others, the same is true.
+    KeepLatest,
+}
+
 /// What, to whom. `null` is the same as leaving a field out.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -307,6 +321,20 @@ pub(crate) struct NewNamespace {
     #[schema(max_length = 255)]
     title: Option<String>,
     auth: NewNamespaceAuth,
+    outbox: Option<NewNamespaceOutbox>,
+}
+
+/// How much may wait for one connection, and what happens beyond.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewNamespaceOutbox {
+    /// Most messages; the server's `outbox.frames` when it is not said.
+    #[schema(minimum = 16, maximum = 1_000_000)]
+    frames: Option<u64>,
+    /// Most bytes, from 64KiB to 1GiB; the server's `outbox.size` when it is not said.
+    #[schema(example = "1MiB")]
+    size: Option<String>,
+    when_full: Option<WhenFullWord>,
 }
 
 /// Who may connect.

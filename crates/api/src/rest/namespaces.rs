@@ -10,14 +10,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidings_model::{ErrorCode, NamespaceName};
 use tidings_node::Namespace;
-use tidings_node::namespace::{AuthMode, Settings};
+use tidings_node::namespace::{AuthMode, Outbox, Settings};
 use tidings_wire::problem::FieldError;
 use tidings_wire::time;
 use utoipa::ToSchema;
 
 use crate::extract::{self, InPath, InQuery, json_body, namespace};
 use crate::shape::{self, Object, Shape, shown};
-use crate::{ApiState, Problem, openapi};
+use crate::{ApiState, Problem, openapi, size};
+
+mod outbox;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
@@ -33,7 +35,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("auth", Shape::Object(&[("mode", Shape::Text), ("jwt", Shape::Free), ("hook", Shape::Free)])),
     ("hooks", Shape::List),
     ("limits", Shape::Free),
-    ("outbox", Shape::Free),
+    ("outbox", outbox::SHAPE),
     ("mailbox", Shape::Free),
     ("history", Shape::Free),
     ("offline", Shape::Free),
@@ -54,8 +56,7 @@ struct Body<'a> {
     hooks: Option<&'a RawValue>,
     #[serde(borrow)]
     limits: Option<&'a RawValue>,
-    #[serde(borrow)]
-    outbox: Option<&'a RawValue>,
+    outbox: Option<Object<outbox::OutboxBody>>,
     #[serde(borrow)]
     mailbox: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -89,6 +90,7 @@ pub(crate) struct NamespaceBody {
     state: &'static str,
     auth: AuthShown,
     limits: LimitsShown,
+    outbox: outbox::OutboxShown,
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -126,19 +128,11 @@ impl NamespaceBody {
             },
             limits: LimitsShown {
                 rooms_per_device: settings.rooms_per_device,
-                message_size: size(settings.message_size),
+                message_size: size::show(settings.message_size as u64),
             },
+            outbox: outbox::OutboxShown::of(&settings.outbox),
             created_at: time::rfc3339(settings.created_at),
         }
-    }
-}
-
-fn size(bytes: usize) -> String {
-    match bytes {
-        0 => "0B".to_owned(),
-        _ if bytes.is_multiple_of(1024 * 1024) => format!("{}MiB", bytes / (1024 * 1024)),
-        _ if bytes.is_multiple_of(1024) => format!("{}KiB", bytes / 1024),
-        _ => format!("{bytes}B"),
     }
 }
 
@@ -167,13 +161,13 @@ pub(crate) struct Asked {
 pub(crate) async fn create(State(state): State<ApiState>, request: Request) -> Result<Response, Problem> {
     let body = json_body(request).await?;
     let body: Body<'_> = shape::decode(&body, &SHAPE)?;
-    let (name, title) = check(&body)?;
-    let settings = Settings::new(&title, AuthMode::Open, state.node.now());
+    let (name, title, outbox) = check(&body)?;
+    let settings = Settings { outbox, ..Settings::new(&title, AuthMode::Open, state.node.now()) };
     let namespace = state.node.create_namespace(name, settings).await?;
     Ok((StatusCode::CREATED, Json(NamespaceBody::of(&namespace))).into_response())
 }
 
-fn check(body: &Body<'_>) -> Result<(NamespaceName, String), Problem> {
+fn check(body: &Body<'_>) -> Result<(NamespaceName, String, Outbox), Problem> {
     let mut invalid = Vec::new();
     let mut wrong =
         |field: &str, message: String| invalid.push(FieldError { field: field.to_owned(), message });
@@ -204,13 +198,14 @@ fn check(body: &Body<'_>) -> Result<(NamespaceName, String), Problem> {
         }
         None => wrong("auth.mode", "is required: who may connect; this version has \"open\"".to_owned()),
     }
+    let outbox = body.outbox.as_ref().map(|outbox| outbox.0.check(&mut wrong)).unwrap_or_default();
     let name = match (name, invalid.is_empty()) {
         (Some(name), true) => name,
         _ => return Err(Problem::fields(ErrorCode::INVALID_REQUEST, invalid)),
     };
     let unsupported = unsupported(body, auth, mode);
     if unsupported.is_empty() {
-        Ok((name, title))
+        Ok((name, title, outbox))
     } else {
         Err(Problem::fields(ErrorCode::NOT_SUPPORTED, unsupported))
     }
@@ -224,7 +219,6 @@ fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>)
         ("auth.hook", auth.is_some_and(|auth| auth.hook.is_some())),
         ("hooks", body.hooks.is_some()),
         ("limits", body.limits.is_some()),
-        ("outbox", body.outbox.is_some()),
         ("mailbox", body.mailbox.is_some()),
         ("history", body.history.is_some()),
         ("offline", body.offline.is_some()),

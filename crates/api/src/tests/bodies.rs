@@ -143,7 +143,7 @@ async fn pushes_that_make_no_sense() {
               to.platforms[1]: "fridge" is no platform; there are web, android, ios, desktop, other
             {"to":{"all":true},"event":"connect_error"}
             400 invalid_request
-              event: "connect_error" is reserved by clients or by the server (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener, ready, goaway, recall, presence, joined, left)
+              event: "connect_error" is reserved by clients or by the server (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener, ready, goaway, dropped, recall, presence, joined, left)
             {"to":{"all":true},"ttl":"31d"}
             400 invalid_request
               ttl: is "31d", at most 30d is allowed
@@ -239,6 +239,8 @@ async fn namespaces_that_are_refused() {
             r#"{"name":"Demo","auth":{"mode":"maybe"}}"#,
             r#"{"name":"x","auth":{"mode":"token","jwt":{}},"hooks":[],"limits":{"connections":0},"title":"t"}"#,
             r#"{"name":"x","auth":{"mode":"open"},"color":1}"#,
+            r#"{"name":"x","auth":{"mode":"open"},"outbox":{"frames":15,"size":"1TB","when_full":"panic","x":1}}"#,
+            r#"{"name":"x","auth":{"mode":"open"},"outbox":{"frames":15,"size":"1KiB","when_full":"panic"}}"#,
             r#"{"name":"demo","auth":{"mode":"open"}}"#,
         ],
         expect![[r#"
@@ -259,6 +261,14 @@ async fn namespaces_that_are_refused() {
             {"name":"x","auth":{"mode":"open"},"color":1}
             400 invalid_request
               color: is not a known field; there are name, title, state, auth, hooks, limits, outbox, mailbox, history, offline, presence, origins
+            {"name":"x","auth":{"mode":"open"},"outbox":{"frames":15,"size":"1TB","when_full":"panic","x":1}}
+            400 invalid_request
+              outbox.x: is not a known field; there are frames, size, when_full
+            {"name":"x","auth":{"mode":"open"},"outbox":{"frames":15,"size":"1KiB","when_full":"panic"}}
+            400 invalid_request
+              outbox.frames: is 15, must be from 16 to 1000000
+              outbox.size: is "1KiB", must be from 64KiB to 1GiB
+              outbox.when_full: is "panic", must be one of disconnect, drop_oldest, keep_latest
             {"name":"demo","auth":{"mode":"open"}}
             409 conflict
               name: is the name of a namespace already

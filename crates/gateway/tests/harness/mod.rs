@@ -50,6 +50,22 @@ impl Server {
         settings: Settings,
         tls: Option<TlsAcceptor>,
     ) -> Self {
+        Self::start_ruled(store, settings, tls, |_| ()).await
+    }
+
+    pub async fn start_where(
+        settings: Settings,
+        rule: impl FnOnce(&mut tidings_node::namespace::Settings),
+    ) -> Self {
+        Self::start_ruled(Arc::new(MemoryStore::new(Epoch(7))), settings, None, rule).await
+    }
+
+    async fn start_ruled(
+        store: Arc<dyn tidings_store::Store>,
+        settings: Settings,
+        tls: Option<TlsAcceptor>,
+        rule: impl FnOnce(&mut tidings_node::namespace::Settings),
+    ) -> Self {
         let parts = Parts {
             store,
             clock: Clock::System,
@@ -58,7 +74,8 @@ impl Server {
             metrics: Arc::new(Metrics::default()),
         };
         let (node, inboxes) = Node::start(parts).await.unwrap();
-        let rules = tidings_node::namespace::Settings::new("", AuthMode::Open, Timestamp(0));
+        let mut rules = tidings_node::namespace::Settings::new("", AuthMode::Open, Timestamp(0));
+        rule(&mut rules);
         node.create_namespace(demo(), rules).await.unwrap();
         let gateway = Gateway::start(Arc::clone(&node), inboxes, settings).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -168,6 +185,16 @@ impl Client {
         self.send(command).await;
         self.next().await
     }
+}
+
+/// Waits for a condition that another thread brings about.
+pub async fn until(condition: impl Fn() -> bool) {
+    let looks = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looks).await.expect("the condition comes true");
 }
 
 pub fn push(to: Target, data: Value) -> Push {

@@ -1,12 +1,16 @@
 //! How much may wait for one connection.
 
+use tidings_model::limit::{OUTBOX_BYTES, OUTBOX_FRAMES};
+
 use super::layers::Layers;
 use super::{Key, Section, value};
 
 pub(super) const SECTION: Section = Section {
     name: "outbox",
-    doc: "What waits for a connection that reads more slowly than it is written to. At either bound it is closed \
-        with a code that asks it to reconnect; it then gets what it missed.",
+    doc: "What waits for a connection that reads more slowly than it is written to. What happens at either bound is \
+        the namespace's to say (`outbox.when_full`): the connection is closed with a code that asks it to reconnect, \
+        and it then gets what it missed (the default); or what waits makes room for what is newer. A namespace may \
+        have bounds of its own.",
     keys: &[
         Key {
             name: "outbox.frames",
@@ -37,9 +41,9 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(super) fn resolve(layers: &mut Layers) -> Self {
-        let size = |text: &str| value::size(text, 64 << 10..=1 << 30).map(|bytes| bytes as usize);
+        let size = |text: &str| value::size(text, OUTBOX_BYTES).map(|bytes| bytes as usize);
         Self {
-            frames: layers.take("outbox.frames", |text| value::number(text, 16..=1_000_000)),
+            frames: layers.take("outbox.frames", |text| value::number(text, OUTBOX_FRAMES)),
             size: layers.take("outbox.size", size),
         }
     }

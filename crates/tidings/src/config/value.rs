@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tidings_api::duration;
+use tidings_api::{duration, size};
 
 /// Reads a duration within bounds.
 pub(super) fn time(text: &str, within: RangeInclusive<Duration>) -> Result<Duration, String> {
@@ -29,36 +29,11 @@ pub(super) fn number<T: FromStr + PartialOrd + Display>(
 
 /// Reads a size within bounds, in bytes: `"64KiB"`, `"1MB"`, `"512B"`.
 pub(super) fn size(text: &str, within: RangeInclusive<u64>) -> Result<u64, String> {
-    let unit_at = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(unit_at);
-    let factor = match unit.trim_start() {
-        "B" => Some(1),
-        "KB" => Some(1_000),
-        "MB" => Some(1_000_000),
-        "GB" => Some(1_000_000_000),
-        "KiB" => Some(1 << 10),
-        "MiB" => Some(1 << 20),
-        "GiB" => Some(1 << 30),
-        _ => None,
-    };
-    let (Some(factor), Ok(number)) = (factor, digits.parse::<u64>()) else {
-        return Err(
-            "must be a whole number with a unit (B, KB, MB, GB, KiB, MiB or GiB), as in \"64MiB\"".to_owned()
-        );
-    };
-    let bytes = number.saturating_mul(factor);
+    let bytes = size::parse(text).map_err(|why| why.to_string())?;
     if within.contains(&bytes) {
         return Ok(bytes);
     }
-    Err(format!("must be from {} to {}", show_size(*within.start()), show_size(*within.end())))
-}
-
-fn show_size(bytes: u64) -> String {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.into_iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size)) {
-        Some((size, unit)) => format!("{}{unit}", bytes / size),
-        None => format!("{bytes}B"),
-    }
+    Err(format!("must be from {} to {}", size::show(*within.start()), size::show(*within.end())))
 }
 
 #[cfg(test)]
