@@ -59,7 +59,11 @@ mod tests {
             ("1GiB", 1 << 30, "1GiB"),
             ("0B", 0, "0B"),
         ] {
-            assert_eq!(parse(text).map(|bytes| (bytes, show(bytes))), Ok((bytes, shown.to_owned())), "{text}");
+            assert_eq!(
+                parse(text).map(|bytes| (bytes, show(bytes))),
+                Ok((bytes, shown.to_owned())),
+                "{text}"
+            );
         }
         for text in ["", "64", "KiB", "-1B", "1.5MiB", "64 kib", "99999999999999999999B"] {
             assert_eq!(parse(text), Err(NotSize), "{text}");

@@ -94,7 +94,11 @@ async fn the_oldest_make_room_and_everybody_is_told() {
     let hello = back.call(json!({"id": 1, "cmd": "connect", "user": "ann", "device": "d1"})).await;
     assert_eq!(hello["ok"]["recovered"], json!(false), "{hello}");
     for n in seen {
-        assert_eq!(back.next().await["push"]["data"]["n"], json!(n), "what it was given and did not acknowledge");
+        assert_eq!(
+            back.next().await["push"]["data"]["n"],
+            json!(n),
+            "what it was given and did not acknowledge"
+        );
     }
 }
 

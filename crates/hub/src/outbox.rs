@@ -123,13 +123,7 @@ impl Outbox {
 
     /// Makes room for a message of `namespace`, by letting go of others of it, each reported to `dropped`. What
     /// has begun to leave stays, and what is no message does. There may be no room even then.
-    pub fn make_room(
-        &mut self,
-        lane: Lane,
-        frame: &Frame,
-        policy: Policy,
-        mut dropped: impl FnMut(&Frame),
-    ) {
+    pub fn make_room(&mut self, lane: Lane, frame: &Frame, policy: Policy, mut dropped: impl FnMut(&Frame)) {
         if policy.when_full == WhenFull::KeepLatest {
             self.keep_latest(frame, &mut dropped);
         }

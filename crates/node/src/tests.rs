@@ -339,7 +339,8 @@ async fn what_was_let_go_is_in_the_books_and_does_not_come_back() {
     // A long fan-out is told of late.
     let early = dropped(first.message.seq, Ordinals::One(ann.device.ordinal.0));
     assert!(world.node.happened(vec![early, written]).is_empty());
-    let expected = r#"meant 2 written 1 acked 0 waiting 1 expired 0 dropped {"slow_reader": 1} rate Some(0.0)"#;
+    let expected =
+        r#"meant 2 written 1 acked 0 waiting 1 expired 0 dropped {"slow_reader": 1} rate Some(0.0)"#;
     assert_eq!(world.report(&first).await, expected);
     let lines = world.node.receipts(&ann.namespace, &first.message, Some(State::Dropped), None, 9).await;
     assert_eq!(lines.unwrap().0.iter().map(|line| line.ordinal).collect::<Vec<_>>(), [ann.device.ordinal]);
@@ -358,7 +359,8 @@ async fn what_was_let_go_is_in_the_books_and_does_not_come_back() {
     // A receipt is a receipt, and stays one.
     world.node.ack_ids(&ann.namespace, ann.device.ordinal, vec![first.message.id.clone()]).await.unwrap();
     world.node.happened(vec![dropped(first.message.seq, all)]);
-    let expected = r#"meant 2 written 1 acked 1 waiting 0 expired 0 dropped {"slow_reader": 1} rate Some(0.5)"#;
+    let expected =
+        r#"meant 2 written 1 acked 1 waiting 0 expired 0 dropped {"slow_reader": 1} rate Some(0.5)"#;
     assert_eq!(world.report(&first).await, expected);
     world.node.settled(&ann.namespace, ann.device.ordinal, second.message.seq);
     world.node.ledger.flush().await;

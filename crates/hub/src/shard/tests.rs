@@ -192,8 +192,7 @@ fn check(script: &str, expected: Expect) {
 
 #[test]
 fn what_readers_do_not_take_makes_room_and_is_accounted_for() {
-    let policy =
-        Policy { bounds: Bounds { frames: 2, bytes: 1 << 20 }, when_full: WhenFull::DropOldest };
+    let policy = Policy { bounds: Bounds { frames: 2, bytes: 1 << 20 }, when_full: WhenFull::DropOldest };
     let out = Script::with(policy).run(
         "attach slow-a 1 json
          live slow-a 0
