@@ -73,8 +73,8 @@ sockudo() {
     reason="cargo is needed"
     return 1
   fi
-  # Its build translates a .proto file.
-  command -v protoc >/dev/null 2>&1 || debian protobuf-compiler || return 1
+  # Its build translates a .proto file that imports one of Google's.
+  debian protobuf-compiler libprotobuf-dev || command -v protoc >/dev/null 2>&1 || return 1
   say "cargo install sockudo $SOCKUDO_VERSION (some ten minutes on two cores)"
   if ! "${CARGO:-cargo}" install sockudo --version "$SOCKUDO_VERSION" --locked --no-default-features --features local \
     --root "$SOCKUDO_ROOT" --target-dir "$SOCKUDO_ROOT/build" --quiet >&2; then

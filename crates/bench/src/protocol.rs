@@ -5,7 +5,11 @@
 //! frames is a [`websocket::Dialect`] and has nothing to do with frames, pings and closes.
 
 pub(crate) mod json;
+pub(crate) mod nats;
+pub(crate) mod plain;
 pub(crate) mod polling;
+pub(crate) mod pusher;
+pub(crate) mod rooms;
 pub(crate) mod socketio;
 pub(crate) mod sse;
 pub(crate) mod websocket;
@@ -15,7 +19,17 @@ use std::io;
 use crate::{frame::FrameError, inbox::Ear};
 
 /// All of them, by the name that `--protocol` takes.
-pub(crate) const PROTOCOLS: &[Protocol] = &[json::WS, socketio::SOCKETIO, polling::POLLING, sse::SSE];
+pub(crate) const PROTOCOLS: &[Protocol] = &[
+    json::WS,
+    socketio::SOCKETIO,
+    polling::POLLING,
+    sse::SSE,
+    rooms::ROOMS,
+    plain::PLAIN,
+    plain::NCHAN,
+    nats::NATS,
+    pusher::PUSHER,
+];
 
 /// One client protocol.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +110,10 @@ pub(crate) fn named(name: &str) -> Result<&'static Protocol, String> {
 pub(crate) mod tests {
     use super::*;
     use crate::inbox::Inbox;
+
+    /// The answer to the upgrade of every WebSocket.
+    pub(crate) const GRANTED: &[u8] =
+        b"HTTP/1.1 101 x\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
     /// A client that hears `pieces`; answers what it said to each, and its inbox.
     #[track_caller]

@@ -3,10 +3,15 @@
 //! The loop over connections (`post`) knows none of them: it sends the bytes that it is given and asks whether what
 //! came back is a whole answer, and how many pushes it accepts.
 
+pub(crate) mod nats;
+pub(crate) mod nchan;
+pub(crate) mod node;
+pub(crate) mod pusher;
 pub(crate) mod tidings;
 
 /// All of them, by the name that `--publisher` takes.
-pub(crate) const PUBLISHERS: &[Publisher] = &[tidings::TIDINGS];
+pub(crate) const PUBLISHERS: &[Publisher] =
+    &[tidings::TIDINGS, node::NODE, nchan::NCHAN, nats::NATS, pusher::PUSHER];
 
 /// One way to publish.
 #[derive(Debug, Clone, Copy)]
@@ -79,4 +84,25 @@ pub(crate) fn named(name: &str) -> Result<&'static Publisher, String> {
         let names: Vec<&str> = PUBLISHERS.iter().map(|publisher| publisher.name).collect();
         format!("allowed is {}", names.join(", "))
     })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const BACKEND: Backend<'static> =
+        Backend { authority: "h:1", namespace: "demo", key: "k", durability: "durable", ttl: Some("1s") };
+
+    /// `count` pushes to room `r`, numbered from 1 on.
+    pub(crate) fn pushes(count: usize) -> Vec<Push> {
+        let push = |number| Push { to: To::Room("r".to_owned()), data: format!(r#"{{"seq":{number}}}"#) };
+        (1..=count).map(push).collect()
+    }
+
+    /// One call for `pushes`.
+    pub(crate) fn written(publish: &dyn Publish, pushes: &[Push]) -> String {
+        let mut out = Vec::new();
+        publish.write(pushes, &mut out);
+        String::from_utf8(out).unwrap()
+    }
 }

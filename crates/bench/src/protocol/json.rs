@@ -59,7 +59,7 @@ impl Dialect for Json {
         self.target.to_string()
     }
 
-    fn opened(&mut self, say: &mut Say) {
+    fn opened(&mut self, say: &mut Say, _ear: &mut Ear<'_>) {
         say.text(std::mem::take(&mut self.connect));
     }
 
@@ -114,10 +114,8 @@ mod tests {
     use super::*;
     use crate::{
         frame::{Kind, server_text_frame, write_client_frame},
-        protocol::tests::talk,
+        protocol::tests::{GRANTED, talk},
     };
-
-    const GRANTED: &[u8] = b"HTTP/1.1 101 x\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
     fn identity(acks: bool) -> Identity<'static> {
         let (authority, namespace, room) = ("h:1", "demo", Some("bench"));

@@ -23,7 +23,7 @@ pub(crate) trait Dialect {
     }
 
     /// The upgrade was granted.
-    fn opened(&mut self, _say: &mut Say) {}
+    fn opened(&mut self, _say: &mut Say, _ear: &mut Ear<'_>) {}
 
     /// A whole message came.
     fn message(&mut self, payload: &[u8], say: &mut Say, ear: &mut Ear<'_>) -> Result<(), LinkError>;
@@ -43,6 +43,11 @@ impl Say {
     /// Says a text.
     pub(crate) fn text(&mut self, text: impl Into<String>) {
         self.messages.push((Kind::Text, text.into().into_bytes()));
+    }
+
+    /// Says bytes.
+    pub(crate) fn binary(&mut self, bytes: impl Into<Vec<u8>>) {
+        self.messages.push((Kind::Binary, bytes.into()));
     }
 }
 
@@ -126,7 +131,7 @@ impl<D: Dialect> Conversation for WebSocket<D> {
         self.partial = Vec::new();
         self.stage = Stage::Open;
         let mut say = Say::default();
-        self.dialect.opened(&mut say);
+        self.dialect.opened(&mut say, ear);
         write(out, &say);
         if rest.is_empty() { Ok(()) } else { self.frames(&rest, out, ear) }
     }
@@ -232,7 +237,7 @@ mod tests {
             "/echo".to_owned()
         }
 
-        fn opened(&mut self, say: &mut Say) {
+        fn opened(&mut self, say: &mut Say, _ear: &mut Ear<'_>) {
             say.text("hello");
         }
 

@@ -91,9 +91,7 @@ fn accepted(status: u16, body: &[u8], pushes: usize) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const BACKEND: Backend<'static> =
-        Backend { authority: "h:1", namespace: "demo", key: "k", durability: "durable", ttl: Some("1s") };
+    use crate::publisher::tests::BACKEND;
 
     #[test]
     fn one_push_is_a_call_and_several_are_a_batch() {
