@@ -45,9 +45,16 @@ pub(crate) enum Command {
     /// A plain WebSocket that speaks the JSON protocol.
     Json { socket: Upgraded, namespace: NamespaceName, claim: Box<Claim> },
     /// A WebSocket that speaks Engine.IO from the start.
-    EngineIo { socket: Upgraded, version: Version, claim: Box<Query> },
+    EngineIo { socket: Upgraded, version: Version, claim: Box<Query>, application: Application },
+    /// A plain WebSocket whose messages come back.
+    Echo { socket: Upgraded },
     /// A new Engine.IO session by polling; answered with the body of the first poll.
-    OpenPolling { version: Version, claim: Box<Query>, reply: oneshot::Sender<PollReply> },
+    OpenPolling {
+        version: Version,
+        claim: Box<Query>,
+        application: Application,
+        reply: oneshot::Sender<PollReply>,
+    },
     /// A poll.
     Poll { sid: String, reply: oneshot::Sender<PollReply> },
     /// The client of a poll went away.
@@ -64,6 +71,17 @@ pub(crate) enum Command {
     Sse { request: Box<SseRequest>, reply: oneshot::Sender<Result<mpsc::Receiver<Bytes>, Refusal>> },
     /// Say goodbye to everybody; answered when the last one has gone.
     Drain { reply: oneshot::Sender<()> },
+}
+
+/// What answers the messages of an Engine.IO session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Application {
+    /// Socket.IO, and behind it the use cases.
+    Push,
+    /// Every message comes back; for protocol suites.
+    Echo,
+    /// Socket.IO, and behind it the events that protocol suites send.
+    Fixture,
 }
 
 /// What the query of an Engine.IO handshake said.

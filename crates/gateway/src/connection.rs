@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     /// The transport takes no more bytes now.
     pub(crate) blocked: Cell<bool>,
     pub(crate) closing: Cell<Option<Disconnect>>,
+    /// The code that the client closed with; 0 when it has not, or without one.
+    pub(crate) close_code: Cell<u16>,
     /// The socket refuses to be written to.
     pub(crate) broken: Cell<bool>,
     /// When the client was last heard, in the shard's milliseconds.
@@ -102,6 +104,7 @@ impl Connection {
             busy: Cell::new(false),
             blocked: Cell::new(false),
             closing: Cell::new(None),
+            close_code: Cell::new(0),
             broken: Cell::new(false),
             heard_at: Cell::new(now_ms),
             pinged_at: Cell::new(0),

@@ -9,11 +9,13 @@ use tidings_node::connect::Claim;
 use tidings_wire::engineio::Version;
 use tidings_wire::push::Codec;
 
-use crate::command::Query;
+use crate::command::{Application, Query};
 use crate::connection::Connection;
 use crate::local::Local;
 use crate::session::Session;
+use crate::settings::Settings;
 
+pub(crate) mod conformance;
 pub(crate) mod engineio;
 pub(crate) mod json;
 pub(crate) mod socketio;
@@ -28,6 +30,8 @@ pub(crate) enum Dialect {
     EngineIo(Box<engineio::State>),
     /// An event stream.
     Sse,
+    /// A plain WebSocket whose messages come back.
+    Echo,
 }
 
 impl Dialect {
@@ -35,14 +39,14 @@ impl Dialect {
         Self::Json(json::State::new(namespace, claim))
     }
 
-    pub(crate) fn engineio(shard: u8, version: Version, query: Query) -> Self {
-        Self::EngineIo(Box::new(engineio::State::new(shard, version, query)))
+    pub(crate) fn engineio(shard: u8, version: Version, query: Query, application: Application) -> Self {
+        Self::EngineIo(Box::new(engineio::State::new(shard, version, query, application)))
     }
 
     /// The format in which messages are written to it.
     pub(crate) fn codec(&self) -> Codec {
         match self {
-            Self::Json(_) => Codec::Json,
+            Self::Json(_) | Self::Echo => Codec::Json,
             Self::EngineIo(_) => Codec::SocketIo,
             Self::Sse => Codec::Sse,
         }
@@ -57,6 +61,7 @@ impl Dialect {
                 Version::V4 => "engineio4",
             },
             Self::Sse => "sse",
+            Self::Echo => "echo",
         }
     }
 
@@ -64,7 +69,15 @@ impl Dialect {
     pub(crate) fn sid(&self) -> Option<&str> {
         match self {
             Self::EngineIo(state) => Some(&state.sid),
-            Self::Json(_) | Self::Sse => None,
+            Self::Json(_) | Self::Sse | Self::Echo => None,
+        }
+    }
+
+    /// Largest message that it may send, in bytes.
+    pub(crate) fn max_message(&self, settings: &Settings) -> usize {
+        match self {
+            Self::Json(_) | Self::EngineIo(_) | Self::Sse => settings.max_message,
+            Self::Echo => conformance::ECHO_BYTES_MAX,
         }
     }
 }
@@ -73,6 +86,7 @@ enum Kind {
     Json,
     EngineIo,
     Sse,
+    Echo,
 }
 
 fn kind(connection: &Connection) -> Kind {
@@ -80,6 +94,7 @@ fn kind(connection: &Connection) -> Kind {
         Dialect::Json(_) => Kind::Json,
         Dialect::EngineIo(_) => Kind::EngineIo,
         Dialect::Sse => Kind::Sse,
+        Dialect::Echo => Kind::Echo,
     }
 }
 
@@ -89,6 +104,7 @@ pub(crate) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
         Kind::Json => json::text(local, connection, text),
         Kind::EngineIo => engineio::text(local, connection, text),
         Kind::Sse => {}
+        Kind::Echo => local.send(connection, text),
     }
 }
 
@@ -98,6 +114,7 @@ pub(crate) fn binary(local: &Rc<Local>, connection: &Rc<Connection>, bytes: &[u8
         Kind::Json => local.close(connection, Disconnect::UNSUPPORTED),
         Kind::EngineIo => engineio::binary(local, connection, bytes),
         Kind::Sse => {}
+        Kind::Echo => local.send_binary(connection, bytes),
     }
 }
 
@@ -105,6 +122,7 @@ pub(crate) fn binary(local: &Rc<Local>, connection: &Rc<Connection>, bytes: &[u8
 pub(crate) fn goodbye(local: &Local, connection: &Connection, sessions: &[Session], why: Disconnect) {
     match kind(connection) {
         Kind::Json => json::goodbye(local, connection, why),
+        Kind::Echo => conformance::goodbye(local, connection, why),
         Kind::EngineIo => engineio::goodbye(local, connection, sessions, why),
         Kind::Sse => sse::goodbye(local, connection, why),
     }
@@ -115,6 +133,7 @@ pub(crate) fn dropped(local: &Local, connection: &Connection, session: &Session,
     match kind(connection) {
         Kind::Json => local.send(connection, &format!(r#"{{"dropped":{}}}"#, dropped_json(messages))),
         Kind::EngineIo => engineio::dropped(local, connection, session, messages),
+        Kind::Echo => {}
         Kind::Sse => {
             let event = tidings_wire::sse::event(None, Some("dropped"), &dropped_json(messages));
             local.send(connection, &event);
@@ -154,9 +173,11 @@ pub(crate) fn next_timer(local: &Local, connection: &Connection) -> u64 {
     let waits = match &*connection.dialect.borrow() {
         Dialect::Json(state) => state.is_connecting(),
         Dialect::EngineIo(state) => !state.has_connected,
-        Dialect::Sse => false,
+        Dialect::Sse | Dialect::Echo => false,
     };
     let beat = match (connection.pinged_at.get(), &*connection.dialect.borrow()) {
+        // A suite counts the frames that it gets.
+        (_, Dialect::Echo) => u64::MAX / 2,
         // The clients of version 3 send the pings.
         (_, Dialect::EngineIo(state)) if state.version == Version::V3 => heard + interval + timeout,
         (0, Dialect::Sse | Dialect::EngineIo(_)) => connection.beat_at.get() + interval,
@@ -179,7 +200,7 @@ pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
     let waits = match &*connection.dialect.borrow() {
         Dialect::Json(state) => state.is_connecting(),
         Dialect::EngineIo(state) => !state.has_connected,
-        Dialect::Sse => false,
+        Dialect::Sse | Dialect::Echo => false,
     };
     if waits && now >= connection.opened_at + connect {
         return local.close(connection, Disconnect::NO_CONNECT);
@@ -187,6 +208,9 @@ pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
     if pinged != 0 {
         return local.close(connection, Disconnect::NO_PONG);
     }
+    // When it was due, unless the shard was late: a client may count on the announced times.
+    let due = next_timer(local, connection);
+    let now = if now - due <= 2 * local.tick_ms() { due } else { now };
     connection.beat_at.set(now);
     match kind(connection) {
         Kind::Json => {
@@ -196,6 +220,15 @@ pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
         }
         Kind::EngineIo => engineio::beat(local, connection, now),
         Kind::Sse => local.send(connection, tidings_wire::sse::HEARTBEAT),
+        Kind::Echo => {}
     }
     local.settle();
+}
+
+/// Runs the timer of a connection now if it is due: what comes after a deadline is late, however coarse
+/// the timers are.
+pub(crate) fn check_deadline(local: &Rc<Local>, connection: &Rc<Connection>) {
+    if connection.is_open() && local.now_ms() >= next_timer(local, connection) {
+        timer(local, connection);
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, get};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -11,6 +12,7 @@ use tidings_model::ErrorCode;
 use tidings_wire::problem::{self, FieldError, Problem};
 
 use crate::Front;
+use crate::command::Application;
 use crate::session::Refusal;
 
 mod engineio;
@@ -26,6 +28,23 @@ pub(crate) fn router(front: Arc<Front>) -> Router {
         .route("/socket.io", any(engineio::endpoint))
         .route("/v1/namespaces/{namespace}/connect", get(websocket::endpoint))
         .route("/v1/namespaces/{namespace}/sse", get(sse::endpoint).options(preflight))
+        .with_state(front)
+}
+
+/// The routes that protocol suites use: a plain WebSocket that echoes, an Engine.IO that does, and a
+/// Socket.IO application.
+pub(crate) fn conformance_router(front: Arc<Front>) -> Router {
+    let engineio = |application| {
+        any(move |State(front): State<Arc<Front>>, request: Request| {
+            engineio::serve(front, request, application)
+        })
+    };
+    Router::new()
+        .route("/echo", get(websocket::echo))
+        .route("/engine.io/", engineio(Application::Echo))
+        .route("/engine.io", engineio(Application::Echo))
+        .route("/socket.io/", engineio(Application::Fixture))
+        .route("/socket.io", engineio(Application::Fixture))
         .with_state(front)
 }
 

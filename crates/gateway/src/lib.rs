@@ -81,6 +81,12 @@ impl Gateway {
         http::router(Arc::clone(&self.front))
     }
 
+    /// The routes that public protocol suites use, on the same code: `/echo` (a plain WebSocket),
+    /// `/engine.io/` (every message comes back) and `/socket.io/` (namespaces `/` and `/custom`).
+    pub fn conformance_router(&self) -> axum::Router {
+        http::conformance_router(Arc::clone(&self.front))
+    }
+
     /// How many connections there are.
     #[must_use]
     pub fn connections(&self) -> usize {

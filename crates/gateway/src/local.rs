@@ -19,7 +19,7 @@ use tidings_node::Node;
 use tidings_node::ack::Ack;
 use tidings_node::metrics::{Metrics, Protocol, Reason};
 use tidings_wire::push::{self, Codec};
-use tidings_wire::websocket::Message;
+use tidings_wire::websocket::{self, Message, Opcode};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -41,8 +41,8 @@ const ANSWERS_MAX: usize = 128;
 /// come again.
 const LEDGER_BACKLOG: usize = 65_536;
 
-/// Granularity and horizon of the timers: 32 ms by 2,048 slots, a bit more than a minute.
-const TICK_MS: u64 = 32;
+/// Coarsest granularity of the timers, and how many ticks a round of them has: a bit more than a minute.
+const TICK_MS_MAX: u64 = 32;
 const TICKS: usize = 2_048;
 
 /// What a shard thread owns.
@@ -82,10 +82,10 @@ impl Local {
             index,
             hub: RefCell::new(Shard::new(settings.outbox)),
             node,
-            settings,
             sids: RefCell::default(),
-            wheel: RefCell::new(Wheel::new(TICK_MS, TICKS, 0)),
+            wheel: RefCell::new(Wheel::new(tick_ms(&settings), TICKS, 0)),
             wake: Notify::new(),
+            settings,
             connections: RefCell::default(),
             load,
             started: Instant::now(),
@@ -104,6 +104,11 @@ impl Local {
     pub(crate) fn now_ms(&self) -> u64 {
         // 0 means "never" in the cells of a connection.
         self.started.elapsed().as_millis() as u64 + 1
+    }
+
+    /// How coarse the timers are.
+    pub(crate) fn tick_ms(&self) -> u64 {
+        tick_ms(&self.settings)
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -170,17 +175,35 @@ impl Local {
         self.hub.borrow_mut().send(connection.key, Lane::Control, frame);
     }
 
+    /// Queues a close frame. A client that closes by itself gets its own code back (RFC 6455 section 5.5.1).
+    pub(crate) fn send_close(&self, connection: &Connection, why: Disconnect) {
+        let frame = match connection.close_code.get() {
+            0 => websocket::close_frame(why.code, why.reason),
+            code => websocket::close_frame(code, ""),
+        };
+        self.send_frame(connection, frame);
+    }
+
+    /// Queues a binary message for a connection.
+    pub(crate) fn send_binary(&self, connection: &Connection, payload: &[u8]) {
+        let bytes = websocket::frame(Opcode::Binary, payload);
+        let payload_at = (bytes.len() - payload.len()) as u8;
+        let frame = Frame::control(push::Encoded { bytes, payload_at });
+        self.hub.borrow_mut().send(connection.key, Lane::Control, frame);
+    }
+
     /// Bytes came from a WebSocket: takes them message by message, until a message makes the connection
     /// busy; the rest waits then.
     pub(crate) fn received(self: &Rc<Self>, connection: &Rc<Connection>, bytes: &mut [u8]) {
         let mut decoder = connection.decoder.take();
+        let max = connection.dialect.borrow().max_message(&self.settings);
         let mut at = 0;
         while at < bytes.len() && connection.is_open() {
             if connection.busy.get() {
                 connection.spill.borrow_mut().extend_from_slice(&bytes[at..]);
                 break;
             }
-            match decoder.decode(&mut bytes[at..], self.settings.max_message) {
+            match decoder.decode(&mut bytes[at..], max) {
                 Ok((taken, message)) => {
                     at += taken;
                     if let Some(message) = message {
@@ -214,11 +237,13 @@ impl Local {
             Message::Text(text) => dialect::text(self, connection, text),
             Message::Binary(bytes) => dialect::binary(self, connection, bytes),
             Message::Ping(payload) => {
-                let pong = tidings_wire::websocket::frame(tidings_wire::websocket::Opcode::Pong, payload);
-                self.send_frame(connection, pong);
+                self.send_frame(connection, websocket::frame(Opcode::Pong, payload));
             }
             Message::Pong(_) => connection.pinged_at.set(0),
-            Message::Close { .. } => self.close(connection, Disconnect::NORMAL),
+            Message::Close { code, .. } => {
+                connection.close_code.set(code.unwrap_or_default());
+                self.close(connection, Disconnect::NORMAL);
+            }
         }
     }
 
@@ -576,6 +601,12 @@ impl Local {
     pub(crate) fn codec_of(connection: &Connection) -> Codec {
         connection.dialect.borrow().codec()
     }
+}
+
+/// Fine enough for the shortest time that is set.
+fn tick_ms(settings: &Settings) -> u64 {
+    let shortest = settings.ping_interval.min(settings.ping_timeout);
+    (shortest.as_millis() as u64 / 64).clamp(1, TICK_MS_MAX)
 }
 
 fn bound<T>(backlog: &mut Vec<T>, what: &str) {

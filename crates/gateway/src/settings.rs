@@ -17,6 +17,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Largest message from a client, in bytes.
     pub max_message: usize,
+    /// Whether clients of Engine.IO 3 (1.x and 2.x) are served.
+    pub engineio3: bool,
     /// How much may wait for one connection.
     pub outbox: Bounds,
 }
@@ -29,6 +31,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
             max_message: 1_000_000,
+            engineio3: true,
             outbox: Bounds::default(),
         }
     }

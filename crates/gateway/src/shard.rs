@@ -125,12 +125,13 @@ fn obey(local: &Rc<Local>, command: Command, drained: &mut Option<oneshot::Sende
             let dialect = Dialect::json(namespace, *claim);
             accept(local, socket, dialect, |_, _| {});
         }
-        Command::EngineIo { socket, version, claim } => {
-            let dialect = Dialect::engineio(local.index, version, *claim);
+        Command::Echo { socket } => accept(local, socket, Dialect::Echo, |_, _| {}),
+        Command::EngineIo { socket, version, claim, application } => {
+            let dialect = Dialect::engineio(local.index, version, *claim, application);
             accept(local, socket, dialect, dialect::engineio::greet);
         }
-        Command::OpenPolling { version, claim, reply } => {
-            let dialect = Dialect::engineio(local.index, version, *claim);
+        Command::OpenPolling { version, claim, application, reply } => {
+            let dialect = Dialect::engineio(local.index, version, *claim, application);
             let connection = local.open(Transport::Poll(Some(reply)), dialect);
             let sid = connection.dialect.borrow().sid().map(str::to_owned).unwrap_or_default();
             local.sids.borrow_mut().insert(sid, connection.key);

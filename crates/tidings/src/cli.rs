@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, Sources, document, log};
+use crate::conformance::{self, ConformanceArgs};
 use crate::run;
 
 /// Tidings: a push server. Without a command, `serve`.
@@ -24,6 +25,8 @@ enum Command {
     Serve(ServeArgs),
     /// Measure a server, beside the floor
     Bench(tidings_bench::Args),
+    /// Run what the public protocol suites expect: echoes and a Socket.IO application, nothing else
+    Conformance(ConformanceArgs),
     /// Look for errors in the configuration, and start nothing
     CheckConfig(ServeArgs),
     /// Print a commented configuration file with every default
@@ -84,6 +87,7 @@ pub(crate) fn main() -> ExitCode {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve(args),
         Command::Bench(args) => tidings_bench::run(args),
+        Command::Conformance(args) => ended(conformance::serve(&args)),
         Command::CheckConfig(args) => check(args),
         Command::DefaultConfig => {
             print!("{}", document::default_file());
@@ -107,7 +111,11 @@ fn serve(args: ServeArgs) -> ExitCode {
         Err(errors) => return refuse(&errors),
     };
     log::start(&config.log);
-    match run::serve(&config, dev) {
+    ended(run::serve(&config, dev))
+}
+
+fn ended(outcome: Result<(), run::Fatal>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("tidings: {why}");

@@ -97,17 +97,26 @@ impl Config {
             layers.add_flag(key, value);
         }
         layers.read_secret_files();
-        let config = Self {
-            process: process::Process::resolve(&mut layers),
-            server: server::Server::resolve(&mut layers),
-            store: store::Store::resolve(&mut layers),
-            clients: clients::Clients::resolve(&mut layers),
-            limits: limits::Limits::resolve(&mut layers),
-            outbox: outbox::Outbox::resolve(&mut layers),
-            log: log::Log::resolve(&mut layers),
-            file,
-        };
+        let config = Self::resolve(&mut layers, file);
         layers.into_errors().map_or(Ok(config), Err)
+    }
+
+    /// What holds when nobody says anything.
+    pub(crate) fn defaults() -> Self {
+        Self::resolve(&mut Layers::default(), None)
+    }
+
+    fn resolve(layers: &mut Layers, file: Option<PathBuf>) -> Self {
+        Self {
+            process: process::Process::resolve(layers),
+            server: server::Server::resolve(layers),
+            store: store::Store::resolve(layers),
+            clients: clients::Clients::resolve(layers),
+            limits: limits::Limits::resolve(layers),
+            outbox: outbox::Outbox::resolve(layers),
+            log: log::Log::resolve(layers),
+            file,
+        }
     }
 }
 

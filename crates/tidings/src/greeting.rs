@@ -51,6 +51,13 @@ pub(crate) async fn demo_namespace(node: &Node) -> Result<NamespaceName, StoreEr
     Ok(name)
 }
 
+/// Says it on standard output. Nobody may be listening, and that is no reason to stop.
+pub(crate) fn say(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// What a start says.
 pub(crate) fn text(address: SocketAddr, key: &AdminKey, dev: bool) -> String {
     let url = format!("http://{address}");

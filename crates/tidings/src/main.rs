@@ -3,6 +3,7 @@
 
 mod cli;
 mod config;
+mod conformance;
 mod greeting;
 mod limits;
 mod listener;

@@ -166,7 +166,7 @@ async fn run(
             .map_err(in_listen)?;
     let address = listener.address().map_err(in_listen)?;
     ready.ready();
-    greet(&greeting::text(address, &key, dev));
+    greeting::say(&greeting::text(address, &key, dev));
     tracing::info!(%address, shards = config.process.shards, store = %config.store.path.display(), version = VERSION, "ready");
     let signal = tokio::select! {
         signal = stop.next() => signal,
@@ -208,7 +208,7 @@ async fn drain(limit: Duration, node: &Node, gateway: &Gateway, listener: Listen
     }
 }
 
-fn manners(config: &Config, files: usize) -> Manners {
+pub(crate) fn manners(config: &Config, files: usize) -> Manners {
     let limits = &config.limits;
     Manners {
         sources: config.server.sources.clone(),
@@ -221,7 +221,7 @@ fn manners(config: &Config, files: usize) -> Manners {
     }
 }
 
-fn gateway_settings(config: &Config) -> tidings_gateway::Settings {
+pub(crate) fn gateway_settings(config: &Config) -> tidings_gateway::Settings {
     let clients = &config.clients;
     tidings_gateway::Settings {
         ping_interval: clients.ping_interval,
@@ -229,6 +229,7 @@ fn gateway_settings(config: &Config) -> tidings_gateway::Settings {
         connect_timeout: clients.connect_timeout,
         body_timeout: config.limits.body_timeout,
         max_message: clients.max_message,
+        engineio3: clients.engineio3,
         outbox: Bounds { frames: config.outbox.frames, bytes: config.outbox.size },
     }
 }
@@ -237,13 +238,6 @@ fn gateway_settings(config: &Config) -> tidings_gateway::Settings {
 async fn demo(node: &Node) -> Result<Router, StoreError> {
     let namespace = greeting::demo_namespace(node).await?;
     Ok(tidings_api::demo::router(&node.make_passing_key(namespace)))
-}
-
-/// Says what a start says. Nobody may be listening, and that is no reason to stop.
-fn greet(text: &str) {
-    use std::io::Write as _;
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// How this machine is called.

@@ -19,7 +19,8 @@ use crate::nesting::{self, DEPTH_MAX};
 pub use args::{ARGS_MAX, Args};
 pub use assembler::{ATTACHMENTS_DEFAULT, ATTACHMENTS_MAX, Assembled, Assembler, Limits};
 pub use encode::{
-    ack, connect_error_v5, connect_v4, connect_v5, disconnect, error_v4, event, write_ack, write_event,
+    ack, binary_ack, binary_event, connect_error_v5, connect_v4, connect_v5, disconnect, error_v4, event,
+    write_ack, write_event,
 };
 
 /// Longest namespace, its slash included, in bytes.

@@ -8,11 +8,10 @@ use bytes::Bytes;
 use tidings_model::Disconnect;
 use tidings_wire::engineio::{self, Packet, PayloadEncoder, PayloadFormat, Version};
 use tidings_wire::socketio::Assembler;
-use tidings_wire::websocket;
 use tokio::sync::oneshot;
 
-use super::{Dialect, socketio};
-use crate::command::{PollError, PollReply, Query};
+use super::{Dialect, conformance, socketio};
+use crate::command::{Application, PollError, PollReply, Query};
 use crate::connection::{Connection, Transport};
 use crate::local::Local;
 use crate::session::Session;
@@ -36,6 +35,9 @@ pub(crate) struct State {
     pub(crate) has_connected: bool,
     pub(super) query: Query,
     pub(super) assembler: Assembler,
+    pub(super) application: Application,
+    /// The namespaces of the fixture that were joined.
+    pub(super) joined: conformance::Joined,
     /// A socket is about to take over from polling.
     upgrading: bool,
     /// A POST is being worked on; there may be only one.
@@ -43,11 +45,14 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(super) fn new(shard: u8, version: Version, query: Query) -> Self {
+    pub(super) fn new(shard: u8, version: Version, query: Query, application: Application) -> Self {
         Self {
             version,
             sid: format!("{shard:02x}{}", tidings_node::ids::token()),
-            has_connected: false,
+            // Below Socket.IO there is nothing to join.
+            has_connected: application == Application::Echo,
+            application,
+            joined: conformance::Joined::default(),
             query,
             assembler: Assembler::new(),
             upgrading: false,
@@ -60,11 +65,16 @@ impl State {
 pub(super) fn with<T>(connection: &Connection, act: impl FnOnce(&mut State) -> T) -> Option<T> {
     match &mut *connection.dialect.borrow_mut() {
         Dialect::EngineIo(state) => Some(act(state)),
-        Dialect::Json(_) | Dialect::Sse => None,
+        Dialect::Json(_) | Dialect::Sse | Dialect::Echo => None,
     }
 }
 
-fn version(connection: &Connection) -> Version {
+/// What answers the messages of a session.
+pub(super) fn application(connection: &Connection) -> Application {
+    with(connection, |state| state.application).unwrap_or(Application::Push)
+}
+
+pub(super) fn version(connection: &Connection) -> Version {
     with(connection, |state| state.version).unwrap_or(Version::V4)
 }
 
@@ -75,13 +85,19 @@ pub(crate) fn greet(local: &Rc<Local>, connection: &Rc<Connection>) {
     let settings = &local.settings;
     let open = with(connection, |state| {
         let upgrades: &[&str] = if polling { &["websocket"] } else { &[] };
-        let payload = (state.version == Version::V4).then_some(settings.max_message);
+        // The suites for version 3 ask for what its servers never said.
+        let told = state.version == Version::V4 || state.application != Application::Push;
+        let payload = told.then_some(settings.max_message);
         let (interval, timeout) = (settings.ping_interval.as_millis(), settings.ping_timeout.as_millis());
         engineio::open_packet(&state.sid, upgrades, interval as u64, timeout as u64, payload)
     });
     local.send(connection, &open.unwrap_or_default());
     if version(connection) == Version::V3 {
-        local.send(connection, "40");
+        match application(connection) {
+            Application::Push => local.send(connection, "40"),
+            Application::Fixture => conformance::connect(local, connection, "/", None),
+            Application::Echo => {}
+        }
     }
     local.settle();
 }
@@ -105,8 +121,14 @@ pub(super) fn binary(local: &Rc<Local>, connection: &Rc<Connection>, bytes: &[u8
 fn take(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) {
     connection.heard_at.set(local.now_ms());
     match (packet, version(connection)) {
-        (Packet::Text(text), _) => socketio::text(local, connection, text),
-        (Packet::Binary(bytes), _) => socketio::binary(local, connection, bytes),
+        (Packet::Text(text), _) => match application(connection) {
+            Application::Push | Application::Fixture => socketio::text(local, connection, text),
+            Application::Echo => local.send(connection, &format!("4{text}")),
+        },
+        (Packet::Binary(bytes), version) => match application(connection) {
+            Application::Push | Application::Fixture => socketio::binary(local, connection, bytes),
+            Application::Echo => conformance::send_binary(local, connection, version, bytes),
+        },
         (Packet::Ping(payload), Version::V3) => local.send(connection, &format!("3{payload}")),
         (Packet::Pong(_), Version::V4) => connection.pinged_at.set(0),
         (Packet::Close, _) => local.close(connection, Disconnect::NORMAL),
@@ -143,9 +165,10 @@ pub(super) fn goodbye(local: &Local, connection: &Connection, sessions: &[Sessio
         }
     }
     if matches!(&*connection.transport.borrow(), Transport::Socket(_)) {
-        local.send_frame(connection, websocket::close_frame(why.code, why.reason));
+        local.send_close(connection, why);
     } else if !local.has_output(connection) {
-        local.send(connection, engineio::CLOSE);
+        // A client that closes by itself only wants its poll to end.
+        local.send(connection, if why == Disconnect::NORMAL { engineio::NOOP } else { engineio::CLOSE });
     }
     // Otherwise the close packet goes with the next poll: a client that finds it behind an event in the same
     // answer closes before it has looked at the event.
@@ -158,10 +181,17 @@ pub(super) fn dropped(local: &Local, connection: &Connection, session: &Session,
     local.send(connection, &format!("4{event}"));
 }
 
+/// The session that a request names, if it has not run out of time meanwhile.
+fn in_time(local: &Rc<Local>, sid: &str) -> Option<Rc<Connection>> {
+    let connection = local.by_sid(sid)?;
+    super::check_deadline(local, &connection);
+    local.by_sid(sid)
+}
+
 /// A poll came.
 pub(crate) fn poll(local: &Rc<Local>, sid: &str, reply: oneshot::Sender<PollReply>) {
     let unknown = PollReply::Error(PollError::UnknownSession);
-    let Some(connection) = local.by_sid(sid) else {
+    let Some(connection) = in_time(local, sid) else {
         let _ = reply.send(unknown);
         return;
     };
@@ -261,7 +291,7 @@ pub(crate) fn post(
     is_binary: bool,
     reply: oneshot::Sender<Result<(), PollError>>,
 ) {
-    let Some(connection) = local.by_sid(sid) else {
+    let Some(connection) = in_time(local, sid) else {
         let _ = reply.send(Err(PollError::UnknownSession));
         return;
     };

@@ -6,7 +6,6 @@ use tidings_model::{Disconnect, Epoch, ErrorCode, NamespaceName, Position, Topic
 use tidings_node::connect::Claim;
 use tidings_node::resume::Since;
 use tidings_wire::json::{self, Body, Command, Id};
-use tidings_wire::websocket;
 
 use super::{Dialect, goaway};
 use crate::connection::Connection;
@@ -97,7 +96,7 @@ fn step(connection: &Connection, command: &Command<'_>) -> Result<Step, Refusal>
         Body::Connect { token, device, user, platform, positions } => {
             let mut claim = match &mut *connection.dialect.borrow_mut() {
                 Dialect::Json(state) => state.claim.clone(),
-                Dialect::EngineIo(_) | Dialect::Sse => None,
+                Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo => None,
             }
             .ok_or_else(|| Refusal::new(ErrorCode::CONFLICT, "this connection is connected already"))?;
             let given =
@@ -186,7 +185,7 @@ async fn connect(
 ) -> Option<Result<Answer, Refusal>> {
     let namespace = match &*connection.dialect.borrow() {
         Dialect::Json(state) if state.is_connecting() => state.namespace.clone(),
-        Dialect::Json(_) | Dialect::EngineIo(_) | Dialect::Sse => {
+        Dialect::Json(_) | Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo => {
             return Some(Err(Refusal::new(ErrorCode::CONFLICT, "this connection is connected already")));
         }
     };
@@ -221,5 +220,5 @@ pub(super) fn goodbye(local: &Local, connection: &Connection, why: Disconnect) {
     if why.code >= 3000 {
         local.send(connection, &format!(r#"{{"goaway":{}}}"#, goaway(why)));
     }
-    local.send_frame(connection, websocket::close_frame(why.code, why.reason));
+    local.send_close(connection, why);
 }

@@ -12,8 +12,9 @@ use tidings_node::resume::Since;
 use tidings_wire::engineio::Version;
 use tidings_wire::socketio::{self, ATTACHMENTS_DEFAULT, Args, Assembled, Kind, Limits, Packet};
 
-use super::engineio::with;
-use super::goaway_because;
+use super::engineio::{application, with};
+use super::{conformance, goaway_because};
+use crate::command::Application;
 use crate::connection::Connection;
 use crate::local::Local;
 use crate::session::{self, Opened, Refusal, Request, Session};
@@ -65,6 +66,9 @@ fn limits(local: &Local) -> Limits {
 }
 
 fn take(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) {
+    if application(connection) == Application::Fixture {
+        return conformance::take(local, connection, packet, &[]);
+    }
     match packet.kind {
         Kind::Connect => return connect(local, connection, packet),
         // A client refuses nothing.
@@ -94,6 +98,9 @@ fn take(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) {
 }
 
 fn take_assembled(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Assembled) {
+    if application(connection) == Application::Fixture {
+        return conformance::take(local, connection, &packet.as_packet(), &packet.attachments);
+    }
     let Some(session) = find(connection, &packet.namespace) else {
         if !(packet.namespace == "/" && is_v3(connection)) {
             local.close(connection, Disconnect::PROTOCOL_ERROR);
@@ -126,7 +133,7 @@ fn find(connection: &Connection, path: &str) -> Option<Session> {
     sessions.iter().find(|session| session.namespace.name.as_str() == name).cloned()
 }
 
-fn is_v3(connection: &Connection) -> bool {
+pub(super) fn is_v3(connection: &Connection) -> bool {
     with(connection, |state| state.version == Version::V3).unwrap_or_default()
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::query::find;
 use super::upgrade::Handshake;
 use crate::Front;
-use crate::command::{Command, PollError, PollReply, Query, ShardHandle};
+use crate::command::{Application, Command, PollError, PollReply, Query, ShardHandle};
 
 /// A refusal in the words of Engine.IO.
 struct Refused(StatusCode, u8, &'static str);
@@ -29,8 +29,13 @@ const TOO_SLOW: Refused = Refused(StatusCode::REQUEST_TIMEOUT, 3, "Request timeo
 const TOO_LARGE: Refused = Refused(StatusCode::PAYLOAD_TOO_LARGE, 3, "Payload too large");
 
 pub(super) async fn endpoint(State(front): State<Arc<Front>>, request: Request) -> Response {
+    serve(front, request, Application::Push).await
+}
+
+/// The same for another application on top.
+pub(super) async fn serve(front: Arc<Front>, request: Request, application: Application) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = match answer(front, request).await {
+    let mut response = match answer(front, request, application).await {
         Ok(response) => response,
         Err(Refused(status, code, message)) => {
             let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
@@ -62,7 +67,7 @@ fn allow_origin(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
-async fn answer(front: Arc<Front>, request: Request) -> Result<Response, Refused> {
+async fn answer(front: Arc<Front>, request: Request, application: Application) -> Result<Response, Refused> {
     if request.method() == Method::OPTIONS {
         return Ok(preflight());
     }
@@ -70,13 +75,15 @@ async fn answer(front: Arc<Front>, request: Request) -> Result<Response, Refused
     let sid = find(&query, &["sid"]).map(|sid| sid.into_owned());
     let version = match find(&query, &["EIO"]).as_deref() {
         Some("4") => Version::V4,
-        Some("3") => Version::V3,
+        Some("3") if front.settings.engineio3 => Version::V3,
         _ => return Err(VERSION_UNKNOWN),
     };
     match (find(&query, &["transport"]).as_deref(), sid) {
-        (Some("websocket"), None) => open_socket(front, request, version, &query),
+        (Some("websocket"), None) => open_socket(front, request, version, application, &query),
         (Some("websocket"), Some(sid)) => upgrade(front, request, sid).await,
-        (Some("polling"), None) => open_polling(&front, request.method().clone(), version, &query).await,
+        (Some("polling"), None) => {
+            open_polling(&front, request.method().clone(), version, application, &query).await
+        }
         (Some("polling"), Some(sid)) => match *request.method() {
             Method::GET => poll(&front, sid, jsonp_index(&query)).await,
             Method::POST => post(&front, request, sid, jsonp_index(&query).is_some()).await,
@@ -103,6 +110,7 @@ fn open_socket(
     front: Arc<Front>,
     mut request: Request,
     version: Version,
+    application: Application,
     query: &str,
 ) -> Result<Response, Refused> {
     if front.is_draining() {
@@ -112,7 +120,8 @@ fn open_socket(
     let handshake = Handshake::read(&mut request).map_err(|_| BAD_REQUEST)?;
     Ok(handshake.accept(None, move |socket| async move {
         if let Some(socket) = socket {
-            let _ = front.least_loaded().commands.send(Command::EngineIo { socket, version, claim }).await;
+            let command = Command::EngineIo { socket, version, claim, application };
+            let _ = front.least_loaded().commands.send(command).await;
         }
     }))
 }
@@ -135,6 +144,7 @@ async fn open_polling(
     front: &Front,
     method: Method,
     version: Version,
+    application: Application,
     query: &str,
 ) -> Result<Response, Refused> {
     if method != Method::GET {
@@ -145,7 +155,7 @@ async fn open_polling(
     }
     let (reply, opened) = oneshot::channel();
     let claim = Box::new(Query::parse(query));
-    tell(front.least_loaded(), Command::OpenPolling { version, claim, reply }).await?;
+    tell(front.least_loaded(), Command::OpenPolling { version, claim, application, reply }).await?;
     let (sid, mut response) = body(opened.await.map_err(|_| STOPPING)?, jsonp_index(query))?;
     if version == Version::V3
         && let Ok(cookie) = HeaderValue::from_str(&format!("io={sid}; Path=/; HttpOnly; SameSite=Strict"))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tidings_model::{ErrorCode, NamespaceName};
 
 use super::upgrade::{Handshake, NoHandshake, offers};
@@ -29,20 +29,7 @@ pub(super) async fn endpoint(
     };
     let handshake = match Handshake::read(&mut request) {
         Ok(handshake) => handshake,
-        Err(NoHandshake::Version) => {
-            let why = Refusal::field("Sec-WebSocket-Version", "must be 13");
-            let mut response = problem(&headers, &why);
-            *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
-            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            return response;
-        }
-        Err(NoHandshake::Key) => {
-            return problem(&headers, &Refusal::field("Sec-WebSocket-Key", "must be 16 bytes in base64"));
-        }
-        Err(NoHandshake::NotAsked) => {
-            let why = "this path is for WebSocket handshakes: GET with `Upgrade: websocket` over HTTP/1.1";
-            return problem(&headers, &Refusal::new(ErrorCode::INVALID_REQUEST, why));
-        }
+        Err(why) => return no_handshake(&headers, why),
     };
     let protocol = offers(&headers, SUBPROTOCOL).then_some(SUBPROTOCOL);
     handshake.accept(protocol, move |socket| async move {
@@ -51,6 +38,40 @@ pub(super) async fn endpoint(
             let _ = front.least_loaded().commands.send(command).await;
         }
     })
+}
+
+/// A plain WebSocket whose messages come back.
+pub(super) async fn echo(State(front): State<Arc<Front>>, mut request: Request) -> Response {
+    let headers = request.headers().clone();
+    let handshake = match Handshake::read(&mut request) {
+        Ok(handshake) => handshake,
+        Err(why) => return no_handshake(&headers, why),
+    };
+    handshake.accept(None, move |socket| async move {
+        if let Some(socket) = socket {
+            let _ = front.least_loaded().commands.send(Command::Echo { socket }).await;
+        }
+    })
+}
+
+/// Says what is wrong with a handshake.
+fn no_handshake(headers: &HeaderMap, why: NoHandshake) -> Response {
+    match why {
+        NoHandshake::Version => {
+            let why = Refusal::field("Sec-WebSocket-Version", "must be 13");
+            let mut response = problem(headers, &why);
+            *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            response
+        }
+        NoHandshake::Key => {
+            problem(headers, &Refusal::field("Sec-WebSocket-Key", "must be 16 bytes in base64"))
+        }
+        NoHandshake::NotAsked => {
+            let why = "this path is for WebSocket handshakes: GET with `Upgrade: websocket` over HTTP/1.1";
+            problem(headers, &Refusal::new(ErrorCode::INVALID_REQUEST, why))
+        }
+    }
 }
 
 fn judge(

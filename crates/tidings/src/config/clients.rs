@@ -41,6 +41,14 @@ pub(super) const SECTION: Section = Section {
             flag: "",
             secret: false,
         },
+        Key {
+            name: "clients.engineio3",
+            default: "true",
+            allowed: "true or false",
+            doc: "Whether Socket.IO clients of versions 1 and 2 (Engine.IO 3) are served.",
+            flag: "",
+            secret: false,
+        },
     ],
 };
 
@@ -52,6 +60,7 @@ pub(crate) struct Clients {
     pub(crate) connect_timeout: Duration,
     /// In bytes.
     pub(crate) max_message: usize,
+    pub(crate) engineio3: bool,
 }
 
 impl Clients {
@@ -63,6 +72,7 @@ impl Clients {
             ping_timeout: layers.take("clients.ping_timeout", time),
             connect_timeout: layers.take("clients.connect_timeout", time),
             max_message: layers.take("clients.max_message", size),
+            engineio3: layers.take("clients.engineio3", value::switch),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Values as people write them: sizes, durations within bounds, numbers within bounds.
+//! Values as people write them: sizes, durations and numbers within bounds, switches.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -34,6 +34,11 @@ pub(super) fn size(text: &str, within: RangeInclusive<u64>) -> Result<u64, Strin
         return Ok(bytes);
     }
     Err(format!("must be from {} to {}", size::show(*within.start()), size::show(*within.end())))
+}
+
+/// Reads a yes or no.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "must be true or false".to_owned())
 }
 
 #[cfg(test)]

@@ -39,6 +39,21 @@ pub struct Assembled {
     pub attachments: Vec<Vec<u8>>,
 }
 
+impl Assembled {
+    /// The packet that announced the attachments.
+    #[must_use]
+    pub fn as_packet(&self) -> Packet<'_> {
+        Packet {
+            kind: self.kind,
+            attachments: self.attachments.len(),
+            namespace: &self.namespace,
+            query: None,
+            id: self.id,
+            data: Some(&self.data),
+        }
+    }
+}
+
 /// Collects the attachments of one packet at a time.
 #[derive(Debug, Default)]
 pub struct Assembler {

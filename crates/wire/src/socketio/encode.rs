@@ -48,6 +48,20 @@ pub fn write_ack(out: &mut Vec<u8>, namespace: &str, id: u64, args: &[&str]) {
     out.push(b']');
 }
 
+/// `52-/demo,["event",{…}]`: an event whose attachments follow. `args` are raw JSON with their placeholders.
+#[must_use]
+pub fn binary_event(namespace: &str, attachments: usize, name: &str, args: &[&str]) -> String {
+    let plain = event(namespace, None, name, args);
+    format!("5{attachments}-{}", plain.get(1..).unwrap_or_default())
+}
+
+/// `62-/demo,7[{…}]`: answers the event with that id; attachments follow.
+#[must_use]
+pub fn binary_ack(namespace: &str, attachments: usize, id: u64, args: &[&str]) -> String {
+    let plain = ack(namespace, id, args);
+    format!("6{attachments}-{}", plain.get(1..).unwrap_or_default())
+}
+
 /// `0/demo,{"sid":"…","pid":"…"}`: grants a namespace to a protocol 5 client.
 #[must_use]
 pub fn connect_v5(namespace: &str, sid: &str, pid: Option<&str>) -> String {
