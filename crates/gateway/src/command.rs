@@ -11,6 +11,7 @@ use tidings_node::resume::Since;
 use tidings_wire::engineio::Version;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::drain::Plan;
 use crate::session::Refusal;
 use crate::socket::Detached;
 
@@ -69,8 +70,8 @@ pub(crate) enum Command {
     Upgrade { sid: String, socket: Option<Upgraded> },
     /// An event stream.
     Sse { request: Box<SseRequest>, reply: oneshot::Sender<Result<mpsc::Receiver<Bytes>, Refusal>> },
-    /// Say goodbye to everybody; answered when the last one has gone.
-    Drain { reply: oneshot::Sender<()> },
+    /// Say goodbye to everybody, `of` connections of the node together; answered when the last one has gone.
+    Drain { plan: Plan, of: usize, reply: oneshot::Sender<()> },
 }
 
 /// What answers the messages of an Engine.IO session.

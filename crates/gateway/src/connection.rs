@@ -22,7 +22,7 @@ use crate::session::Session;
 use crate::socket::Socket;
 
 /// How long a closing connection may take to read our goodbye and to hang up.
-const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// A connection of this shard.
 #[derive(Debug)]

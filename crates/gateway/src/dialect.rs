@@ -147,21 +147,28 @@ fn dropped_json(messages: u64) -> String {
 }
 
 /// `{"code":3001,"reason":"shutdown","reconnect":true,"after_ms":1730}`
-pub(crate) fn goaway(why: Disconnect) -> String {
-    goaway_because(why, "")
+pub(crate) fn goaway(local: &Local, why: Disconnect) -> String {
+    goaway_because(local, why, "")
 }
 
 /// The same with more fields, which begin with a comma if there are any.
-pub(crate) fn goaway_because(why: Disconnect, more: &str) -> String {
+pub(crate) fn goaway_because(local: &Local, why: Disconnect, more: &str) -> String {
     let reconnect = why.reconnect();
-    let after = if reconnect { format!(r#","after_ms":{}"#, jitter_ms()) } else { String::new() };
+    let after = if reconnect { format!(r#","after_ms":{}"#, return_after_ms(local)) } else { String::new() };
     format!(r#"{{"code":{},"reason":"{}","reconnect":{reconnect}{after}{more}}}"#, why.code, why.reason)
 }
 
-/// When a client that is sent away should come back: spread over two seconds, so that not all of them
-/// come at once.
-fn jitter_ms() -> u16 {
-    200 + u16::from_le_bytes(tidings_node::ids::random()) % 1_800
+/// Over which time clients that are sent away are asked to spread their return, in milliseconds; longer when
+/// many are.
+pub(crate) const ADVISE_MS: u32 = 2_000;
+
+/// Nobody is asked to come back sooner than this.
+const RETURN_MS_MIN: u32 = 200;
+
+/// When a client that is sent away should come back: not all of them at once.
+pub(crate) fn return_after_ms(local: &Local) -> u32 {
+    let spread = local.advise_ms.get().saturating_sub(RETURN_MS_MIN).max(1);
+    RETURN_MS_MIN + u32::from_le_bytes(tidings_node::ids::random()) % spread
 }
 
 /// When the next timer of a connection is due, in the shard's milliseconds.

@@ -9,6 +9,7 @@
 mod command;
 mod connection;
 mod dialect;
+mod drain;
 mod http;
 mod local;
 mod session;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tidings_node::{Node, ToShard};
 use tokio::sync::{mpsc, oneshot};
 
+pub use drain::Plan;
 pub use settings::Settings;
 pub use stream::Stream;
 
@@ -33,6 +35,9 @@ use command::{Command, ShardHandle};
 
 /// The exit code of a process that a bug has ended (EX_SOFTWARE of sysexits.h).
 const EXIT_PANIC: i32 = 70;
+
+/// How often a drain says how far it has come.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// The gateway: the shards and the way to them.
 #[derive(Clone)]
@@ -93,22 +98,38 @@ impl Gateway {
         self.front.shards.iter().map(|shard| shard.load.load(Ordering::Relaxed)).sum()
     }
 
-    /// Says goodbye to every connection and waits until the last one has ended, at most `timeout`. New
-    /// ones are refused from now on. Answers how many were left.
-    pub async fn drain(&self, timeout: Duration) -> usize {
+    /// Says goodbye to every connection, a few at a time, and waits until the last one has ended. New ones are
+    /// refused from now on. Answers how many were left when the time was over.
+    pub async fn drain(&self, plan: Plan) -> usize {
         self.front.draining.store(true, Ordering::Relaxed);
+        let all = self.connections();
         let mut done = Vec::new();
         for shard in &self.front.shards {
             let (reply, told) = oneshot::channel();
-            let _ = shard.commands.send(Command::Drain { reply }).await;
+            // A shard that is too busy to be told is not waited for longer than the others.
+            let command = shard.commands.send(Command::Drain { plan, of: all, reply });
+            let _ = tokio::time::timeout(plan.timeout, command).await;
             done.push(told);
         }
-        let all = async {
+        let gone = async {
             for told in done {
                 let _ = told.await;
             }
         };
-        let _ = tokio::time::timeout(timeout, all).await;
+        let progress = async {
+            let mut seconds = tokio::time::interval(PROGRESS);
+            seconds.tick().await;
+            loop {
+                seconds.tick().await;
+                let left = self.connections();
+                tracing::info!("draining: {} of {all} connections gone", all.saturating_sub(left));
+            }
+        };
+        tokio::select! {
+            () = gone => {}
+            () = progress => {}
+            () = tokio::time::sleep(plan.timeout) => {}
+        }
         self.connections()
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Local {
     pub(crate) wheel: RefCell<Wheel<PeerKey>>,
     /// Something wants the shard's loop to look again: a timer was added, the last connection went.
     pub(crate) wake: Notify,
+    /// Over how many milliseconds those who are sent away are asked to spread their return.
+    pub(crate) advise_ms: Cell<u32>,
     connections: RefCell<Vec<Option<Rc<Connection>>>>,
     load: Arc<AtomicUsize>,
     started: Instant,
@@ -86,6 +88,7 @@ impl Local {
             wheel: RefCell::new(Wheel::new(tick_ms(&settings), TICKS, 0)),
             wake: Notify::new(),
             settings,
+            advise_ms: Cell::new(dialect::ADVISE_MS),
             connections: RefCell::default(),
             load,
             started: Instant::now(),

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tidings_model::Disconnect;
 use tidings_node::{Node, ToShard};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::command::Command;
 use crate::connection::{self, Transport};
 use crate::dialect::{self, Dialect};
+use crate::drain;
 use crate::local::Local;
 use crate::settings::Settings;
 
@@ -50,7 +51,6 @@ pub(crate) fn run(
 async fn turns(local: Rc<Local>, mut inbox: mpsc::Receiver<ToShard>, mut commands: mpsc::Receiver<Command>) {
     let mut messages = Vec::with_capacity(TURN_MESSAGES);
     let mut more = false;
-    let mut drained: Option<oneshot::Sender<()>> = None;
     let timer = tokio::time::sleep(IDLE);
     tokio::pin!(timer);
     loop {
@@ -69,14 +69,14 @@ async fn turns(local: Rc<Local>, mut inbox: mpsc::Receiver<ToShard>, mut command
                 }
                 messages.drain(..).for_each(|message| take(&local, message));
             }
-            Some(command) = commands.recv() => obey(&local, command, &mut drained),
+            Some(command) = commands.recv() => obey(&local, command),
             () = local.wake.notified() => reset(&local, timer.as_mut()),
             () = std::future::ready(()), if more => {}
         }
         // However much is to be delivered, some who want to come in are let in.
         for _ in 0..TURN_COMMANDS {
             match commands.try_recv() {
-                Ok(command) => obey(&local, command, &mut drained),
+                Ok(command) => obey(&local, command),
                 Err(_) => break,
             }
         }
@@ -84,11 +84,6 @@ async fn turns(local: Rc<Local>, mut inbox: mpsc::Receiver<ToShard>, mut command
         if more {
             // The connections' own tasks get their turn as well.
             tokio::task::yield_now().await;
-        }
-        if local.count() == 0
-            && let Some(reply) = drained.take()
-        {
-            let _ = reply.send(());
         }
     }
 }
@@ -119,7 +114,7 @@ fn take(local: &Local, message: ToShard) {
     }
 }
 
-fn obey(local: &Rc<Local>, command: Command, drained: &mut Option<oneshot::Sender<()>>) {
+fn obey(local: &Rc<Local>, command: Command) {
     match command {
         Command::Json { socket, namespace, claim } => {
             let dialect = Dialect::json(namespace, *claim);
@@ -156,11 +151,9 @@ fn obey(local: &Rc<Local>, command: Command, drained: &mut Option<oneshot::Sende
             dialect::engineio::upgrade(local, sid, socket);
         }
         Command::Sse { request, reply } => dialect::sse::open(local, *request, reply),
-        Command::Drain { reply } => *drained = Some(reply),
-    }
-    if drained.is_some() {
-        // Whoever was on the way in when the draining began hears the same goodbye.
-        drain(local);
+        Command::Drain { plan, of, reply } => {
+            tokio::task::spawn_local(drain::run(Rc::clone(local), plan, of, reply));
+        }
     }
 }
 
@@ -183,10 +176,4 @@ fn accept(
         local.received(&connection, &mut upgraded.leftover.to_vec());
     }
     tokio::task::spawn_local(connection::serve_socket(Rc::clone(local), connection));
-}
-
-fn drain(local: &Rc<Local>) {
-    for connection in local.all() {
-        local.close(&connection, Disconnect::SHUTDOWN);
-    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use harness::{PATIENCE, Server, close_code, room, user};
 use serde_json::{Value, json};
-use tidings_gateway::Settings;
+use tidings_gateway::{Plan, Settings};
 use tidings_hub::Bounds;
 use tidings_model::Target;
 use tidings_node::metrics::Reason;
@@ -215,7 +215,8 @@ async fn a_stopping_server_says_so() {
     let server = Server::start(Settings::default()).await;
     let mut client = server.connect("ann", "d1").await;
     let gateway = server.gateway.clone();
-    let drained = tokio::spawn(async move { gateway.drain(PATIENCE).await });
+    let drained =
+        tokio::spawn(async move { gateway.drain(Plan { window: Duration::ZERO, timeout: PATIENCE }).await });
     let goaway = client.next().await["goaway"].clone();
     assert_eq!(
         (&goaway["code"], &goaway["reason"], &goaway["reconnect"]),

@@ -11,14 +11,14 @@ use axum::Router;
 use prometheus_client::registry::Registry;
 use socket2::Socket;
 use tidings_api::{ApiState, Readiness};
-use tidings_gateway::Gateway;
+use tidings_gateway::{Gateway, Plan};
 use tidings_hub::outbox::Bounds;
 use tidings_model::Epoch;
 use tidings_node::{Clock, Node, Parts, StoreError, ids};
 use tidings_store::{EmbeddedStore, Options};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::listener::{self, Listener, Manners};
 use crate::signals::Stop;
 use crate::{greeting, limits};
@@ -175,7 +175,7 @@ async fn run(
     ready.drain();
     tracing::info!(signal, timeout = ?config.server.shutdown_timeout, "stopping");
     tokio::select! {
-        outcome = drain(config.server.shutdown_timeout, &node, &gateway, listener) => outcome,
+        outcome = drain(&config.server, &node, &gateway, listener) => outcome,
         signal = stop.next() => {
             tracing::warn!(signal, "stopping at once");
             std::process::exit(1)
@@ -183,16 +183,28 @@ async fn run(
     }
 }
 
-/// Stops in order: clients are sent away, calls are answered, everything is written down.
-async fn drain(limit: Duration, node: &Node, gateway: &Gateway, listener: Listener) -> Result<(), Fatal> {
+/// Stops in order: load balancers notice, clients are sent away, calls are answered, everything is written
+/// down. Calls are taken until the last client has gone: what is accepted meanwhile is kept like anything else.
+async fn drain(
+    server: &config::server::Server,
+    node: &Node,
+    gateway: &Gateway,
+    listener: Listener,
+) -> Result<(), Fatal> {
+    let limit = server.shutdown_timeout;
     let deadline = Instant::now() + limit;
-    // Half for the clients, so that the store has time left even if some of them do not go.
+    let leaving = async {
+        tokio::time::sleep(server.drain_pause.min(limit / 4)).await;
+        // A quarter is left for calls and the store, even if some clients do not go.
+        let timeout = deadline.saturating_duration_since(Instant::now()).saturating_sub(limit / 4);
+        gateway.drain(Plan { window: server.drain_window.min(limit / 2), timeout }).await
+    };
     let left = tokio::select! {
-        left = gateway.drain(limit / 2) => left,
+        left = leaving => left,
         () = listener.accept() => unreachable!("accepting never ends"),
     };
     tracing::info!(connections_left = left, "clients have been sent away");
-    if timeout(limit / 4, listener.finish()).await.is_err() {
+    if timeout(limit / 8, listener.finish()).await.is_err() {
         tracing::warn!("calls were still running");
     }
     match timeout_at(deadline, node.close()).await {

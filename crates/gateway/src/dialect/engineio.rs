@@ -157,7 +157,7 @@ pub(super) fn goodbye(local: &Local, connection: &Connection, sessions: &[Sessio
     for session in sessions {
         let path = format!("/{}", session.namespace.name);
         if why.code >= 3000 {
-            let event = tidings_wire::socketio::event(&path, None, "goaway", &[&super::goaway(why)]);
+            let event = tidings_wire::socketio::event(&path, None, "goaway", &[&super::goaway(local, why)]);
             local.send(connection, &format!("4{event}"));
         }
         if !why.reconnect() {

@@ -218,7 +218,7 @@ fn answer_text(id: Option<&str>, answer: &Result<&str, &Refusal>) -> String {
 /// `{"goaway":…}`, then the close frame.
 pub(super) fn goodbye(local: &Local, connection: &Connection, why: Disconnect) {
     if why.code >= 3000 {
-        local.send(connection, &format!(r#"{{"goaway":{}}}"#, goaway(why)));
+        local.send(connection, &format!(r#"{{"goaway":{}}}"#, goaway(local, why)));
     }
     local.send_close(connection, why);
 }

@@ -276,7 +276,7 @@ fn refuse(local: &Local, connection: &Connection, path: &str, why: &Refusal) {
     let packet = if is_v3(connection) {
         socketio::error_v4(path, &session::json_string(&why.message))
     } else {
-        let data = goaway_because(why.disconnect(), &format!(r#","error":{}"#, why.to_json()));
+        let data = goaway_because(local, why.disconnect(), &format!(r#","error":{}"#, why.to_json()));
         socketio::connect_error_v5(path, &why.message, Some(&data))
     };
     local.send(connection, &format!("4{packet}"));

@@ -7,7 +7,7 @@ use tidings_model::Disconnect;
 use tidings_wire::sse;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Dialect, goaway};
+use super::{Dialect, goaway, return_after_ms};
 use crate::command::SseRequest;
 use crate::connection::{self, Connection, Transport};
 use crate::local::Local;
@@ -56,5 +56,8 @@ pub(crate) fn open(
 
 /// A last event; a browser reconnects by itself when the stream then ends.
 pub(super) fn goodbye(local: &Local, connection: &Connection, why: Disconnect) {
-    local.send(connection, &sse::event(None, Some("goaway"), &goaway(why)));
+    let event = sse::event(None, Some("goaway"), &goaway(local, why));
+    // A browser takes the advice of the stream, not that of an event.
+    let retry = if why.reconnect() { sse::retry(u64::from(return_after_ms(local))) } else { String::new() };
+    local.send(connection, &format!("{retry}{event}"));
 }

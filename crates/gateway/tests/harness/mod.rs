@@ -76,7 +76,9 @@ impl Server {
         let (node, inboxes) = Node::start(parts).await.unwrap();
         let mut rules = tidings_node::namespace::Settings::new("", AuthMode::Open, Timestamp(0));
         rule(&mut rules);
-        node.create_namespace(demo(), rules).await.unwrap();
+        if node.namespace("demo").is_none() {
+            node.create_namespace(demo(), rules).await.unwrap();
+        }
         let gateway = Gateway::start(Arc::clone(&node), inboxes, settings).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -39,6 +39,25 @@ pub(super) const SECTION: Section = Section {
             secret: false,
         },
         Key {
+            name: "server.drain_pause",
+            default: "0s",
+            allowed: "a duration from 0s to 1h",
+            doc: "How long everything goes on as before after a signal to stop, except that `/readyz` says no: the time \
+                that load balancers need to notice. At most a quarter of `server.shutdown_timeout` is taken for it.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "server.drain_window",
+            default: "5s",
+            allowed: "a duration from 0s to 1h",
+            doc: "Over which time clients are sent away when the server stops, a few at a time, so that they do not all \
+                come back at once. At most half of `server.shutdown_timeout` is taken for it; with few clients it is \
+                over sooner.",
+            flag: "",
+            secret: false,
+        },
+        Key {
             name: "server.proxy_protocol",
             default: "off",
             allowed: "off or required",
@@ -86,12 +105,17 @@ pub(crate) struct Server {
     pub(crate) backlog: i32,
     /// How long stopping may take.
     pub(crate) shutdown_timeout: Duration,
+    /// How long everything goes on before clients are sent away.
+    pub(crate) drain_pause: Duration,
+    /// Over which time they are.
+    pub(crate) drain_window: Duration,
     /// Who is believed when it says whose connection or request it passes on.
     pub(crate) sources: Sources,
 }
 
 impl Server {
     pub(super) fn resolve(layers: &mut Layers) -> Self {
+        let up_to_an_hour = |text: &str| value::time(text, Duration::ZERO..=Duration::from_secs(3_600));
         let address = |text: &str| {
             text.parse().map_err(|_| {
                 "must be an IP address and a port, as in \"127.0.0.1:8080\", \"0.0.0.0:8080\" or \"[::]:8080\"".to_owned()
@@ -103,6 +127,8 @@ impl Server {
             shutdown_timeout: layers.take("server.shutdown_timeout", |text| {
                 value::time(text, Duration::from_secs(1)..=Duration::from_secs(3_600))
             }),
+            drain_pause: layers.take("server.drain_pause", up_to_an_hour),
+            drain_window: layers.take("server.drain_window", up_to_an_hour),
             sources: sources(layers),
         }
     }

@@ -87,7 +87,7 @@ fn what_is_wrong_is_named() {
         &[("log.level", "loud")],
         expect![[r#"
             configuration: store.path (t.toml:8): must be a string or a whole number; this is of type array
-            configuration: server.listen_on = "x" (t.toml:4): is not a known key; there are server.listen, server.backlog, server.shutdown_timeout, server.proxy_protocol, server.proxy_protocol_from, server.trusted_proxies, server.forwarded_header
+            configuration: server.listen_on = "x" (t.toml:4): is not a known key; there are server.listen, server.backlog, server.shutdown_timeout, server.drain_pause, server.drain_window, server.proxy_protocol, server.proxy_protocol_from, server.trusted_proxies, server.forwarded_header
             configuration: sever.x = "1" (t.toml:11): is not a known key; there are shards, admin_key, server, store, clients, limits, outbox, log
             configuration: shard = "1" (t.toml:1): is not a known key; there are shards, admin_key, server, store, clients, limits, outbox, log
             configuration: outbox.frame = "5" (environment variable TIDINGS_OUTBOX__FRAME): is not a known key; there are outbox.frames, outbox.size

@@ -1,0 +1,110 @@
+//! A server that stops: everybody hears the goodbye, nothing that was accepted is lost, and nobody can
+//! hold it up.
+
+// clippy only knows functions marked as tests, not what they call.
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::{PATIENCE, Server, user};
+use serde_json::json;
+use tidings_gateway::{Plan, Settings};
+use tidings_hub::Bounds;
+use tidings_model::Epoch;
+use tidings_store::memory::MemoryStore;
+use tokio_tungstenite::tungstenite::Message;
+
+/// No window, so that everybody is asked to go at once; and time enough.
+const AT_LEISURE: Plan = Plan { window: Duration::ZERO, timeout: PATIENCE };
+
+fn large_outbox() -> Settings {
+    Settings { outbox: Bounds { frames: 10_000, bytes: 64 << 20 }, ..Settings::default() }
+}
+
+#[tokio::test]
+async fn what_waits_is_written_before_the_goodbye() {
+    let server = Server::start(large_outbox()).await;
+    let mut slow = server.connect("ann", "d1").await;
+    let large = "x".repeat(60_000);
+    // More than the kernel takes.
+    for n in 0..300 {
+        server.push(user("ann"), json!({"n": n, "x": large})).await;
+    }
+    let gateway = server.gateway.clone();
+    let drained = tokio::spawn(async move { gateway.drain(AT_LEISURE).await });
+    for n in 0..300 {
+        assert_eq!(slow.next().await["push"]["data"]["n"], json!(n));
+    }
+    assert_eq!(slow.next().await["goaway"]["code"], json!(3001));
+    assert_eq!(slow.closed().await, 3001);
+    drop(slow);
+    assert_eq!(drained.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_does_not_read_holds_up_nobody() {
+    let server = Server::start(large_outbox()).await;
+    let mut stuck = server.connect("ann", "d1").await;
+    let large = "x".repeat(60_000);
+    for n in 0..300 {
+        server.push(user("ann"), json!({"n": n, "x": large})).await;
+    }
+    let mut others = Vec::new();
+    for n in 0..50 {
+        others.push(server.connect("bob", &format!("b{n}")).await);
+    }
+    // Shorter than a goodbye may take: nobody is waited for.
+    let plan = Plan { window: Duration::ZERO, timeout: Duration::from_millis(500) };
+    let gateway = server.gateway.clone();
+    let drained = tokio::spawn(async move { gateway.drain(plan).await });
+    for other in &mut others {
+        assert_eq!(other.closed().await, 3001);
+    }
+    drop(others);
+    assert!(drained.await.unwrap() <= 51, "it ends when its time is over, not when everybody has gone");
+    // What it was sent before it ends, and then the end; the rest is in its mailbox.
+    let mut read = 0;
+    while let Some(Ok(Message::Text(_))) = futures_util::StreamExt::next(&mut stuck.socket).await {
+        read += 1;
+    }
+    assert!(read < 301, "{read}");
+}
+
+#[tokio::test]
+async fn what_is_accepted_meanwhile_is_delivered_or_waits() {
+    const DEVICES: usize = 40;
+    let store = Arc::new(MemoryStore::new(Epoch(7)));
+    let server = Server::start_on(Arc::clone(&store) as _, Settings::default()).await;
+    let mut clients = Vec::new();
+    for n in 0..DEVICES {
+        clients.push(server.connect("ann", &format!("d{n}")).await);
+    }
+    let gateway = server.gateway.clone();
+    let drained = tokio::spawn(async move { gateway.drain(AT_LEISURE).await });
+    // As they go, one after the other, pushes keep coming.
+    let mut sent = 0;
+    for client in &mut clients {
+        for _ in 0..5 {
+            server.push(user("ann"), json!(sent)).await;
+            sent += 1;
+        }
+        assert_eq!(client.closed().await, 3001);
+    }
+    drop(clients);
+    assert_eq!(drained.await.unwrap(), 0);
+    let url = format!("ws://{}/v1/namespaces/demo/connect", server.address);
+    let refused = tokio_tungstenite::connect_async(url).await.unwrap_err().to_string();
+    assert!(refused.contains("503"), "{refused}");
+
+    let next = Server::start_on(store as _, Settings::default()).await;
+    for n in 0..DEVICES {
+        // Nobody has acknowledged anything, so everybody is given everything.
+        let mut client = next.connect("ann", &format!("d{n}")).await;
+        for message in 0..sent {
+            assert_eq!(client.next().await["push"]["data"], json!(message));
+        }
+    }
+}
