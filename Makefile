@@ -1,14 +1,14 @@
 # Everything that a person does with this tree. `make` alone says what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit e2e killloop bench fuzz doc
+.PHONY: help run test check unit e2e killloop bench bench-peers fuzz doc
 
 CARGO ?= cargo
 KILL_ROUNDS ?= 50
 FUZZ_SECONDS ?= 60
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build Tidings and start it for development, with a demo page
 	$(CARGO) run --profile quick --package tidings -- serve --dev
@@ -34,6 +34,11 @@ killloop: ## only the kill -9 loop; KILL_ROUNDS=200 for more
 bench: ## deliveries per second beside the floor, and bytes per connection
 	$(CARGO) build --release --package tidings
 	./target/release/tidings bench
+
+bench-peers: ## beside socket.io, ws, Nchan, NATS, Sockudo; installs them (Debian's as root)
+	$(CARGO) build --release --package tidings
+	CARGO=$(CARGO) ./crates/bench/peers/install.sh
+	./target/release/tidings bench peers --json target/bench-peers.json
 
 fuzz: ## every decoder for FUZZ_SECONDS each; installs cargo-fuzz
 	command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz

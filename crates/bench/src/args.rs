@@ -5,6 +5,7 @@ use std::{net::SocketAddr, net::ToSocketAddrs, path::PathBuf, time::Duration};
 use crate::{
     error::BenchError,
     limits,
+    peers::{self, Place},
     post::{Call, LINES_MAX},
     protocol::{self, Protocol},
     publisher::{self, Publisher},
@@ -80,12 +81,14 @@ pub struct Args {
 }
 
 /// What can be measured, and the processes that the bench starts of itself.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
+#[derive(Debug, Clone, clap::Subcommand)]
 pub(crate) enum Scenario {
     /// Memory of an idle, connected and subscribed connection
     Idle,
     /// One push to a room that everybody is in
     Fanout,
+    /// Memory and fan-out beside other servers, each started again for every visit
+    Peers(Company),
     /// Receives what the floor sends, driven by lines on standard input
     #[command(hide = true)]
     FloorReader {
@@ -119,6 +122,20 @@ pub(crate) enum Scenario {
         #[arg(long)]
         first: usize,
     },
+}
+
+/// Which other servers are measured, and how often.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Company {
+    /// The folder with `start`, which starts them
+    #[arg(long, default_value = "crates/bench/peers", value_name = "FOLDER")]
+    pub from: PathBuf,
+    /// Only these, in this order [default: all that are installed]
+    #[arg(long, value_parser = peers::named, value_delimiter = ',', value_name = "NAME")]
+    pub only: Vec<Place>,
+    /// How often each server is visited: visits alternate between servers, and `--rounds` are those of one visit
+    #[arg(long, default_value_t = 3)]
+    pub visits: usize,
 }
 
 /// `durability` of a push.
@@ -199,8 +216,12 @@ impl Plan {
     /// Checks the arguments against each other and against what one process can hold.
     pub(crate) fn resolve(args: Args, per_process: u64) -> Result<Self, BenchError> {
         let wrong = |what: String| Err(BenchError::Arguments(what));
-        let (connections, rounds) =
-            if args.quick { (QUICK_CONNECTIONS, 3) } else { (TARGET_CONNECTIONS, 11) };
+        let (connections, rounds) = match &args.scenario {
+            _ if args.quick => (QUICK_CONNECTIONS, 3),
+            // Of each visit.
+            Some(Scenario::Peers(_)) => (TARGET_CONNECTIONS, 3),
+            _ => (TARGET_CONNECTIONS, 11),
+        };
         let (connections, rounds) = (args.connections.unwrap_or(connections), args.rounds.unwrap_or(rounds));
         let fanout = matches!(args.scenario, None | Some(Scenario::Fanout));
         let idle = matches!(args.scenario, None | Some(Scenario::Idle));
@@ -209,6 +230,14 @@ impl Plan {
         }
         if rounds == 0 {
             return wrong("--rounds 0: at least one round is needed".to_owned());
+        }
+        if let Some(Scenario::Peers(company)) = &args.scenario {
+            if company.visits == 0 {
+                return wrong("--visits 0: at least one visit is needed".to_owned());
+            }
+            if args.url.is_some() {
+                return wrong("--url: the servers beside others are started here".to_owned());
+            }
         }
         if !(1..=1000).contains(&args.in_flight) {
             return wrong(format!("--in-flight {}: allowed is 1 to 1000", args.in_flight));
@@ -341,6 +370,9 @@ mod tests {
         refused("--patience 0", "at least 1");
         refused("--url http://127.0.0.1:1", "--key");
         refused("--pid 1", "--url");
+        refused("peers --visits 0", "at least one visit");
+        refused("peers --only pigeon", "allowed is socketio, ws, nchan");
+        refused("peers --url http://127.0.0.1:1 --key k", "are started here");
         refused("--durability disk", "memory, durable");
     }
 

@@ -21,6 +21,7 @@ mod http;
 mod inbox;
 mod interrupt;
 mod limits;
+mod peers;
 mod post;
 mod process;
 mod progress;

@@ -19,6 +19,21 @@ pub(crate) fn anonymous_bytes(pid: u32) -> Result<u64, BenchError> {
     kib_in_status(&text, "RssAnon:").map(|kib| kib * 1024).ok_or_else(|| unreadable(&path))
 }
 
+/// The processes of the group that process `leader` leads, itself among them.
+pub(crate) fn group(leader: u32) -> Result<Vec<u32>, BenchError> {
+    let mut members = Vec::new();
+    for entry in fs::read_dir("/proc").doing("reading /proc")? {
+        let name = entry.doing("reading /proc")?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        // A process that has ended meanwhile is none of them.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if group_in_stat(&stat) == Some(leader) {
+            members.push(pid);
+        }
+    }
+    Ok(members)
+}
+
 fn unreadable(path: &str) -> BenchError {
     BenchError::Protocol { who: path.to_owned(), what: "not in the form that is known".to_owned() }
 }
@@ -28,6 +43,12 @@ fn ticks_in_stat(text: &str) -> Option<u64> {
     let (_, after_name) = text.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace().skip(11);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
+/// The process group: field 5.
+fn group_in_stat(text: &str) -> Option<u32> {
+    let (_, after_name) = text.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(2)?.parse().ok()
 }
 
 fn kib_in_status(text: &str, field: &str) -> Option<u64> {
@@ -44,6 +65,8 @@ mod tests {
         let stat = "12 (a) b (c) S 1 12 12 0 -1 4194560 900 0 3 0 41 17 0 0 20 0 3 0 100 5 6";
         assert_eq!(ticks_in_stat(stat), Some(58));
         assert_eq!(ticks_in_stat("12 (x) S 1"), None);
+        assert_eq!(group_in_stat(stat), Some(12));
+        assert_eq!(group_in_stat("12 (x) S 1"), None);
     }
 
     #[test]
@@ -58,5 +81,7 @@ mod tests {
         let pid = std::process::id();
         assert!(anonymous_bytes(pid).unwrap() > 0);
         assert!(cpu_seconds(pid).unwrap() >= 0.0);
+        let leader = u32::try_from(rustix::process::getpgrp().as_raw_nonzero().get()).unwrap();
+        assert!(group(leader).unwrap().contains(&pid));
     }
 }

@@ -1,5 +1,7 @@
 //! What was measured, for people (a table) and for programs (JSON).
 
+pub(crate) mod beside;
+
 use std::{fmt::Write as _, fs, path::Path};
 
 use serde::Serialize;
@@ -218,13 +220,13 @@ impl Report {
         }
         text
     }
+}
 
-    /// Writes everything, single rounds included, to `path`.
-    pub(crate) fn write_json(&self, path: &Path) -> Result<(), BenchError> {
-        let doing = format!("writing {}", path.display());
-        let text = serde_json::to_string_pretty(self).map_err(std::io::Error::from).doing(&doing)?;
-        fs::write(path, text + "\n").doing(&doing)
-    }
+/// Writes everything that `report` knows, single rounds included, to `path`.
+pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> Result<(), BenchError> {
+    let doing = format!("writing {}", path.display());
+    let text = serde_json::to_string_pretty(report).map_err(std::io::Error::from).doing(&doing)?;
+    fs::write(path, text + "\n").doing(&doing)
 }
 
 fn latencies(series: &fanout::Series) -> Option<[f64; LATENCIES.len()]> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod fanout;
 pub(crate) mod idle;
+pub(crate) mod peers;
 
 use crate::{
     args::{Args, Plan, Scenario},
@@ -26,6 +27,10 @@ pub(crate) fn run(args: Args) -> Result<(), BenchError> {
             let plan = Plan::resolve(args, per_process)?;
             return idle::run_holder(&plan, address, clients, first);
         }
+        Some(Scenario::Peers(company)) => {
+            let company = company.clone();
+            return peers::run(&Plan::resolve(args, per_process)?, &company);
+        }
         Some(Scenario::Idle | Scenario::Fanout) | None => {}
     }
     let plan = Plan::resolve(args, per_process)?;
@@ -46,7 +51,7 @@ pub(crate) fn run(args: Args) -> Result<(), BenchError> {
     }
     print!("{}", report.table());
     match &plan.json {
-        Some(path) => report.write_json(path),
+        Some(path) => report::write_json(path, &report),
         None => Ok(()),
     }
 }

@@ -5,19 +5,21 @@
 use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Read},
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
+    os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 use crate::{
     args::{Plan, Running, parse_url},
     error::{BenchError, Doing},
+    interrupt,
     post::Poster,
     process,
     publisher::Backend,
@@ -41,13 +43,15 @@ pub(crate) struct Server {
 }
 
 /// What belongs to a server that the bench started.
-struct Own {
+pub(crate) struct Own {
     process: Child,
     stderr: Arc<Mutex<VecDeque<String>>>,
     /// Ends when the server has closed its standard error.
     stderr_reader: Option<JoinHandle<()>>,
     /// Removed when dropped, after the server has ended.
     _store: TempDir,
+    /// Whether the server may have processes of its own, which are a group with it.
+    has_group: bool,
 }
 
 impl Server {
@@ -59,21 +63,18 @@ impl Server {
         }
     }
 
+    /// One that `own` is, and that is as `running` says.
+    pub(crate) fn over(own: Own, running: Running) -> Self {
+        Self { running, own: Some(own) }
+    }
+
     fn start() -> Result<Self, BenchError> {
         let doing = "starting the server";
         let store = TempDir::with_prefix("tidings-bench-").doing(doing)?;
-        let mut process = Command::new(std::env::current_exe().doing(doing)?)
-            .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--store"])
-            .arg(store.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .doing(doing)?;
-        let stderr = Arc::new(Mutex::new(VecDeque::new()));
-        let stderr_reader = process.stderr.take().map(|pipe| keep_tail(pipe, Arc::clone(&stderr)));
-        let lines = process.stdout.take().map(read_lines);
-        let mut own = Own { process, stderr, stderr_reader, _store: store };
+        let mut command = Command::new(std::env::current_exe().doing(doing)?);
+        command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--store"]).arg(store.path());
+        let mut own = Own::start(command.stdout(Stdio::piped()), store, false)?;
+        let lines = own.process.stdout.take().map(read_lines);
         let (url, key) = match lines.map(|lines| own.wait_until_listening(&lines)) {
             Some(Ok(found)) => found,
             Some(Err(what)) => return Err(own.failure(what)),
@@ -132,6 +133,43 @@ impl Server {
 }
 
 impl Own {
+    /// Starts `command`, keeps what it says on standard error, and keeps `store` until it has ended.
+    ///
+    /// With `has_group` it leads a process group of its own: interrupting the bench from a terminal does not reach
+    /// it, and whatever it leaves behind can be ended.
+    pub(crate) fn start(command: &mut Command, store: TempDir, has_group: bool) -> Result<Self, BenchError> {
+        if has_group {
+            command.process_group(0);
+        }
+        let mut process =
+            command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().doing("starting the server")?;
+        let stderr = Arc::new(Mutex::new(VecDeque::new()));
+        let stderr_reader = process.stderr.take().map(|pipe| keep_tail(pipe, Arc::clone(&stderr)));
+        Ok(Self { process, stderr, stderr_reader, _store: store, has_group })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits until something listens at all of `addresses`.
+    pub(crate) fn wait_for(&mut self, addresses: &[SocketAddr]) -> Result<(), BenchError> {
+        let deadline = Instant::now() + START_MAX;
+        for address in addresses {
+            while TcpStream::connect(address).is_err() {
+                interrupt::check()?;
+                if let Some(status) = self.ended_within(LOOK) {
+                    return Err(self.failure(format!("the server ended before it listened ({status})")));
+                }
+                if Instant::now() >= deadline {
+                    return Err(self.failure(format!("the server does not listen after {START_MAX:?}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The URL and the admin key from the server's standard output.
     fn wait_until_listening(&mut self, lines: &mpsc::Receiver<String>) -> Result<(String, String), String> {
         let deadline = Instant::now() + START_MAX;
@@ -188,6 +226,9 @@ impl Own {
         let asked = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
         if asked && self.ended_within(STOP_MAX).is_some() {
             return;
+        }
+        if let Some(pid) = pid.filter(|_| self.has_group) {
+            let _ = kill_process_group(pid, Signal::KILL);
         }
         let _ = self.process.kill();
         let _ = self.process.wait();

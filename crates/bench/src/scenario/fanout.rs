@@ -22,7 +22,7 @@ use crate::{
 
 /// How often the window (of one push, or of many) is filled in a round: short rounds measure what else the machine
 /// is doing.
-const WINDOWS: usize = 5;
+pub(super) const WINDOWS: usize = 5;
 /// How long surplus frames are waited for at the end.
 const LINGER: Duration = Duration::from_millis(300);
 /// Clients that are named when frames are missing.
@@ -76,8 +76,19 @@ pub(crate) struct Series {
     pub latency: Option<Percentiles>,
 }
 
+/// What was pushed and what arrived.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Counts {
+    /// Pushes that the server accepted.
+    pub accepted: u64,
+    /// Deliveries that were due for them.
+    pub expected: u64,
+    /// Deliveries that happened.
+    pub received: u64,
+}
+
 /// Rounds as they come in.
-struct Rounds {
+pub(super) struct Rounds {
     rates: Vec<f64>,
     deliveries: u64,
     cpu: Option<f64>,
@@ -87,7 +98,8 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn new() -> Self {
+    /// None yet.
+    pub(super) fn new() -> Self {
         Self {
             rates: Vec::new(),
             deliveries: 0,
@@ -105,7 +117,12 @@ impl Rounds {
     }
 
     /// A round of the floor: `WINDOWS` times `passes` writes to every socket, of `frames` frames each.
-    fn add_floor(&mut self, floor: &mut Floor, passes: usize, frames: usize) -> Result<(), BenchError> {
+    pub(super) fn add_floor(
+        &mut self,
+        floor: &mut Floor,
+        passes: usize,
+        frames: usize,
+    ) -> Result<(), BenchError> {
         let (mut seconds, mut deliveries, mut cpu) = (0.0, 0, 0.0);
         for _ in 0..WINDOWS {
             let round = floor.round(passes, frames)?;
@@ -118,7 +135,8 @@ impl Rounds {
         Ok(())
     }
 
-    fn series(self) -> Series {
+    /// What they come to.
+    pub(super) fn series(self) -> Series {
         let millions = self.deliveries as f64 / 1e6;
         let own = (!self.latency.is_empty()).then(|| Percentiles::of(&self.latency));
         Series {
@@ -173,7 +191,7 @@ pub(crate) fn run(plan: &Plan, server: &Server) -> Result<Figures, BenchError> {
 }
 
 /// A room full of clients and somebody who pushes to it.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     plan: &'a Plan,
     server: &'a Server,
     fleet: Fleet,
@@ -190,19 +208,18 @@ impl<'a> Run<'a> {
         let mut fleet = Fleet::new(to.script.clone(), 0)?;
         fleet.connect(&to, plan.connections, &bar)?;
         bar.finish_and_clear();
-        Ok(Self {
-            plan,
-            server,
-            fleet,
-            tally: Tally::new(plan.connections),
-            poster: server.poster(plan),
-            pad: String::new(),
-        })
+        Ok(Self::over(plan, server, fleet))
+    }
+
+    /// With clients that are in the room already, and have had no message.
+    pub(super) fn over(plan: &'a Plan, server: &'a Server, fleet: Fleet) -> Self {
+        let tally = Tally::new(plan.connections);
+        Self { plan, server, fleet, tally, poster: server.poster(plan), pad: String::new() }
     }
 
     /// Finds out how long the server's own part of a frame is, fills it up to the length asked for, and answers the
     /// frame as the server sends it.
-    fn fit_frame(&mut self) -> Result<Vec<u8>, BenchError> {
+    pub(super) fn fit_frame(&mut self) -> Result<Vec<u8>, BenchError> {
         self.drive(1, 1)?;
         let bare = server_text_frame(self.fleet.last_payload()).len();
         self.pad = ".".repeat(self.plan.frame_bytes.saturating_sub(bare));
@@ -216,7 +233,12 @@ impl<'a> Run<'a> {
     }
 
     /// One round: `count` pushes, `window` of them outstanding at a time.
-    fn round(&mut self, rounds: &mut Rounds, count: usize, window: usize) -> Result<(), BenchError> {
+    pub(super) fn round(
+        &mut self,
+        rounds: &mut Rounds,
+        count: usize,
+        window: usize,
+    ) -> Result<(), BenchError> {
         let own = std::process::id();
         let (server_cpu, client_cpu) = (self.server.cpu_seconds()?, process::cpu_seconds(own)?);
         let seconds = self.drive(count, window)?.as_secs_f64();
@@ -265,7 +287,7 @@ impl<'a> Run<'a> {
     }
 
     /// Waits a moment for what should not come, then checks every client.
-    fn finish(&mut self) -> Result<(), BenchError> {
+    pub(super) fn finish(&mut self) -> Result<(), BenchError> {
         let end = Instant::now() + LINGER;
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             self.fleet.turn(left, &mut self.tally)?;
@@ -280,6 +302,12 @@ impl<'a> Run<'a> {
         } else {
             Err(self.lost("wrong frames"))
         }
+    }
+
+    /// What was pushed and what arrived so far.
+    pub(super) fn counts(&self) -> Counts {
+        let (expected, received) = (self.tally.expected(), self.tally.received());
+        Counts { accepted: self.poster.accepted(), expected, received }
     }
 
     /// What is missing, where, and how much.

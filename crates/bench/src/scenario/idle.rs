@@ -59,6 +59,11 @@ pub(crate) struct Figures {
 
 /// Connects to the lower end, then to the upper one, and reads the memory at both.
 pub(crate) fn run(plan: &Plan, server: &Server) -> Result<Figures, BenchError> {
+    measure(plan, server).map(|(figures, _)| figures)
+}
+
+/// The same; answers the clients as well, as far as one process can hold them.
+pub(super) fn measure(plan: &Plan, server: &Server) -> Result<(Figures, Fleet), BenchError> {
     let base = BASE.min(plan.connections / 2).min(plan.per_process);
     let to = destination(plan, server);
     let bar = progress::bar("idle: connecting", plan.connections as u64);
@@ -76,7 +81,7 @@ pub(crate) fn run(plan: &Plan, server: &Server) -> Result<Figures, BenchError> {
         return Err(BenchError::Lost(format!("idle: {}", fleet.faults(0).join("\n  "))));
     }
     let slope = |upper: u64, lower: u64| (upper as f64 - lower as f64) / (plan.connections - base) as f64;
-    Ok(Figures {
+    let figures = Figures {
         base_connections: base,
         connections: plan.connections,
         start_bytes,
@@ -85,7 +90,8 @@ pub(crate) fn run(plan: &Plan, server: &Server) -> Result<Figures, BenchError> {
         bytes_per_connection: bytes.zip(base_bytes).map(|(upper, lower)| slope(upper, lower)),
         settled: base_settled && settled,
         connects_per_second,
-    })
+    };
+    Ok((figures, fleet))
 }
 
 /// Serves the clients until the server's memory has come to rest; answers it and whether it has.

@@ -51,6 +51,8 @@ const CHECKS: &[(&str, fn())] = &[
     ("what_is_lost_is_named", what_is_lost_is_named),
     ("a_server_that_ends_is_quoted", a_server_that_ends_is_quoted),
     ("an_interrupted_run_leaves_nothing_behind", an_interrupted_run_leaves_nothing_behind),
+    ("peers_are_visited_in_turn", peers_are_visited_in_turn),
+    ("a_peer_that_loses_frames_is_shown", a_peer_that_loses_frames_is_shown),
     ("bad_arguments_are_refused", bad_arguments_are_refused),
 ];
 
@@ -185,6 +187,73 @@ fn an_interrupted_run_leaves_nothing_behind() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(bench.wait().unwrap().code(), Some(130));
     assert_eq!(entries(), 0, "the store is removed");
+}
+
+/// A folder in which the stand-in is the peer `ws`, and no other is installed. Whoever starts it notes its process.
+fn company() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let start = folder.path().join("start");
+    let script = format!(
+        "#!/bin/sh\n\
+         [ \"$1\" = ws ] || exit 1\n\
+         [ \"${{2:-}}\" != --version ] || {{ echo stand-in 1.0; exit; }}\n\
+         echo $$ >>\"${{0%/*}}/pids\"\n\
+         exec '{}' serve --dev --listen 127.0.0.1:$PEER_PORT --store \"$PEER_DIR\"\n",
+        std::env::current_exe().unwrap().display()
+    );
+    std::fs::write(&start, script).unwrap();
+    std::fs::set_permissions(&start, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    folder
+}
+
+fn peers_are_visited_in_turn() {
+    let (folder, file) = (company(), tempfile::NamedTempFile::new().unwrap());
+    let output = bench(
+        &format!(
+            "peers -n 100 --rounds 1 --visits 2 --only ws,nats,tidings,floor --from {} --json {}",
+            folder.path().display(),
+            file.path().display()
+        ),
+        "",
+    );
+    let (table, errors) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    let visits: Vec<&str> = errors.lines().collect();
+    let expected =
+        ["1 of 2: ws", "1 of 2: tidings", "1 of 2: floor", "2 of 2: ws", "2 of 2: tidings", "2 of 2: floor"];
+    assert_eq!(visits, expected.map(|visit| format!("visit {visit}")));
+    for expected in
+        ["* ws: stand-in 1.0", "* SKIPPED: nats is not installed", "100 connections, frames of 220 bytes"]
+    {
+        assert!(table.contains(expected), "{expected:?} is not in:\n{table}");
+    }
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+    for (row, name) in ["ws", "tidings", "floor"].iter().enumerate() {
+        let row = &json["rows"][row];
+        assert_eq!(&row["name"], name);
+        assert_eq!(row["visits"].as_array().unwrap().len(), 2);
+        assert_eq!(row["visits"][0]["frame_bytes"], 220, "{name}");
+        assert!(row["figures"]["many_rate"].as_f64().unwrap() > 0.0, "{name}");
+    }
+    // Three pushes to fit the frame, two rounds of five pushes, two rounds of two windows of twenty.
+    assert_eq!(json["rows"][0]["visits"][1]["counts"]["received"], 93 * 100);
+    let pids = std::fs::read_to_string(folder.path().join("pids")).unwrap();
+    assert_eq!(pids.lines().count(), 2);
+    for pid in pids.lines() {
+        assert!(!std::path::Path::new("/proc").join(pid).exists(), "{pid} has outlived the bench");
+    }
+}
+
+fn a_peer_that_loses_frames_is_shown() {
+    let folder = company();
+    let run = format!(
+        "peers -n 100 --rounds 1 --visits 1 --patience 1 --concurrency 1 --only ws --from {}",
+        folder.path().display()
+    );
+    fails(&run, "lose", 1, &["ws: nothing more arrives", "1 missing", "client b-7"]);
+    fails(&run, "die", 1, &["the server has ended (exit status: 4)", "dies as told"]);
+    assert!(String::from_utf8_lossy(&bench(&run, "lose").stdout).contains("1 of 1 visits FAILED"));
 }
 
 fn bad_arguments_are_refused() {

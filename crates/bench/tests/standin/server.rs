@@ -17,6 +17,8 @@ pub(crate) const FAULT: &str = "TIDINGS_STANDIN_FAULT";
 const FAULT_AFTER: u64 = 9;
 const STACK: usize = 128 * 1024;
 const KEY: &str = "standin-key";
+const GRANTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 #[derive(Default)]
 struct Room {
@@ -64,9 +66,21 @@ fn serve_connection(stream: TcpStream, room: &Mutex<Room>, fault: &str) -> std::
         if request.starts_with("GET /v1/namespaces/demo/connect ") {
             return serve_client(&stream, reader, room);
         }
+        if request.starts_with("GET / ") {
+            reader.get_mut().write_all(GRANTED)?;
+            room.lock().unwrap().members.push(Arc::clone(&stream));
+            std::io::copy(&mut reader, &mut std::io::sink())?;
+            return Ok(());
+        }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         let (status, answer) = match request.split(' ').nth(1) {
+            Some("/publish") => {
+                let entries: Vec<Value> = serde_json::from_slice(&body)?;
+                let frames = entries.iter().map(|entry| text_frame(&entry.to_string())).collect();
+                deliver(frames, room, fault);
+                ("200 OK", json!({}))
+            }
             _ if !authorized => ("401 Unauthorized", json!({"code": "unauthorized"})),
             Some("/v1/namespaces/demo/messages") => ("202 Accepted", push(&[&body], room, fault)[0].clone()),
             Some("/v1/namespaces/demo/messages:batch") => {
@@ -84,19 +98,25 @@ fn serve_connection(stream: TcpStream, room: &Mutex<Room>, fault: &str) -> std::
     }
 }
 
-/// Writes the frames of all `bodies` to every member, in one write each.
+/// Makes a frame of each of `bodies` and writes them to every member.
 fn push(bodies: &[&[u8]], room: &Mutex<Room>, fault: &str) -> Vec<Value> {
-    let mut room = room.lock().unwrap();
-    let mut frames = Vec::new();
-    let before = room.pushes;
-    for body in bodies {
+    let before = room.lock().unwrap().pushes;
+    let frame = |(index, body): (usize, &&[u8])| {
         let body: Value = serde_json::from_slice(body).unwrap();
         assert_eq!(body["to"]["rooms"], json!(["bench"]));
-        let id = format!("{:026}", room.pushes);
-        room.pushes += 1;
+        let id = format!("{:026}", before + index as u64);
         let push = json!({"push": {"id": id, "event": body["event"], "data": body["data"], "room": "bench"}});
-        frames.push(text_frame(&push.to_string()));
-    }
+        text_frame(&push.to_string())
+    };
+    deliver(bodies.iter().enumerate().map(frame).collect(), room, fault);
+    bodies.iter().map(|_| json!({"id": "x", "duplicate": false})).collect()
+}
+
+/// Writes `frames` to every member, in one write each.
+fn deliver(frames: Vec<Vec<u8>>, room: &Mutex<Room>, fault: &str) {
+    let mut room = room.lock().unwrap();
+    let before = room.pushes;
+    room.pushes += frames.len() as u64;
     let shows = before <= FAULT_AFTER && room.pushes > FAULT_AFTER;
     let last = frames.len() - 1;
     for (index, member) in room.members.iter().enumerate() {
@@ -112,7 +132,6 @@ fn push(bodies: &[&[u8]], room: &Mutex<Room>, fault: &str) -> Vec<Value> {
         };
         let _ = (&**member).write_all(&bytes);
     }
-    bodies.iter().map(|_| json!({"id": "x", "duplicate": false})).collect()
 }
 
 fn serve_client(
@@ -120,10 +139,7 @@ fn serve_client(
     mut reader: BufReader<&TcpStream>,
     room: &Mutex<Room>,
 ) -> std::io::Result<()> {
-    reader.get_mut().write_all(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-    )?;
+    reader.get_mut().write_all(GRANTED)?;
     loop {
         let mut head = [0; 2];
         reader.read_exact(&mut head)?;
