@@ -2,18 +2,19 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidings_wire::websocket::{Decoder, Error};
+use tidings_wire::websocket::{Decoder, Error, Inflater};
 
 const LIMIT: usize = 4096;
 
-fn feed(input: &[u8], step: usize, client: bool) -> (Vec<String>, Option<Error>) {
+fn feed(input: &[u8], step: usize, client: bool, deflate: bool) -> (Vec<String>, Option<Error>) {
     let mut decoder = if client { Decoder::for_client() } else { Decoder::new() };
+    let mut inflater = deflate.then(Inflater::default);
     let mut said = Vec::new();
     for piece in input.chunks(step) {
         let mut piece = piece.to_vec();
         let mut at = 0;
         while at < piece.len() {
-            match decoder.decode(&mut piece[at..], LIMIT) {
+            match decoder.decode_with(&mut piece[at..], LIMIT, inflater.as_mut()) {
                 Ok((used, message)) => {
                     assert!(used > 0, "no progress");
                     said.extend(message.map(|message| format!("{message:?}")));
@@ -29,8 +30,8 @@ fn feed(input: &[u8], step: usize, client: bool) -> (Vec<String>, Option<Error>)
 
 fuzz_target!(|input: &[u8]| {
     let Some((&[flags, step], input)) = input.split_first_chunk::<2>() else { return };
-    let client = flags & 1 == 1;
-    let whole = feed(input, usize::MAX, client);
-    assert_eq!(feed(input, 1 + usize::from(step), client), whole);
-    assert_eq!(feed(input, 1, client), whole);
+    let (client, deflate) = (flags & 1 == 1, flags & 2 == 2);
+    let whole = feed(input, usize::MAX, client, deflate);
+    assert_eq!(feed(input, 1 + usize::from(step), client, deflate), whole);
+    assert_eq!(feed(input, 1, client, deflate), whole);
 });

@@ -9,6 +9,7 @@ use tidings_model::RoomName;
 use tidings_node::connect::Claim;
 use tidings_node::resume::Since;
 use tidings_wire::engineio::Version;
+use tidings_wire::websocket::Window;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::drain::Plan;
@@ -38,6 +39,8 @@ impl ShardHandle {
 pub(crate) struct Upgraded {
     pub(crate) socket: Detached,
     pub(crate) leftover: Bytes,
+    /// How frames for it may be compressed.
+    pub(crate) deflate: Option<Window>,
 }
 
 /// What the HTTP side tells a shard.

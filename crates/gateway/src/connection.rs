@@ -12,7 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidings_hub::PeerKey;
 use tidings_model::Disconnect;
-use tidings_wire::websocket::Decoder;
+use tidings_wire::push::Format;
+use tidings_wire::websocket::{Decoder, Window};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::command::PollReply;
@@ -39,6 +40,8 @@ pub(crate) struct Connection {
     /// The transport takes no more bytes now.
     pub(crate) blocked: Cell<bool>,
     pub(crate) closing: Cell<Option<Disconnect>>,
+    /// How frames for it may be compressed.
+    pub(crate) deflate: Cell<Option<Window>>,
     /// The code that the client closed with; 0 when it has not, or without one.
     pub(crate) close_code: Cell<u16>,
     /// The socket refuses to be written to.
@@ -104,6 +107,7 @@ impl Connection {
             busy: Cell::new(false),
             blocked: Cell::new(false),
             closing: Cell::new(None),
+            deflate: Cell::new(None),
             close_code: Cell::new(0),
             broken: Cell::new(false),
             heard_at: Cell::new(now_ms),
@@ -114,6 +118,11 @@ impl Connection {
             changed: Notify::new(),
             waiting: Cell::new(0),
         })
+    }
+
+    /// The format of its frames.
+    pub(crate) fn format(&self) -> Format {
+        Format { codec: self.dialect.borrow().codec(), deflate: self.deflate.get() }
     }
 
     pub(crate) fn is_open(&self) -> bool {

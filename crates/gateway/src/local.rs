@@ -18,8 +18,8 @@ use tidings_model::{Disconnect, Seq};
 use tidings_node::Node;
 use tidings_node::ack::Ack;
 use tidings_node::metrics::{Metrics, Protocol, Reason};
-use tidings_wire::push::{self, Codec};
-use tidings_wire::websocket::{self, Message, Opcode};
+use tidings_wire::push;
+use tidings_wire::websocket::{self, Deflater, Inflater, Message, Opcode};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -65,6 +65,8 @@ pub(crate) struct Local {
     next_connection: Cell<u64>,
     read_buffer: RefCell<Vec<u8>>,
     write_buffer: RefCell<Vec<u8>>,
+    /// What reads compressed messages, once there is a connection that may send them.
+    inflater: RefCell<Option<Box<Inflater>>>,
     dirty: RefCell<Vec<PeerKey>>,
     events: RefCell<Vec<Event>>,
     acks: RefCell<Vec<Ack>>,
@@ -82,7 +84,10 @@ impl Local {
         Rc::new_cyclic(|me| Self {
             me: me.clone(),
             index,
-            hub: RefCell::new(Shard::new(settings.outbox)),
+            hub: RefCell::new(Shard::new(
+                settings.outbox,
+                Deflater::new(settings.compression.unwrap_or_default()),
+            )),
             node,
             sids: RefCell::default(),
             wheel: RefCell::new(Wheel::new(tick_ms(&settings), TICKS, 0)),
@@ -96,6 +101,7 @@ impl Local {
             next_connection: Cell::new(u64::from(u32::from_le_bytes(tidings_node::ids::random()))),
             read_buffer: RefCell::default(),
             write_buffer: RefCell::default(),
+            inflater: RefCell::default(),
             dirty: RefCell::default(),
             events: RefCell::default(),
             acks: RefCell::default(),
@@ -167,8 +173,14 @@ impl Local {
 
     /// Queues text for a connection, ahead of its messages.
     pub(crate) fn send(&self, connection: &Connection, text: &str) {
-        let codec = connection.dialect.borrow().codec();
-        let frame = Frame::control(push::control(codec, text));
+        let format = connection.format();
+        let compressed = format
+            .deflate
+            .and_then(|window| self.hub.borrow_mut().deflater().frame(window, Opcode::Text, text.as_bytes()));
+        let frame = match compressed {
+            Some(bytes) => Frame::control(push::Encoded { bytes, payload_at: 0 }),
+            None => Frame::control(push::control(format.codec, text)),
+        };
         self.hub.borrow_mut().send(connection.key, Lane::Control, frame);
     }
 
@@ -189,8 +201,17 @@ impl Local {
 
     /// Queues a binary message for a connection.
     pub(crate) fn send_binary(&self, connection: &Connection, payload: &[u8]) {
-        let bytes = websocket::frame(Opcode::Binary, payload);
-        let payload_at = (bytes.len() - payload.len()) as u8;
+        let window = connection.deflate.get();
+        let compressed =
+            window.and_then(|window| self.hub.borrow_mut().deflater().frame(window, Opcode::Binary, payload));
+        let (bytes, payload_at) = match compressed {
+            Some(bytes) => (bytes, 0),
+            None => {
+                let bytes = websocket::frame(Opcode::Binary, payload);
+                let payload_at = (bytes.len() - payload.len()) as u8;
+                (bytes, payload_at)
+            }
+        };
         let frame = Frame::control(push::Encoded { bytes, payload_at });
         self.hub.borrow_mut().send(connection.key, Lane::Control, frame);
     }
@@ -199,6 +220,7 @@ impl Local {
     /// busy; the rest waits then.
     pub(crate) fn received(self: &Rc<Self>, connection: &Rc<Connection>, bytes: &mut [u8]) {
         let mut decoder = connection.decoder.take();
+        let mut inflater = self.take_inflater(connection);
         let max = connection.dialect.borrow().max_message(&self.settings);
         let mut at = 0;
         while at < bytes.len() && connection.is_open() {
@@ -206,7 +228,8 @@ impl Local {
                 connection.spill.borrow_mut().extend_from_slice(&bytes[at..]);
                 break;
             }
-            match decoder.decode(&mut bytes[at..], max) {
+            let inflater = inflater.as_deref_mut().filter(|_| connection.deflate.get().is_some());
+            match decoder.decode_with(&mut bytes[at..], max, inflater) {
                 Ok((taken, message)) => {
                     at += taken;
                     if let Some(message) = message {
@@ -224,6 +247,9 @@ impl Local {
         }
         decoder.release();
         connection.decoder.replace(decoder);
+        if inflater.is_some() {
+            self.inflater.replace(inflater);
+        }
     }
 
     /// Answers go out while a client still talks, so that its own outbox is not what stops it.
@@ -601,8 +627,10 @@ impl Local {
         self.read_buffer.replace(buffer);
     }
 
-    pub(crate) fn codec_of(connection: &Connection) -> Codec {
-        connection.dialect.borrow().codec()
+    /// What reads compressed messages, for a connection that may send them.
+    fn take_inflater(&self, connection: &Connection) -> Option<Box<Inflater>> {
+        connection.deflate.get()?;
+        Some(self.inflater.take().unwrap_or_default())
     }
 }
 

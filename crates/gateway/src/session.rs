@@ -187,7 +187,7 @@ pub(crate) async fn open(
     }
     let attach = Attach {
         peer: connection.key,
-        codec: Local::codec_of(connection),
+        format: connection.format(),
         namespace,
         ordinal: identity.device.ordinal,
         rooms: &[],

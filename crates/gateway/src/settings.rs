@@ -19,6 +19,8 @@ pub struct Settings {
     pub max_message: usize,
     /// Whether clients of Engine.IO 3 (1.x and 2.x) are served.
     pub engineio3: bool,
+    /// Smallest payload that is compressed for clients which ask for it, in bytes; `None` for no compression.
+    pub compression: Option<usize>,
     /// How much may wait for one connection.
     pub outbox: Bounds,
 }
@@ -32,6 +34,7 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(20),
             max_message: 1_000_000,
             engineio3: true,
+            compression: Some(1_024),
             outbox: Bounds::default(),
         }
     }

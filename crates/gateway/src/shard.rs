@@ -171,6 +171,7 @@ fn accept(
         }
     };
     let connection = local.open(Transport::Socket(socket), dialect);
+    connection.deflate.set(upgraded.deflate);
     greet(local, &connection);
     if !upgraded.leftover.is_empty() {
         local.received(&connection, &mut upgraded.leftover.to_vec());

@@ -1,26 +1,51 @@
 //! Encode once for each format and topic, share with everybody.
 //!
-//! The fan-out loop asks for the frame of a member's codec; the first one to ask pays for the encoding.
+//! The fan-out loop asks for the frame of a member's format; the first one to ask pays for the encoding, and
+//! for the compression if there is one.
 
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use tidings_model::{Message, Topic, message};
-use tidings_wire::push::{self, Codec, PushView};
+use tidings_wire::push::{self, Codec, Encoded, Format, PushView};
+use tidings_wire::websocket::{Deflater, Opcode};
 
 use crate::frame::Frame;
 
-/// The frames of one message as it stands in one topic, by codec.
+/// The frames of one message as it stands in one topic, by format.
 #[derive(Debug, Default)]
 pub struct Broadcast {
-    frames: [Option<Rc<Frame>>; Codec::ALL.len()],
+    frames: [Option<Rc<Frame>>; Format::COUNT],
 }
 
 impl Broadcast {
-    /// The frame of `message` for receivers in its `topic`th topic, in the format of `codec`.
-    pub fn frame(&mut self, message: &Message, topic: usize, namespace: u32, codec: Codec) -> Rc<Frame> {
-        let slot = &mut self.frames[codec.index()];
-        slot.get_or_insert_with(|| encode(message, topic, namespace, codec)).clone()
+    /// The frame of `message` for receivers in its `topic`th topic, in their `format`.
+    pub fn frame(
+        &mut self,
+        message: &Message,
+        topic: usize,
+        namespace: u32,
+        format: Format,
+        deflater: &mut Deflater,
+    ) -> Rc<Frame> {
+        if let Some(frame) = &self.frames[format.index()] {
+            return Rc::clone(frame);
+        }
+        let plain = &mut self.frames[Format::plain(format.codec).index()];
+        let plain = plain.get_or_insert_with(|| encode(message, topic, namespace, format.codec)).clone();
+        let frame = compress(plain, format, deflater);
+        self.frames[format.index()] = Some(Rc::clone(&frame));
+        frame
+    }
+}
+
+/// The frame as a connection of this format gets it.
+#[must_use]
+pub fn compress(plain: Rc<Frame>, format: Format, deflater: &mut Deflater) -> Rc<Frame> {
+    let Some(window) = format.deflate else { return plain };
+    match deflater.frame(window, Opcode::Text, plain.payload()) {
+        Some(bytes) => plain.with(Encoded { bytes, payload_at: 0 }),
+        None => plain,
     }
 }
 

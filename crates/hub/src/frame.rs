@@ -57,6 +57,12 @@ impl Frame {
         })
     }
 
+    /// The same message in other bytes.
+    #[must_use]
+    pub fn with(&self, encoded: Encoded) -> Rc<Self> {
+        Self::message(encoded, self.namespace, self.subject, self.seq, self.expires_at)
+    }
+
     /// A frame that belongs to the protocol: a reply, a heartbeat, a goodbye.
     #[must_use]
     pub fn control(encoded: Encoded) -> Rc<Self> {

@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 use tidings_model::{Message, NamespaceName, Ordinal, Priority, RoomName, Seq};
 
 use tidings_wire::push::Codec;
+use tidings_wire::websocket::Deflater;
 
 use crate::broadcast;
 use crate::frame::{Frame, Lane};
@@ -191,6 +192,7 @@ pub struct Shard {
     drops: Drops,
     /// What holds for frames that are no messages.
     bounds: Bounds,
+    deflater: Deflater,
 }
 
 /// Messages that were let go.
@@ -215,7 +217,7 @@ struct Round {
 impl Shard {
     /// An empty shard; `bounds` holds for what waits for a connection and is no message.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds, deflater: Deflater) -> Self {
         Self {
             peers: Slots::default(),
             members: Slots::default(),
@@ -229,7 +231,13 @@ impl Shard {
             events: Vec::new(),
             drops: Drops::default(),
             bounds,
+            deflater,
         }
+    }
+
+    /// What compresses the frames of this shard.
+    pub fn deflater(&mut self) -> &mut Deflater {
+        &mut self.deflater
     }
 
     /// Takes a connection in.
@@ -406,7 +414,7 @@ fn queue(
     let Some(peer) = peers.get_mut(member.peer) else { return false };
     let lane = match message.priority {
         // The id of an event stands for all events before it, so a stream keeps the order of all topics.
-        Priority::High if member.codec != Codec::Sse => Lane::High,
+        Priority::High if member.format.codec != Codec::Sse => Lane::High,
         Priority::High | Priority::Normal => Lane::Normal,
     };
     if peer.slow {

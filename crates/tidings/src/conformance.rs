@@ -44,6 +44,9 @@ pub(crate) struct ConformanceArgs {
     /// Whether clients of Engine.IO 3 are served as well
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     engineio3: bool,
+    /// Whether permessage-deflate is offered; every message is compressed then, however small
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    compression: bool,
 }
 
 impl ConformanceArgs {
@@ -54,6 +57,7 @@ impl ConformanceArgs {
             connect_timeout: Duration::from_millis(self.connect_timeout),
             max_message: self.max_payload as usize,
             engineio3: self.engineio3,
+            compression: self.compression.then_some(0),
             ..run::gateway_settings(config)
         }
     }

@@ -242,6 +242,7 @@ pub(crate) fn gateway_settings(config: &Config) -> tidings_gateway::Settings {
         body_timeout: config.limits.body_timeout,
         max_message: clients.max_message,
         engineio3: clients.engineio3,
+        compression: clients.compression,
         outbox: Bounds { frames: config.outbox.frames, bytes: config.outbox.size },
     }
 }

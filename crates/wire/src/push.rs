@@ -4,7 +4,7 @@
 //! knows no topic rules and no queue: what it is shown, it writes. `data` passes through byte for byte.
 
 use crate::escape::{into_string, push_json_string, push_u64};
-use crate::websocket::{self, Opcode};
+use crate::websocket::{self, Opcode, Window};
 use crate::{sse, time};
 
 /// A format in which clients receive.
@@ -19,13 +19,44 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// Every codec; a cache of encoded messages has this many places.
+    /// Every codec.
     pub const ALL: [Self; 3] = [Self::Json, Self::SocketIo, Self::Sse];
 
     /// Its place in [`Codec::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
+    }
+}
+
+/// How frames are written to one connection: its codec, and how they are compressed, if they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Format {
+    /// What is written.
+    pub codec: Codec,
+    /// What was agreed on for a WebSocket; `None` for everything else.
+    pub deflate: Option<Window>,
+}
+
+impl Format {
+    /// How many there are; a cache of encoded messages has this many places.
+    pub const COUNT: usize = 3 * Codec::ALL.len();
+
+    /// Without compression.
+    #[must_use]
+    pub fn plain(codec: Codec) -> Self {
+        Self { codec, deflate: None }
+    }
+
+    /// Its place among all of them.
+    #[must_use]
+    pub fn index(self) -> usize {
+        let deflate = match self.deflate {
+            None => 0,
+            Some(Window::Full) => 1,
+            Some(Window::Small) => 2,
+        };
+        3 * self.codec.index() + deflate
     }
 }
 

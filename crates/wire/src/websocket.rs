@@ -1,11 +1,12 @@
 //! The WebSocket protocol, RFC 6455: frames in, messages out, and the bytes of the opening handshake.
 //!
 //! Sections 5 (framing), 7.4 (close codes) and 8.1 (UTF-8), as strictly as the Autobahn suite asks; 4.2
-//! for the handshake key. It does not know HTTP, extensions, timers, or what is in a message. A frame
+//! for the handshake key. [`deflate`] is the one extension, RFC 7692. It does not know HTTP, timers, or what is in a message. A frame
 //! that a server sends is not masked, so its bytes are the same for everybody; see [`frame`].
 
 pub mod client;
 mod decoder;
+pub mod deflate;
 mod head;
 mod mask;
 
@@ -15,6 +16,7 @@ use sha1::{Digest as _, Sha1};
 use std::fmt;
 
 pub use decoder::Decoder;
+pub use deflate::{Deflater, Inflater, Window};
 
 /// Longest payload of a control frame (RFC 6455 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
@@ -83,7 +85,7 @@ pub enum Message<'a> {
 /// Why the bytes are not the protocol. The connection is to be closed with [`Error::close_code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// A reserved bit is set though no extension was negotiated.
+    /// A reserved bit is set that no extension which was agreed on uses there.
     ReservedBits,
     /// The opcode is one that is not defined.
     ReservedOpcode,
@@ -107,6 +109,8 @@ pub enum Error {
     BadUtf8,
     /// The message is, or announces to be, larger than the limit.
     TooLarge,
+    /// What is said to be compressed is not.
+    BadDeflate,
 }
 
 impl Error {
@@ -124,7 +128,7 @@ impl Error {
             | Self::Masked
             | Self::BadLength
             | Self::BadCloseCode => 1002,
-            Self::BadUtf8 => 1007,
+            Self::BadUtf8 | Self::BadDeflate => 1007,
             Self::TooLarge => 1009,
         }
     }
@@ -145,6 +149,7 @@ impl fmt::Display for Error {
             Self::BadCloseCode => "invalid close code",
             Self::BadUtf8 => "invalid UTF-8",
             Self::TooLarge => "message too large",
+            Self::BadDeflate => "invalid compressed data",
         })
     }
 }

@@ -117,7 +117,7 @@ fn open_socket(
         return Err(STOPPING);
     }
     let claim = Box::new(Query::parse(query));
-    let handshake = Handshake::read(&mut request).map_err(|_| BAD_REQUEST)?;
+    let handshake = Handshake::read(&mut request, &front.settings).map_err(|_| BAD_REQUEST)?;
     Ok(handshake.accept(None, move |socket| async move {
         if let Some(socket) = socket {
             let command = Command::EngineIo { socket, version, claim, application };
@@ -129,7 +129,7 @@ fn open_socket(
 /// A WebSocket for a session that polls.
 async fn upgrade(front: Arc<Front>, mut request: Request, sid: String) -> Result<Response, Refused> {
     let shard = front.shard_of(&sid).ok_or(SESSION_UNKNOWN)?.clone();
-    let handshake = Handshake::read(&mut request).map_err(|_| BAD_REQUEST)?;
+    let handshake = Handshake::read(&mut request, &front.settings).map_err(|_| BAD_REQUEST)?;
     let (reply, may) = oneshot::channel();
     tell(&shard, Command::MayUpgrade { sid: sid.clone(), reply }).await?;
     if !may.await.map_err(|_| STOPPING)? {

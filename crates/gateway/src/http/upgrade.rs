@@ -7,9 +7,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
-use tidings_wire::websocket;
+use tidings_wire::websocket::deflate::{self, Agreement};
+use tidings_wire::websocket::{self, Window};
 
 use crate::command::Upgraded;
+use crate::settings::Settings;
 use crate::socket::Detached;
 use crate::stream::Stream;
 
@@ -17,6 +19,7 @@ use crate::stream::Stream;
 pub(super) struct Handshake {
     accept: HeaderValue,
     socket: OnUpgrade,
+    deflate: Option<Agreement>,
 }
 
 /// Why a request is no WebSocket handshake.
@@ -41,7 +44,7 @@ impl Handshake {
     ///
     /// # Errors
     /// [`NoHandshake`] says what is missing.
-    pub(super) fn read(request: &mut Request) -> Result<Self, NoHandshake> {
+    pub(super) fn read(request: &mut Request, settings: &Settings) -> Result<Self, NoHandshake> {
         let headers = request.headers();
         let asked = request.method() == Method::GET
             && request.version() == Version::HTTP_11
@@ -56,7 +59,10 @@ impl Handshake {
         let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
         let key = key.filter(|key| websocket::is_valid_key(key)).ok_or(NoHandshake::Key)?;
         let accept = HeaderValue::from_str(&websocket::accept_key(key)).map_err(|_| NoHandshake::Key)?;
-        Ok(Self { accept, socket: hyper::upgrade::on(request) })
+        let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
+        let offers = offers.filter_map(|value| value.to_str().ok());
+        let deflate = settings.compression.and_then(|_| deflate::negotiate(offers));
+        Ok(Self { accept, deflate, socket: hyper::upgrade::on(request) })
     }
 
     /// Answers 101 and hands the socket on once the answer is out; `None` when that did not come to pass.
@@ -68,9 +74,10 @@ impl Handshake {
     where
         F: Future<Output = ()> + Send,
     {
-        let Self { accept, socket } = self;
+        let Self { accept, socket, deflate } = self;
+        let window = deflate.as_ref().map(|agreed| agreed.window);
         tokio::spawn(async move {
-            let upgraded = socket.await.ok().and_then(take_socket);
+            let upgraded = socket.await.ok().and_then(|upgraded| take_socket(upgraded, window));
             hand_on(upgraded).await;
         });
         let mut response = Response::new(Body::empty());
@@ -79,6 +86,11 @@ impl Handshake {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(agreed) = deflate
+            && let Ok(answer) = HeaderValue::from_str(&agreed.answer)
+        {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
+        }
         if let Some(protocol) = protocol {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
         }
@@ -91,8 +103,8 @@ pub(super) fn offers(headers: &HeaderMap, protocol: &str) -> bool {
     has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, protocol)
 }
 
-fn take_socket(upgraded: hyper::upgrade::Upgraded) -> Option<Upgraded> {
+fn take_socket(upgraded: hyper::upgrade::Upgraded, deflate: Option<Window>) -> Option<Upgraded> {
     let parts = auto::upgrade::downcast::<TokioIo<Stream>>(upgraded).ok()?;
     let (socket, leftover) = Detached::new(parts.io.into_inner(), parts.read_buf).ok()?;
-    Some(Upgraded { socket, leftover })
+    Some(Upgraded { socket, leftover, deflate })
 }

@@ -27,7 +27,7 @@ pub(super) async fn endpoint(
         Ok(judged) => judged,
         Err(why) => return problem(&headers, &why),
     };
-    let handshake = match Handshake::read(&mut request) {
+    let handshake = match Handshake::read(&mut request, &front.settings) {
         Ok(handshake) => handshake,
         Err(why) => return no_handshake(&headers, why),
     };
@@ -43,7 +43,7 @@ pub(super) async fn endpoint(
 /// A plain WebSocket whose messages come back.
 pub(super) async fn echo(State(front): State<Arc<Front>>, mut request: Request) -> Response {
     let headers = request.headers().clone();
-    let handshake = match Handshake::read(&mut request) {
+    let handshake = match Handshake::read(&mut request, &front.settings) {
         Ok(handshake) => handshake,
         Err(why) => return no_handshake(&headers, why),
     };

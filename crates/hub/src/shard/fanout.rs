@@ -209,7 +209,7 @@ impl Shard {
         if message.seq <= member.last.max(member.floor) {
             return false;
         }
-        let frame = job.frames.frame(message, job.topic, job.place, member.codec);
+        let frame = job.frames.frame(message, job.topic, job.place, member.format, &mut self.deflater);
         let policy = self.places[job.place as usize].policy;
         let mut outcome = Outcome { events: &mut self.events, drops: &mut self.drops };
         let taken = queue(&mut self.peers, &mut outcome, member, message, frame, policy);

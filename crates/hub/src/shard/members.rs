@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tidings_model::{Message, NamespaceName, Ordinal, RoomName, Seq};
-use tidings_wire::push::Codec;
+use tidings_wire::push::Format;
+use tidings_wire::websocket::Window;
 
 use super::{
     CatchUp, Delivery, Event, HELD_MAX, MemberKey, Ordinals, Outcome, PeerKey, Place, Policy, Room, Shard,
@@ -16,7 +17,7 @@ pub struct Attach<'a> {
     /// The connection.
     pub peer: PeerKey,
     /// The format of its frames.
-    pub codec: Codec,
+    pub format: Format,
     /// Where the device belongs.
     pub namespace: &'a NamespaceName,
     /// Its number there.
@@ -40,7 +41,7 @@ pub(super) struct Member {
     pub(super) peer: PeerKey,
     pub(super) ordinal: Ordinal,
     pub(super) place: u32,
-    pub(super) codec: Codec,
+    pub(super) format: Format,
     pub(super) state: State,
     /// Everything up to here was replayed.
     pub(super) floor: Seq,
@@ -131,7 +132,7 @@ impl Shard {
             peer: attach.peer,
             ordinal: attach.ordinal,
             place,
-            codec: attach.codec,
+            format: attach.format,
             state: State::CatchingUp(Box::default()),
             floor: Seq(0),
             sibling: None,
@@ -230,11 +231,23 @@ impl Shard {
         }
     }
 
+    /// From now on the frames of a connection may be compressed: it has moved to a transport where that was
+    /// agreed on.
+    pub fn set_deflate(&mut self, peer: PeerKey, window: Window) {
+        let Some(found) = self.peers.get(peer) else { return };
+        for key in &found.members {
+            if let Some(member) = self.members.get_mut(*key) {
+                member.format.deflate = Some(window);
+            }
+        }
+    }
+
     /// Puts a message from the mailbox into a catching-up member's outbox, as it stands in its
     /// `topic`th topic. Answers false when there is no use in more: the connection ends, or the member is gone.
     pub fn replay(&mut self, key: MemberKey, message: &Arc<Message>, topic: usize) -> bool {
         let Some(member) = self.members.get_mut(key) else { return false };
-        let frame = broadcast::encode(message, topic, member.place, member.codec);
+        let frame = broadcast::encode(message, topic, member.place, member.format.codec);
+        let frame = broadcast::compress(frame, member.format, &mut self.deflater);
         let peer = member.peer;
         let policy = self.places[member.place as usize].policy;
         let mut outcome = Outcome { events: &mut self.events, drops: &mut self.drops };

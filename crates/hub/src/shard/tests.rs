@@ -22,7 +22,7 @@ use tidings_model::{
     Epoch, EventName, Except, Message, MessageId, NamespaceName, Ordinal, Priority, RoomName, Seq, Target,
     Timestamp, Topic,
 };
-use tidings_wire::push::Codec;
+use tidings_wire::push::{Codec, Format};
 
 use super::fanout::SMALL_ROOM;
 use super::*;
@@ -78,7 +78,12 @@ impl Script {
     }
 
     fn with(policy: Policy) -> Self {
-        Self { shard: Shard::new(policy.bounds), policy, peers: BTreeMap::new(), out: String::new() }
+        Self {
+            shard: Shard::new(policy.bounds, Deflater::new(0)),
+            policy,
+            peers: BTreeMap::new(),
+            out: String::new(),
+        }
     }
 
     fn run(mut self, script: &str) -> String {
@@ -104,8 +109,14 @@ impl Script {
                     _ => Codec::Sse,
                 };
                 let ordinal = Ordinal(words[1].parse().unwrap());
-                let attach =
-                    Attach { peer, codec, namespace: &demo(), ordinal, rooms: &[], policy: self.policy };
+                let attach = Attach {
+                    peer,
+                    format: Format::plain(codec),
+                    namespace: &demo(),
+                    ordinal,
+                    rooms: &[],
+                    policy: self.policy,
+                };
                 let member = self.shard.attach(attach).unwrap();
                 self.peers.insert(words[0].to_owned(), (peer, member));
             }

@@ -42,6 +42,22 @@ pub(super) const SECTION: Section = Section {
             secret: false,
         },
         Key {
+            name: "clients.compression",
+            default: "true",
+            allowed: "true or false",
+            doc: "Whether WebSocket messages are compressed for clients that ask for it (permessage-deflate). Each message is compressed once, for all of them.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "clients.compression_min",
+            default: "1KiB",
+            allowed: "a size from 0B to 1MiB",
+            doc: "Smallest payload that is compressed.",
+            flag: "",
+            secret: false,
+        },
+        Key {
             name: "clients.engineio3",
             default: "true",
             allowed: "true or false",
@@ -61,13 +77,18 @@ pub(crate) struct Clients {
     /// In bytes.
     pub(crate) max_message: usize,
     pub(crate) engineio3: bool,
+    /// Smallest payload that is compressed, in bytes; `None` for no compression.
+    pub(crate) compression: Option<usize>,
 }
 
 impl Clients {
     pub(super) fn resolve(layers: &mut Layers) -> Self {
         let time = |text: &str| value::time(text, Duration::from_millis(100)..=Duration::from_secs(3_600));
         let size = |text: &str| value::size(text, 1 << 10..=64 << 20).map(|bytes| bytes as usize);
+        let compression = layers.take("clients.compression", value::switch);
+        let compression_min = layers.take("clients.compression_min", |text| value::size(text, 0..=1 << 20));
         Self {
+            compression: compression.then_some(compression_min as usize),
             ping_interval: layers.take("clients.ping_interval", time),
             ping_timeout: layers.take("clients.ping_timeout", time),
             connect_timeout: layers.take("clients.connect_timeout", time),

@@ -5,7 +5,7 @@
 //! empty fragments cost memory.
 
 use super::head::{HEAD_BYTES_MAX, Head, Peer};
-use super::{Error, Message, Opcode, is_valid_close_code, mask};
+use super::{Error, Inflater, Message, Opcode, is_valid_close_code, mask};
 
 /// Turns the bytes of one direction of a connection into messages.
 #[derive(Debug, Default)]
@@ -39,6 +39,19 @@ impl Decoder {
         input: &'a mut [u8],
         limit: usize,
     ) -> Result<(usize, Option<Message<'a>>), Error> {
+        self.decode_with(input, limit, None)
+    }
+
+    /// The same where permessage-deflate was agreed on, if there is an `inflater`.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`]; `limit` holds for a message before and after decompression.
+    pub fn decode_with<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        limit: usize,
+        inflater: Option<&'a mut Inflater>,
+    ) -> Result<(usize, Option<Message<'a>>), Error> {
         self.release();
         if input.is_empty() {
             return Ok((0, None));
@@ -46,11 +59,16 @@ impl Decoder {
         if self.partial.is_none()
             && let Some((head, end)) = whole_frame(input, self.peer, limit)?
         {
+            head.check_compressed(inflater.is_some())?;
             let payload = input.get_mut(head.size..end).unwrap_or_default();
             mask::apply(payload, head.mask);
+            let payload = match inflater.filter(|_| head.compressed) {
+                Some(inflater) => inflater.inflate(payload, limit)?,
+                None => payload,
+            };
             return Ok((end, Some(message(head.opcode, payload)?)));
         }
-        self.partial.get_or_insert_default().advance(input, limit, self.peer)
+        self.partial.get_or_insert_default().advance(input, limit, self.peer, inflater)
     }
 
     /// Frees what the last message occupied. Worth a call when the input is used up, so that a
@@ -126,6 +144,8 @@ struct Partial {
     frame: Option<Frame>,
     /// Kind of the message whose fragments are arriving: `Text` or `Binary`.
     message: Option<Opcode>,
+    /// Whether that message is compressed.
+    compressed: bool,
     /// The message so far, unmasked.
     payload: Vec<u8>,
     /// How much of `payload` is known to be whole characters, when it is text.
@@ -153,6 +173,7 @@ impl Partial {
         input: &mut [u8],
         limit: usize,
         peer: Peer,
+        inflater: Option<&'a mut Inflater>,
     ) -> Result<(usize, Option<Message<'a>>), Error> {
         let mut consumed = 0;
         loop {
@@ -163,6 +184,7 @@ impl Partial {
                     let (used, head) = self.take_head(rest, peer)?;
                     consumed += used;
                     let Some(head) = head else { return Ok((consumed, None)) };
+                    head.check_compressed(inflater.is_some())?;
                     self.begin(&head, limit)?
                 }
             };
@@ -175,7 +197,7 @@ impl Partial {
                 return Ok((consumed, Some(message(frame.opcode, &self.control)?)));
             }
             if frame.fin {
-                return Ok((consumed, Some(self.finish()?)));
+                return Ok((consumed, Some(self.finish(limit, inflater)?)));
             }
         }
     }
@@ -202,7 +224,10 @@ impl Partial {
             (Opcode::Continuation, None) => return Err(Error::UnexpectedContinuation),
             (Opcode::Continuation, Some(_)) => {}
             (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Error::InterruptedMessage),
-            (Opcode::Text | Opcode::Binary, None) => self.message = Some(head.opcode),
+            (Opcode::Text | Opcode::Binary, None) => {
+                self.message = Some(head.opcode);
+                self.compressed = head.compressed;
+            }
         }
         head.check_limit(self.payload.len(), limit)?;
         Ok(Frame { opcode: head.opcode, fin: head.fin, mask: head.mask, left: head.payload })
@@ -219,7 +244,7 @@ impl Partial {
             self.control.extend_from_slice(chunk);
         } else {
             self.payload.extend_from_slice(chunk);
-            if self.message == Some(Opcode::Text) {
+            if self.message == Some(Opcode::Text) && !self.compressed {
                 self.check_text()?;
             }
         }
@@ -237,8 +262,15 @@ impl Partial {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<Message<'_>, Error> {
+    fn finish<'a>(
+        &'a mut self,
+        limit: usize,
+        inflater: Option<&'a mut Inflater>,
+    ) -> Result<Message<'a>, Error> {
         let opcode = self.message.take().unwrap_or(Opcode::Binary);
-        message(opcode, &self.payload)
+        match inflater.filter(|_| self.compressed) {
+            Some(inflater) => message(opcode, inflater.inflate(&self.payload, limit)?),
+            None => message(opcode, &self.payload),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The header of one frame (RFC 6455 5.2). Knows nothing of the message that the frame belongs to.
 
+use super::deflate::RSV1;
 use super::{Error, Opcode};
 
 /// Longest header of a masked frame.
@@ -18,6 +19,8 @@ pub(super) enum Peer {
 pub(super) struct Head {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
+    /// The first reserved bit: the message is compressed.
+    pub(super) compressed: bool,
     pub(super) mask: [u8; 4],
     /// Announced length of the payload.
     pub(super) payload: usize,
@@ -30,9 +33,10 @@ impl Head {
     /// [`HEAD_BYTES_MAX`] bytes are either a complete header or an error.
     pub(super) fn parse(bytes: &[u8], peer: Peer) -> Result<Option<Self>, Error> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
-        if first & 0x70 != 0 {
+        if first & 0x70 & !RSV1 != 0 {
             return Err(Error::ReservedBits);
         }
+        let compressed = first & RSV1 != 0;
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(Error::ReservedOpcode)?;
         let fin = first & 0x80 != 0;
         let masked = second & 0x80 != 0;
@@ -57,7 +61,14 @@ impl Head {
         } else {
             ([0; 4], rest)
         };
-        Ok(Some(Self { fin, opcode, mask, payload, size: bytes.len() - rest.len() }))
+        Ok(Some(Self { fin, opcode, compressed, mask, payload, size: bytes.len() - rest.len() }))
+    }
+
+    /// Refuses the bit that only the first frame of a message may have, and only where compression was
+    /// agreed on.
+    pub(super) fn check_compressed(&self, agreed: bool) -> Result<(), Error> {
+        let may = agreed && matches!(self.opcode, Opcode::Text | Opcode::Binary);
+        if self.compressed && !may { Err(Error::ReservedBits) } else { Ok(()) }
     }
 
     /// Refuses what would make a message of which `held` bytes have arrived larger than `limit`.

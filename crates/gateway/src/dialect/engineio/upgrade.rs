@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidings_wire::engineio::{self, Packet};
-use tidings_wire::websocket::{self, Decoder, Message, Opcode};
+use tidings_wire::websocket::{self, Decoder, Inflater, Message, Opcode};
 
 use super::with;
 use crate::command::Upgraded;
@@ -50,7 +50,8 @@ pub(crate) fn upgrade(local: &Rc<Local>, sid: String, upgraded: Upgraded) {
             return release_upgrade(&local, &sid);
         };
         let Some(session) = local.by_sid(&sid) else { return };
-        let probe = probe(&local, &session, &socket, upgraded.leftover.to_vec());
+        let deflate = upgraded.deflate;
+        let probe = probe(&local, &session, &socket, upgraded.leftover.to_vec(), deflate.is_some());
         let rest = match tokio::time::timeout(UPGRADE_TIMEOUT, probe).await {
             Ok(Some(rest)) if session.is_open() => rest,
             Ok(_) | Err(_) => return release_upgrade(&local, &sid),
@@ -59,6 +60,10 @@ pub(crate) fn upgrade(local: &Rc<Local>, sid: String, upgraded: Upgraded) {
         local.sids.borrow_mut().remove(&sid);
         let waiting = session.transport.replace(Transport::Socket(socket));
         local.hub.borrow_mut().set_blocked(session.key, false);
+        if let Some(window) = deflate {
+            session.deflate.set(deflate);
+            local.hub.borrow_mut().set_deflate(session.key, window);
+        }
         with(&session, |state| state.upgrading = false);
         if let Transport::Poll(Some(reply)) = waiting {
             let body = engineio::NOOP.as_bytes().to_vec();
@@ -82,14 +87,17 @@ async fn probe(
     session: &Rc<Connection>,
     socket: &Socket,
     mut waiting: Vec<u8>,
+    deflate: bool,
 ) -> Option<Vec<u8>> {
     let mut decoder = Decoder::new();
+    let mut inflater = deflate.then(Inflater::default);
     let mut probed = false;
     let mut nudge = tokio::time::interval(NUDGE);
     loop {
         let mut at = 0;
         while at < waiting.len() {
-            let (taken, message) = decoder.decode(&mut waiting[at..], PROBE_BYTES_MAX).ok()?;
+            let inflater = inflater.as_mut();
+            let (taken, message) = decoder.decode_with(&mut waiting[at..], PROBE_BYTES_MAX, inflater).ok()?;
             at += taken;
             let Some(message) = message else { break };
             match step(message, probed)? {
