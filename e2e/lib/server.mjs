@@ -110,11 +110,13 @@ export class Server {
   #expectedToRun = false;
   #past = '';
 
-  constructor({ store, port = 0, dev = true, adminKey, args = [], env = {} } = {}) {
+  constructor({ store, port = 0, dev = true, adminKey, args = [], env = {}, probe } = {}) {
     this.dev = dev;
     this.store = store ?? path.join(temporaryDirectory('store'), 'data');
     this.port = port;
     this.args = args;
+    // How to see that it is ready where a plain request to the port is not answered.
+    this.probe = probe;
     this.env = env;
     // Printed by the first start on a store only.
     this.adminKey = adminKey;
@@ -192,6 +194,7 @@ export class Server {
         const listening = LISTENING.exec(said);
         if (!listening) return false;
         this.port = Number(listening[1]);
+        if (this.probe) return this.adminKey !== undefined && (await this.probe(this));
         const answer = await fetch(`${this.url}/readyz`, { signal: AbortSignal.timeout(1_000) });
         await answer.arrayBuffer();
         return answer.status === 200 && this.adminKey !== undefined;

@@ -54,6 +54,7 @@ impl World {
             clock: Clock::Manual(Arc::new(AtomicU64::new(NOW))),
             shards: 1,
             name: "n1".to_owned(),
+            limits: tidings_node::connect::ConnectionLimits::default(),
             metrics: node_metrics,
         })
         .await

@@ -12,6 +12,7 @@ use tidings_wire::engineio::Version;
 use tidings_wire::websocket::Window;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::door::Place;
 use crate::drain::Plan;
 use crate::session::Refusal;
 use crate::socket::Detached;
@@ -41,6 +42,8 @@ pub(crate) struct Upgraded {
     pub(crate) leftover: Bytes,
     /// How frames for it may be compressed.
     pub(crate) deflate: Option<Window>,
+    /// The place that it takes; none for a connection that has one already.
+    pub(crate) place: Option<Place>,
 }
 
 /// What the HTTP side tells a shard.
@@ -57,6 +60,7 @@ pub(crate) enum Command {
         version: Version,
         claim: Box<Query>,
         application: Application,
+        place: Option<Place>,
         reply: oneshot::Sender<PollReply>,
     },
     /// A poll.
@@ -106,6 +110,7 @@ pub(crate) struct SseRequest {
     pub(crate) claim: Claim,
     pub(crate) rooms: Vec<RoomName>,
     pub(crate) since: Since,
+    pub(crate) place: Option<Place>,
 }
 
 /// The answer to a poll.

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::command::PollReply;
 use crate::dialect::Dialect;
+use crate::door::Place;
 use crate::local::Local;
 use crate::session::Session;
 use crate::socket::Socket;
@@ -26,7 +27,6 @@ use crate::socket::Socket;
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// A connection of this shard.
-#[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) key: PeerKey,
     pub(crate) transport: RefCell<Transport>,
@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     /// When it was asked for a sign of life that it still owes; 0 when it owes none.
     pub(crate) pinged_at: Cell<u64>,
     pub(crate) opened_at: u64,
+    /// What it is counted by at the door.
+    pub(crate) place: Cell<Option<Place>>,
     /// When the last heartbeat was sent (or would have been, at the start).
     pub(crate) beat_at: Cell<u64>,
     /// Wakes the task that waits for readiness.
@@ -113,6 +115,7 @@ impl Connection {
             heard_at: Cell::new(now_ms),
             pinged_at: Cell::new(0),
             opened_at: now_ms,
+            place: Cell::new(None),
             beat_at: Cell::new(now_ms),
             waker: RefCell::new(None),
             changed: Notify::new(),

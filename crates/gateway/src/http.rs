@@ -16,6 +16,7 @@ use crate::command::Application;
 use crate::session::Refusal;
 
 mod engineio;
+mod entrance;
 mod query;
 mod sse;
 mod upgrade;
@@ -28,6 +29,7 @@ pub(crate) fn router(front: Arc<Front>) -> Router {
         .route("/socket.io", any(engineio::endpoint))
         .route("/v1/namespaces/{namespace}/connect", get(websocket::endpoint))
         .route("/v1/namespaces/{namespace}/sse", get(sse::endpoint).options(preflight))
+        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&front), entrance::enter))
         .with_state(front)
 }
 
@@ -99,7 +101,7 @@ fn problem(headers: &HeaderMap, why: &Refusal) -> Response {
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         headers.insert("x-request-id", id);
     }
-    if why.code.status == 503 {
+    if matches!(why.code.status, 429 | 503) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }
     response

@@ -9,6 +9,7 @@
 mod command;
 mod connection;
 mod dialect;
+mod door;
 mod drain;
 mod http;
 mod local;
@@ -50,6 +51,7 @@ pub(crate) struct Front {
     pub(crate) node: Arc<Node>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) door: door::Door,
     draining: AtomicBool,
 }
 
@@ -78,7 +80,9 @@ impl Gateway {
             })?;
             shards.push(handle);
         }
-        Ok(Self { front: Arc::new(Front { node, settings, shards, draining: AtomicBool::new(false) }) })
+        let door = door::Door::new(&settings);
+        let draining = AtomicBool::new(false);
+        Ok(Self { front: Arc::new(Front { node, settings, shards, door, draining }) })
     }
 
     /// The routes that clients use.

@@ -328,7 +328,8 @@ impl Local {
         // A cursor that is on record before the receipts it stands on would hide, after a crash, that they
         // are missing.
         let settled = if self.tell_acks() { settled } else { None };
-        self.node.went(&session.namespace, session.ordinal, session.connection, self.index, settled);
+        let (user, connection) = (session.user, session.connection);
+        self.node.went(&session.namespace, session.ordinal, connection, self.index, user, settled);
     }
 
     /// Notes how far the devices of a connection have come, so that a crash makes little to be read again.
@@ -352,6 +353,7 @@ impl Local {
         if let Some(sid) = connection.dialect.borrow().sid() {
             self.sids.borrow_mut().remove(sid);
         }
+        drop(connection.place.take());
         self.hub.borrow_mut().remove_peer(connection.key);
         if let Some(slot) = self.connections.borrow_mut().get_mut(connection.key.index as usize) {
             *slot = None;

@@ -12,7 +12,7 @@ use tidings_model::{
 };
 use tidings_node::Namespace;
 use tidings_node::StoreError;
-use tidings_node::connect::{Claim, ConnectError, Identity, connection_id};
+use tidings_node::connect::{Claim, ConnectError, Identity, UserKey, connection_id};
 use tidings_node::join::JoinError;
 use tidings_node::resume::{Missed, Since};
 
@@ -29,6 +29,8 @@ pub(crate) struct Session {
     pub(crate) ordinal: Ordinal,
     pub(crate) connection: u64,
     pub(crate) member: MemberKey,
+    /// What its user is counted by, where that is limited.
+    pub(crate) user: Option<UserKey>,
 }
 
 /// A session that was just opened, and all that its client is told.
@@ -77,7 +79,11 @@ impl Refusal {
     /// What a client is told that is not let in at all, in the shape of a `goaway`: whether it should come
     /// back, and what was wrong.
     pub(crate) fn disconnect(&self) -> Disconnect {
-        if self.code.status >= 500 { Disconnect::OVERLOADED } else { Disconnect::BAD_REQUEST }
+        match self.code {
+            ErrorCode::TOO_MANY_CONNECTIONS => Disconnect::TOO_MANY,
+            code if code.status >= 500 => Disconnect::OVERLOADED,
+            _ => Disconnect::BAD_REQUEST,
+        }
     }
 
     /// A command of a later version.
@@ -109,6 +115,7 @@ impl From<ConnectError> for Refusal {
     fn from(why: ConnectError) -> Self {
         match why {
             ConnectError::NoNamespace => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
+            ConnectError::TooMany(_) => Self::new(ErrorCode::TOO_MANY_CONNECTIONS, why.to_string()),
             ConnectError::Store(why) => why.into(),
         }
     }
@@ -199,6 +206,7 @@ pub(crate) async fn open(
         ordinal: identity.device.ordinal,
         connection: local.next_connection(),
         member,
+        user: local.node.counted(&identity),
     };
     // From here on the end of the connection takes the session with it.
     {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tidings_hub::Bounds;
 
+pub use crate::door::origins::Origins;
+
 /// What an operator may set about connections.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -23,6 +25,23 @@ pub struct Settings {
     pub compression: Option<usize>,
     /// How much may wait for one connection.
     pub outbox: Bounds,
+    /// Who may come in.
+    pub limits: Limits,
+    /// Which pages may connect.
+    pub origins: Origins,
+}
+
+/// Who may come in; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Most connections of this process.
+    pub connections: usize,
+    /// Most connections from one address.
+    pub per_address: u32,
+    /// Most handshakes in a second from one address.
+    pub handshakes_per_second: u32,
+    /// Most handshakes at once from one address.
+    pub handshake_burst: u32,
 }
 
 impl Default for Settings {
@@ -36,6 +55,8 @@ impl Default for Settings {
             engineio3: true,
             compression: Some(1_024),
             outbox: Bounds::default(),
+            limits: Limits::default(),
+            origins: Origins::default(),
         }
     }
 }

@@ -125,9 +125,10 @@ fn obey(local: &Rc<Local>, command: Command) {
             let dialect = Dialect::engineio(local.index, version, *claim, application);
             accept(local, socket, dialect, dialect::engineio::greet);
         }
-        Command::OpenPolling { version, claim, application, reply } => {
+        Command::OpenPolling { version, claim, application, place, reply } => {
             let dialect = Dialect::engineio(local.index, version, *claim, application);
             let connection = local.open(Transport::Poll(Some(reply)), dialect);
+            connection.place.set(place);
             let sid = connection.dialect.borrow().sid().map(str::to_owned).unwrap_or_default();
             local.sids.borrow_mut().insert(sid, connection.key);
             dialect::engineio::greet(local, &connection);
@@ -172,6 +173,7 @@ fn accept(
     };
     let connection = local.open(Transport::Socket(socket), dialect);
     connection.deflate.set(upgraded.deflate);
+    connection.place.set(upgraded.place);
     greet(local, &connection);
     if !upgraded.leftover.is_empty() {
         local.received(&connection, &mut upgraded.leftover.to_vec());

@@ -4,6 +4,8 @@
 //! it; every call here is short. It knows ordinals, not names: the store keeps those.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::num::NonZeroU64;
 
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
@@ -18,26 +20,37 @@ pub struct Directory {
     platforms: [RoaringBitmap; Platform::ALL.len()],
     rooms: HashMap<RoomName, RoaringBitmap>,
     online: RoaringBitmap,
-    /// The shard of each connection of a device.
-    places: FxHashMap<u32, Places>,
+    /// The shard of each device that has one connection, which is nearly all of them.
+    alone: FxHashMap<u32, u8>,
+    /// The shards of each device that has several, one for each connection.
+    shared: FxHashMap<u32, Vec<u8>>,
     /// The devices with more than one connection.
     several: RoaringBitmap,
     connections: FxHashMap<u64, u32>,
+    /// How many connections each user has, where that is limited.
+    users: FxHashMap<UserKey, u32>,
 }
 
-#[derive(Debug)]
-enum Places {
-    One(u8),
-    Many(Vec<u8>),
+/// A user, as far as counting goes: a number that nobody else can make another user's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserKey(pub NonZeroU64);
+
+/// How many connections one device and one user may have; 0 for as many as they like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Most connections of a device.
+    pub per_device: u32,
+    /// Most connections of a user.
+    pub per_user: u32,
 }
 
-impl Places {
-    fn list(&self) -> &[u8] {
-        match self {
-            Self::One(shard) => std::slice::from_ref(shard),
-            Self::Many(shards) => shards,
-        }
-    }
+/// A limit that one more connection would be over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooMany {
+    /// Of the device.
+    Device(u32),
+    /// Of the user.
+    User(u32),
 }
 
 /// Who a push means, names resolved to ordinals.
@@ -112,50 +125,78 @@ impl Directory {
         }
     }
 
-    /// A connection of a device has come.
-    pub fn connect(&mut self, device: Ordinal, connection: u64, shard: u8) {
+    /// A connection of a device has come. `user` is counted when it is given, which it is to be on
+    /// [`Directory::disconnect`] as well.
+    ///
+    /// # Errors
+    /// [`TooMany`] when it would be over a limit; it is not here then.
+    pub fn connect(
+        &mut self,
+        device: Ordinal,
+        connection: u64,
+        shard: u8,
+        user: Option<UserKey>,
+        limits: ConnectionLimits,
+    ) -> Result<(), TooMany> {
+        let over = |has: usize, limit: u32| limit != 0 && has >= limit as usize;
+        if over(self.shards(device.0).len(), limits.per_device) {
+            return Err(TooMany::Device(limits.per_device));
+        }
+        if let Some(user) = user {
+            let count = self.users.entry(user).or_default();
+            if over(*count as usize, limits.per_user) {
+                return Err(TooMany::User(limits.per_user));
+            }
+            *count += 1;
+        }
         self.connections.insert(connection, device.0);
         self.online.insert(device.0);
-        let places = match self.places.remove(&device.0) {
-            None => Places::One(shard),
-            Some(Places::One(one)) => {
-                self.several.insert(device.0);
-                Places::Many(vec![one, shard])
-            }
-            Some(Places::Many(mut many)) => {
-                many.push(shard);
-                Places::Many(many)
-            }
-        };
-        self.places.insert(device.0, places);
+        if let Some(shards) = self.shared.get_mut(&device.0) {
+            shards.push(shard);
+        } else if let Some(one) = self.alone.remove(&device.0) {
+            self.several.insert(device.0);
+            self.shared.insert(device.0, vec![one, shard]);
+        } else {
+            self.alone.insert(device.0, shard);
+        }
+        Ok(())
     }
 
     /// A connection of a device has gone. Answers whether it was the device's last one.
-    pub fn disconnect(&mut self, device: Ordinal, connection: u64, shard: u8) -> bool {
+    pub fn disconnect(&mut self, device: Ordinal, connection: u64, shard: u8, user: Option<UserKey>) -> bool {
         if self.connections.remove(&connection).is_none() {
             return false;
         }
-        let left = match self.places.remove(&device.0) {
-            Some(Places::Many(mut many)) => {
-                if let Some(at) = many.iter().position(|one| *one == shard) {
-                    many.swap_remove(at);
-                }
-                many
+        if let Some(user) = user
+            && let Entry::Occupied(mut count) = self.users.entry(user)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
-            Some(Places::One(_)) | None => Vec::new(),
+        }
+        let Some(shards) = self.shared.get_mut(&device.0) else {
+            self.alone.remove(&device.0);
+            self.online.remove(device.0);
+            return true;
         };
-        match left.as_slice() {
-            [] => {
-                self.online.remove(device.0);
-                return true;
-            }
-            [one] => {
-                self.several.remove(device.0);
-                self.places.insert(device.0, Places::One(*one))
-            }
-            _ => self.places.insert(device.0, Places::Many(left)),
-        };
+        if let Some(at) = shards.iter().position(|one| *one == shard) {
+            shards.swap_remove(at);
+        }
+        if let [one] = shards[..] {
+            self.several.remove(device.0);
+            self.shared.remove(&device.0);
+            self.alone.insert(device.0, one);
+        }
         false
+    }
+
+    /// The shard of each connection of a device.
+    fn shards(&self, device: u32) -> &[u8] {
+        match self.alone.get(&device) {
+            Some(one) => std::slice::from_ref(one),
+            None => self.shared.get(&device).map_or(&[], Vec::as_slice),
+        }
     }
 
     /// Who is meant, by ordinal.
@@ -197,15 +238,15 @@ impl Directory {
     pub fn connections_of(&self, set: &RoaringBitmap) -> u64 {
         // The usual device has one connection: count those by set algebra and walk the rest.
         let several = self.several.iter().filter(|device| set.contains(*device));
-        let more = several.filter_map(|device| Some(self.places.get(&device)?.list().len() as u64 - 1));
+        let more = several.map(|device| self.shards(device).len() as u64 - 1);
         self.online.intersection_len(set) + more.sum::<u64>()
     }
 
     /// The shards that have connections of any of these devices, one bit each.
     #[must_use]
     pub fn shards_of(&self, devices: &[u32]) -> u64 {
-        let places = devices.iter().filter_map(|device| self.places.get(device));
-        places.flat_map(Places::list).fold(0, |mask, shard| mask | 1 << shard)
+        let shards = devices.iter().flat_map(|device| self.shards(*device));
+        shards.fold(0, |mask, shard| mask | 1 << shard)
     }
 
     /// Whether a device has a connection.
@@ -247,6 +288,8 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn set(ordinals: &[u32]) -> RoaringBitmap {
@@ -255,6 +298,10 @@ mod tests {
 
     fn room(name: &str) -> RoomName {
         RoomName::new(name).unwrap()
+    }
+
+    fn connect(directory: &mut Directory, device: u32, connection: u64, shard: u8) {
+        directory.connect(Ordinal(device), connection, shard, None, ConnectionLimits::default()).unwrap();
     }
 
     fn directory() -> Directory {
@@ -272,7 +319,7 @@ mod tests {
     #[test]
     fn sets_are_united_then_filtered_then_subtracted() {
         let mut directory = directory();
-        directory.connect(Ordinal(2), 77, 0);
+        connect(&mut directory, 2, 77, 0);
         let (lobby, web) = ([room("lobby")], [Platform::Web]);
         let base = || Meant { all: true, ..Meant::default() };
         for (meant, expected) in [
@@ -290,17 +337,66 @@ mod tests {
     #[test]
     fn a_device_is_online_until_its_last_connection_goes() {
         let mut directory = directory();
-        directory.connect(Ordinal(1), 10, 0);
-        directory.connect(Ordinal(1), 11, 3);
-        directory.connect(Ordinal(2), 12, 1);
+        connect(&mut directory, 1, 10, 0);
+        connect(&mut directory, 1, 11, 3);
+        connect(&mut directory, 2, 12, 1);
         assert_eq!(directory.shards_of(&[1]), 0b1001);
         assert_eq!(directory.connections_of(&set(&[1, 2, 3])), 3);
-        assert!(!directory.disconnect(Ordinal(1), 10, 0));
+        assert!(!directory.disconnect(Ordinal(1), 10, 0, None));
         assert_eq!(directory.shards_of(&[1, 2]), 0b1010);
-        assert!(directory.disconnect(Ordinal(1), 11, 3));
-        assert!(!directory.disconnect(Ordinal(1), 11, 3), "twice");
+        assert!(directory.disconnect(Ordinal(1), 11, 3, None));
+        assert!(!directory.disconnect(Ordinal(1), 11, 3, None), "twice");
         assert!(!directory.is_online(Ordinal(1)));
         assert_eq!(directory.connections_of(&set(&[1, 2, 3])), 1);
+    }
+
+    proptest! {
+        /// Counts are what a list of the connections says, and nobody is let in over a limit.
+        #[test]
+        fn connections_are_counted_exactly(
+            steps in prop::collection::vec((any::<bool>(), 0u32..3, 0u64..12, 0u8..3), 0..80),
+        ) {
+            let limits = ConnectionLimits { per_device: 2, per_user: 3 };
+            let key = |user: u32| UserKey(NonZeroU64::new(u64::from(user) + 1).unwrap());
+            let mut directory = Directory::default();
+            // Connection to device, user (device 0 has one of its own, the others share one) and shard.
+            let mut here: std::collections::BTreeMap<u64, (u32, u8)> = std::collections::BTreeMap::new();
+            let user_of = |device: u32| device.min(1);
+            for (comes, device, connection, shard) in steps {
+                if comes && !here.contains_key(&connection) {
+                    let of_device = here.values().filter(|(one, _)| *one == device).count();
+                    let of_user = here.values().filter(|(one, _)| user_of(*one) == user_of(device)).count();
+                    let expected = match (of_device, of_user) {
+                        (2, _) => Err(TooMany::Device(2)),
+                        (_, 3) => Err(TooMany::User(3)),
+                        _ => Ok(()),
+                    };
+                    let user = Some(key(user_of(device)));
+                    prop_assert_eq!(directory.connect(Ordinal(device), connection, shard, user, limits), expected);
+                    if expected.is_ok() {
+                        here.insert(connection, (device, shard));
+                    }
+                } else if !comes {
+                    let was = here.remove(&connection);
+                    let (device, shard) = was.unwrap_or((device, shard));
+                    let last = was.is_some() && here.values().all(|(one, _)| *one != device);
+                    let user = Some(key(user_of(device)));
+                    prop_assert_eq!(directory.disconnect(Ordinal(device), connection, shard, user), last);
+                }
+                for device in 0..3 {
+                    let shards = here.values().filter(|(one, _)| *one == device).map(|(_, shard)| *shard);
+                    let mask = shards.clone().fold(0, |mask, shard| mask | 1 << shard);
+                    prop_assert_eq!(directory.shards_of(&[device]), mask);
+                    let count = shards.count() as u64;
+                    prop_assert_eq!(directory.connections_of(&set(&[device])), count);
+                    prop_assert_eq!(directory.several().contains(device), count > 1);
+                }
+            }
+            for (connection, (device, shard)) in here {
+                directory.disconnect(Ordinal(device), connection, shard, Some(key(user_of(device))));
+            }
+            prop_assert!(directory.users.is_empty() && directory.alone.is_empty() && directory.shared.is_empty());
+        }
     }
 
     #[test]

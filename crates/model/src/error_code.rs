@@ -34,6 +34,7 @@ error_codes! {
     PAYLOAD_TOO_LARGE = "payload_too_large" 413 "The request is larger than the limit";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type" 415 "The body is not of a type that is understood";
     RATE_LIMITED = "rate_limited" 429 "Too many requests; retry later";
+    TOO_MANY_CONNECTIONS = "too_many_connections" 429 "There are as many connections as there may be";
     INTERNAL = "internal" 500 "Something went wrong here; the log has the request id";
     OVERLOADED = "overloaded" 503 "The server has no room for more now; retry later";
     DEPENDENCY_UNAVAILABLE = "dependency_unavailable" 503 "Something that this needs is away; retry later";

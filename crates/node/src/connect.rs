@@ -4,12 +4,16 @@
 //! then the directory knows the connection, then its rooms are read, then what it missed. Whatever is
 //! accepted or joined in between reaches it by one of these ways.
 
+use std::hash::BuildHasher as _;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
+pub use tidings_hub::directory::{ConnectionLimits, TooMany, UserKey};
 use tidings_model::{DeviceId, NamespaceName, Ordinal, Platform, RoomName, Seq, UserId};
 use tidings_store::port::Which;
 use tidings_store::{Device, Registration, StoreError};
 
+use crate::metrics::Refused;
 use crate::namespace::AuthMode;
 use crate::{Namespace, Node, ToShard, ids};
 
@@ -43,9 +47,20 @@ pub enum ConnectError {
     /// There is no such namespace.
     #[error("there is no such namespace")]
     NoNamespace,
+    /// Its device or user has as many connections as it may have.
+    #[error("{}", too_many(.0))]
+    TooMany(TooMany),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn too_many(which: &TooMany) -> String {
+    let (what, limit) = match which {
+        TooMany::Device(limit) => ("device", limit),
+        TooMany::User(limit) => ("user", limit),
+    };
+    format!("this {what} has {limit} connections, which is the limit")
 }
 
 /// The public id of a connection.
@@ -93,14 +108,23 @@ impl Node {
     /// that it is to be subscribed to.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// [`ConnectError`] when it may not be here, or the store cannot be read.
     pub async fn came(
         &self,
         who: &Identity,
         connection: u64,
         shard: u8,
-    ) -> Result<Vec<RoomName>, StoreError> {
-        who.namespace.directory().connect(who.device.ordinal, connection, shard);
+    ) -> Result<Vec<RoomName>, ConnectError> {
+        let (device, user) = (who.device.ordinal, self.counted(who));
+        let outcome = who.namespace.directory().connect(device, connection, shard, user, self.limits);
+        if let Err(which) = outcome {
+            let reason = match which {
+                TooMany::Device(_) => "device",
+                TooMany::User(_) => "user",
+            };
+            self.metrics.clients_refused.get_or_create(&Refused { reason }).inc();
+            return Err(ConnectError::TooMany(which));
+        }
         let found =
             self.store.devices(&who.namespace.name, Which::Ordinals(vec![who.device.ordinal])).await?;
         Ok(found.into_iter().flatten().next().map(|device| device.rooms).unwrap_or_default())
@@ -115,7 +139,18 @@ impl Node {
         Ok(found.into_iter().flatten().next().map(|device| device.rooms).unwrap_or_default())
     }
 
-    /// A connection of a device has gone. `settled`: up to where everything that was meant for the
+    /// What the connections of a device's user are counted by; `None` when they are not.
+    #[must_use]
+    pub fn counted(&self, who: &Identity) -> Option<UserKey> {
+        if self.limits.per_user == 0 {
+            return None;
+        }
+        let hash = self.hasher.hash_one(who.device.user.as_ref()?.as_str());
+        // Whoever has 0 shares the count of who has 1: one pair of users in 2⁶⁴.
+        NonZeroU64::new(hash.max(1)).map(UserKey)
+    }
+
+    /// A connection of a device has gone. `user` is what it was counted by, `settled`: up to where everything that was meant for the
     /// device has been acknowledged.
     pub fn went(
         &self,
@@ -123,9 +158,10 @@ impl Node {
         device: Ordinal,
         connection: u64,
         shard: u8,
+        user: Option<UserKey>,
         settled: Option<Seq>,
     ) {
-        namespace.directory().disconnect(device, connection, shard);
+        namespace.directory().disconnect(device, connection, shard, user);
         self.ledger.settle(&namespace.name, device, settled.unwrap_or_default(), self.clock.now());
     }
 

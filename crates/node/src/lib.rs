@@ -25,6 +25,7 @@ pub mod resume;
 mod tests;
 
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tidings_model::NamespaceName;
@@ -48,6 +49,9 @@ pub struct Node {
     pub(crate) ledger: ledger::Ledger,
     pub(crate) keys: keys::Keys,
     pub(crate) turns: join::Turns,
+    pub(crate) limits: connect::ConnectionLimits,
+    /// Keyed at random: nobody can choose a user whose count is another's.
+    pub(crate) hasher: RandomState,
     metrics: Arc<Metrics>,
     name: String,
     runtime: tokio::runtime::Handle,
@@ -63,6 +67,8 @@ pub struct Parts {
     pub shards: usize,
     /// How clients and operators see this node called.
     pub name: String,
+    /// How many connections one device and one user may have.
+    pub limits: connect::ConnectionLimits,
     /// Where numbers go.
     pub metrics: Arc<Metrics>,
 }
@@ -87,6 +93,8 @@ impl Node {
             shards,
             publisher,
             ledger,
+            limits: parts.limits,
+            hasher: RandomState::new(),
             metrics: parts.metrics,
             name: parts.name,
             runtime: tokio::runtime::Handle::current(),

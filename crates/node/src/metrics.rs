@@ -23,6 +23,8 @@ pub struct Metrics {
     pub connections: Family<Protocol, Gauge>,
     /// Connections that were opened, by client protocol.
     pub connections_opened: Family<Protocol, Counter>,
+    /// Clients that were not let in, by the limit that they were over.
+    pub clients_refused: Family<Refused, Counter>,
     /// Connections that have ended, by close code.
     pub connections_closed: Family<Reason, Counter>,
     /// Socket writes.
@@ -55,6 +57,13 @@ impl Why {
     pub const EXPIRED: Self = Self { reason: "expired" };
     /// It was let go to make room for newer ones; the device does not get it.
     pub const SLOW_READER: Self = Self { reason: "slow_reader" };
+}
+
+/// Why a client was not let in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Refused {
+    /// `origin`, `too_fast`, `address`, `full`, `device` or `user`.
+    pub reason: &'static str,
 }
 
 /// Why a connection ended.
@@ -90,6 +99,11 @@ impl Metrics {
             "connections_opened",
             "Connections that were opened, by client protocol",
             metrics.connections_opened.clone(),
+        );
+        registry.register(
+            "clients_refused",
+            "Clients that were not let in, by the limit that they were over",
+            metrics.clients_refused.clone(),
         );
         registry.register(
             "connections_closed",

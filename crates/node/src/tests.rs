@@ -15,7 +15,7 @@ use tidings_store::memory::MemoryStore;
 use tokio::sync::mpsc;
 
 use crate::ack::Ack;
-use crate::connect::{Claim, Identity};
+use crate::connect::{Claim, ConnectionLimits, Identity};
 use crate::ledger::report::State;
 use crate::namespace::{AuthMode, Settings};
 use crate::publish::{Accepted, PublishError};
@@ -71,6 +71,7 @@ impl World {
             clock: Clock::Manual(Arc::clone(&time)),
             shards: 2,
             name: "n1".to_owned(),
+            limits: ConnectionLimits::default(),
             metrics: Arc::new(Metrics::default()),
         };
         let (node, inboxes) = Node::start(parts).await.unwrap();
@@ -146,7 +147,7 @@ async fn a_push_goes_to_the_shards_that_have_somebody() {
     assert_eq!((to_ann.online, to_room.online), (1, 1));
     assert_eq!(world.delivered(0), [1, 2], "the room may have somebody anywhere");
     assert_eq!(world.delivered(1), [2]);
-    world.node.went(&ann.namespace, ann.device.ordinal, 1, 0, None);
+    world.node.went(&ann.namespace, ann.device.ordinal, 1, 0, None, None);
     assert_eq!(world.push(push(users(&["ann"]))).await.online, 0);
     assert_eq!((world.delivered(0), world.delivered(1)), (vec![], vec![]));
 }
@@ -414,6 +415,7 @@ async fn the_books_outlive_the_memory_of_them() {
         clock: Clock::Manual(Arc::clone(&world.time)),
         shards: 1,
         name: "n2".to_owned(),
+        limits: ConnectionLimits::default(),
         metrics: Arc::new(Metrics::default()),
     };
     let (node, inboxes) = Node::start(parts).await.unwrap();

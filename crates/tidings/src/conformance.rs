@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, builder::RangedU64ValueParser};
 use tidings_gateway::{Gateway, Settings};
 use tidings_model::Epoch;
+use tidings_node::connect::ConnectionLimits;
 use tidings_node::{Clock, Metrics, Node, Parts};
 use tidings_store::MemoryStore;
 
@@ -80,6 +81,7 @@ pub(crate) fn serve(args: &ConformanceArgs) -> Result<(), Fatal> {
             clock: Clock::System,
             shards: config.process.shards,
             name: "conformance".to_owned(),
+            limits: ConnectionLimits::default(),
             metrics: Arc::new(Metrics::default()),
         };
         let in_memory = |why| Fatal::Store("(memory)".into(), why);

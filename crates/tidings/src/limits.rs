@@ -2,6 +2,28 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// What share of the open files is kept for other things than connections of clients: the store's files,
+/// calls of the API, connections that wait. One of 32, and not less than 64 nor more than 1,024.
+const KEPT_SHARE: usize = 32;
+
+/// How many connections of clients this process may have: as many as were asked for (0 for all that there
+/// can be), and not more than it may open files for.
+pub(crate) fn connections(asked: usize, files: usize) -> usize {
+    let possible = files.saturating_sub((files / KEPT_SHARE).clamp(64, 1_024)).max(1);
+    let most = if asked == 0 { possible } else { asked.min(possible) };
+    if asked > most {
+        tracing::warn!(
+            asked,
+            most,
+            open_files = files,
+            "limits.connections is more than the open files allow: raise LimitNOFILE or ulimit -n"
+        );
+    } else {
+        tracing::info!(most, open_files = files, "connections of clients allowed");
+    }
+    most
+}
+
 /// Raises the number of files that this process may have open as far as it may do so itself. Answers how
 /// many that is.
 pub(crate) fn raise_open_files() -> usize {
@@ -17,4 +39,24 @@ pub(crate) fn raise_open_files() -> usize {
         "open files allowed"
     );
     now.and_then(|now| usize::try_from(now).ok()).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        for (asked, files, most) in [
+            (0, 1_024, 960),
+            (0, 20_000, 19_375),
+            (0, 1_048_576, 1_047_552),
+            (0, 100, 36),
+            (0, 10, 1),
+            (500, 1_024, 500),
+            (5_000, 1_024, 960),
+        ] {
+            assert_eq!(connections(asked, files), most, "{asked} {files}");
+        }
+    }
 }

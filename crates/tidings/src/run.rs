@@ -14,6 +14,7 @@ use tidings_api::{ApiState, Readiness};
 use tidings_gateway::{Gateway, Plan};
 use tidings_hub::outbox::Bounds;
 use tidings_model::Epoch;
+use tidings_node::connect::ConnectionLimits;
 use tidings_node::{Clock, Node, Parts, StoreError, ids};
 use tidings_store::{EmbeddedStore, Options};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -137,12 +138,18 @@ async fn run(
         clock: Clock::System,
         shards: config.process.shards,
         name: host_name(),
+        limits: ConnectionLimits {
+            per_device: config.limits.connections_per_device,
+            per_user: config.limits.connections_per_user,
+        },
         metrics,
     })
     .await
     .map_err(in_store)?;
     let key = greeting::admin_key(&node, config.process.admin_key.as_ref()).await.map_err(in_store)?;
-    let gateway = Gateway::start(Arc::clone(&node), inboxes, gateway_settings(config))
+    let mut settings = gateway_settings(config);
+    settings.limits.connections = limits::connections(settings.limits.connections, files);
+    let gateway = Gateway::start(Arc::clone(&node), inboxes, settings)
         .map_err(|why| Fatal::System("a shard thread cannot be started", why))?;
     let ready = Readiness::default();
     let api = tidings_api::router(ApiState {
@@ -234,15 +241,22 @@ pub(crate) fn manners(config: &Config, files: usize) -> Manners {
 }
 
 pub(crate) fn gateway_settings(config: &Config) -> tidings_gateway::Settings {
-    let clients = &config.clients;
+    let (clients, limits) = (&config.clients, &config.limits);
     tidings_gateway::Settings {
         ping_interval: clients.ping_interval,
         ping_timeout: clients.ping_timeout,
         connect_timeout: clients.connect_timeout,
-        body_timeout: config.limits.body_timeout,
+        body_timeout: limits.body_timeout,
         max_message: clients.max_message,
         engineio3: clients.engineio3,
         compression: clients.compression,
+        limits: tidings_gateway::settings::Limits {
+            connections: limits.connections,
+            per_address: limits.connections_per_address,
+            handshakes_per_second: limits.handshakes_per_second,
+            handshake_burst: limits.handshake_burst,
+        },
+        origins: clients.allowed_origins.clone(),
         outbox: Bounds { frames: config.outbox.frames, bytes: config.outbox.size },
     }
 }

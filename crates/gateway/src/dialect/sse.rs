@@ -27,9 +27,10 @@ pub(crate) fn open(
 ) {
     let (stream, body) = mpsc::channel(CHUNKS);
     let connection = local.open(Transport::Stream(stream.clone()), Dialect::Sse);
+    let SseRequest { namespace, claim, rooms, since, place } = request;
+    connection.place.set(place);
     let local = Rc::clone(local);
     tokio::task::spawn_local(async move {
-        let SseRequest { namespace, claim, rooms, since } = request;
         match session::open(&local, &connection, &namespace, claim, rooms, &since).await {
             Ok(opened) => {
                 if reply.send(Ok(body)).is_err() {

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tidings_wire::engineio::{Version, jsonp};
 use tokio::sync::oneshot;
 
+use super::entrance::take_place;
 use super::query::find;
 use super::upgrade::Handshake;
 use crate::Front;
@@ -81,9 +82,7 @@ async fn answer(front: Arc<Front>, request: Request, application: Application) -
     match (find(&query, &["transport"]).as_deref(), sid) {
         (Some("websocket"), None) => open_socket(front, request, version, application, &query),
         (Some("websocket"), Some(sid)) => upgrade(front, request, sid).await,
-        (Some("polling"), None) => {
-            open_polling(&front, request.method().clone(), version, application, &query).await
-        }
+        (Some("polling"), None) => open_polling(&front, request, version, application, &query).await,
         (Some("polling"), Some(sid)) => match *request.method() {
             Method::GET => poll(&front, sid, jsonp_index(&query)).await,
             Method::POST => post(&front, request, sid, jsonp_index(&query).is_some()).await,
@@ -142,12 +141,12 @@ async fn upgrade(front: Arc<Front>, mut request: Request, sid: String) -> Result
 
 async fn open_polling(
     front: &Front,
-    method: Method,
+    mut request: Request,
     version: Version,
     application: Application,
     query: &str,
 ) -> Result<Response, Refused> {
-    if method != Method::GET {
+    if *request.method() != Method::GET {
         return Err(BAD_METHOD);
     }
     if front.is_draining() {
@@ -155,7 +154,8 @@ async fn open_polling(
     }
     let (reply, opened) = oneshot::channel();
     let claim = Box::new(Query::parse(query));
-    tell(front.least_loaded(), Command::OpenPolling { version, claim, application, reply }).await?;
+    let place = take_place(request.extensions_mut());
+    tell(front.least_loaded(), Command::OpenPolling { version, claim, application, place, reply }).await?;
     let (sid, mut response) = body(opened.await.map_err(|_| STOPPING)?, jsonp_index(query))?;
     if version == Version::V3
         && let Ok(cookie) = HeaderValue::from_str(&format!("io={sid}; Path=/; HttpOnly; SameSite=Strict"))

@@ -15,6 +15,7 @@ use tidings_node::resume::Since;
 use tidings_wire::sse;
 use tokio::sync::{mpsc, oneshot};
 
+use super::entrance::take_place;
 use super::{draining, problem, query};
 use crate::Front;
 use crate::command::{Command, Query, SseRequest};
@@ -25,14 +26,14 @@ pub(super) async fn endpoint(
     Path(namespace): Path<String>,
     request: Request,
 ) -> Response {
-    let (request, _) = request.into_parts();
-    match open(&front, &namespace, &request).await {
+    let (mut request, _) = request.into_parts();
+    match open(&front, &namespace, &mut request).await {
         Ok(body) => stream_of(body),
         Err(why) => problem(&request.headers, &why),
     }
 }
 
-async fn open(front: &Front, namespace: &str, request: &Parts) -> Result<mpsc::Receiver<Bytes>, Refusal> {
+async fn open(front: &Front, namespace: &str, request: &mut Parts) -> Result<mpsc::Receiver<Bytes>, Refusal> {
     if front.is_draining() {
         return Err(draining());
     }
@@ -57,7 +58,8 @@ async fn open(front: &Front, namespace: &str, request: &Parts) -> Result<mpsc::R
             Since::Seq(Epoch(epoch), Seq(seq))
         }
     };
-    let request = SseRequest { namespace: found.name.clone(), claim, rooms, since };
+    let place = take_place(&mut request.extensions);
+    let request = SseRequest { namespace: found.name.clone(), claim, rooms, since, place };
     let (reply, opened) = oneshot::channel();
     let command = Command::Sse { request: Box::new(request), reply };
     let stopping = || Refusal::new(ErrorCode::OVERLOADED, "this node is stopping");

@@ -10,7 +10,9 @@ use hyper_util::server::conn::auto;
 use tidings_wire::websocket::deflate::{self, Agreement};
 use tidings_wire::websocket::{self, Window};
 
+use super::entrance::take_place;
 use crate::command::Upgraded;
+use crate::door::Place;
 use crate::settings::Settings;
 use crate::socket::Detached;
 use crate::stream::Stream;
@@ -20,6 +22,7 @@ pub(super) struct Handshake {
     accept: HeaderValue,
     socket: OnUpgrade,
     deflate: Option<Agreement>,
+    place: Option<Place>,
 }
 
 /// Why a request is no WebSocket handshake.
@@ -62,7 +65,8 @@ impl Handshake {
         let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
         let offers = offers.filter_map(|value| value.to_str().ok());
         let deflate = settings.compression.and_then(|_| deflate::negotiate(offers));
-        Ok(Self { accept, deflate, socket: hyper::upgrade::on(request) })
+        let place = take_place(request.extensions_mut());
+        Ok(Self { accept, deflate, socket: hyper::upgrade::on(request), place })
     }
 
     /// Answers 101 and hands the socket on once the answer is out; `None` when that did not come to pass.
@@ -74,10 +78,10 @@ impl Handshake {
     where
         F: Future<Output = ()> + Send,
     {
-        let Self { accept, socket, deflate } = self;
+        let Self { accept, socket, deflate, place } = self;
         let window = deflate.as_ref().map(|agreed| agreed.window);
         tokio::spawn(async move {
-            let upgraded = socket.await.ok().and_then(|upgraded| take_socket(upgraded, window));
+            let upgraded = socket.await.ok().and_then(|upgraded| take_socket(upgraded, window, place));
             hand_on(upgraded).await;
         });
         let mut response = Response::new(Body::empty());
@@ -103,8 +107,12 @@ pub(super) fn offers(headers: &HeaderMap, protocol: &str) -> bool {
     has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, protocol)
 }
 
-fn take_socket(upgraded: hyper::upgrade::Upgraded, deflate: Option<Window>) -> Option<Upgraded> {
+fn take_socket(
+    upgraded: hyper::upgrade::Upgraded,
+    deflate: Option<Window>,
+    place: Option<Place>,
+) -> Option<Upgraded> {
     let parts = auto::upgrade::downcast::<TokioIo<Stream>>(upgraded).ok()?;
     let (socket, leftover) = Detached::new(parts.io.into_inner(), parts.read_buf).ok()?;
-    Some(Upgraded { socket, leftover, deflate })
+    Some(Upgraded { socket, leftover, deflate, place })
 }

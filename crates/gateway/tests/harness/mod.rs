@@ -71,6 +71,7 @@ impl Server {
             clock: Clock::System,
             shards: 2,
             name: "n1".to_owned(),
+            limits: tidings_node::connect::ConnectionLimits::default(),
             metrics: Arc::new(Metrics::default()),
         };
         let (node, inboxes) = Node::start(parts).await.unwrap();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tidings_gateway::settings::Origins;
+
 use super::layers::Layers;
 use super::{Key, Section, value};
 
@@ -65,6 +67,16 @@ pub(super) const SECTION: Section = Section {
             flag: "",
             secret: false,
         },
+        Key {
+            name: "clients.allowed_origins",
+            default: "*",
+            allowed: "* or origins, as in \"https://app.example.com, https://*.example.com, http://localhost:3000\"; \
+                null for pages without one",
+            doc: "The pages whose scripts may connect, by the origin that browsers name. Others are answered 403. Programs \
+                that are no browsers name none, and may connect.",
+            flag: "",
+            secret: false,
+        },
     ],
 };
 
@@ -79,6 +91,8 @@ pub(crate) struct Clients {
     pub(crate) engineio3: bool,
     /// Smallest payload that is compressed, in bytes; `None` for no compression.
     pub(crate) compression: Option<usize>,
+    /// Which pages may connect.
+    pub(crate) allowed_origins: Origins,
 }
 
 impl Clients {
@@ -94,6 +108,7 @@ impl Clients {
             connect_timeout: layers.take("clients.connect_timeout", time),
             max_message: layers.take("clients.max_message", size),
             engineio3: layers.take("clients.engineio3", value::switch),
+            allowed_origins: layers.take("clients.allowed_origins", Origins::parse),
         }
     }
 }

@@ -10,6 +10,59 @@ pub(super) const SECTION: Section = Section {
     doc: "How much may come in, and how fast. What is over a limit is refused; what is in already stays.",
     keys: &[
         Key {
+            name: "limits.connections",
+            default: "0",
+            allowed: "0 to 100000000; 0 means as many as the files that the process may open",
+            doc: "Most connections of clients. With one more, handshakes are answered 503 with `Retry-After`.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "limits.connections_per_address",
+            default: "0",
+            allowed: "0 to 100000000; 0 means no limit",
+            doc: "Most connections from one IPv4 address, or from the first 64 bits of an IPv6 address. No limit unless \
+                it is set: many people may share an address, and behind a proxy that is not among \
+                `server.trusted_proxies` everybody has the proxy's.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "limits.connections_per_user",
+            default: "0",
+            allowed: "0 to 100000000; 0 means no limit",
+            doc: "Most connections of one user of a namespace. No limit unless it is set: a user may be an account that \
+                thousands of screens share. Counting takes some 20 to 40 bytes for each user who is there.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "limits.connections_per_device",
+            default: "100",
+            allowed: "0 to 100000000; 0 means no limit",
+            doc: "Most connections of one device of a namespace: more tabs than a person keeps open in one browser, \
+                and few enough to stop a client that opens one after the other and closes none.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "limits.handshakes_per_second",
+            default: "0",
+            allowed: "0 to 1000000; 0 means no limit",
+            doc: "How many connections one address may begin in a second, for long. More are answered 429 with \
+                `Retry-After`. No limit unless it is set, for the same reasons as `connections_per_address`.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "limits.handshake_burst",
+            default: "100",
+            allowed: "1 to 1000000",
+            doc: "How many connections one address may begin at once, after it has been quiet.",
+            flag: "",
+            secret: false,
+        },
+        Key {
             name: "limits.waiting",
             default: "8192",
             allowed: "16 to 1000000",
@@ -74,6 +127,12 @@ pub(super) const SECTION: Section = Section {
 /// How much may come in, from whom, and how fast.
 #[derive(Debug)]
 pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    pub(crate) connections_per_address: u32,
+    pub(crate) connections_per_user: u32,
+    pub(crate) connections_per_device: u32,
+    pub(crate) handshakes_per_second: u32,
+    pub(crate) handshake_burst: u32,
     pub(crate) waiting: usize,
     pub(crate) first_request_timeout: Duration,
     pub(crate) head_timeout: Duration,
@@ -87,7 +146,15 @@ pub(crate) struct Limits {
 impl Limits {
     pub(super) fn resolve(layers: &mut Layers) -> Self {
         let time = |text: &str| value::time(text, Duration::from_millis(100)..=Duration::from_secs(3_600));
+        let count = |text: &str| value::number(text, 0..=100_000_000);
         Self {
+            connections: layers.take("limits.connections", |text| value::number(text, 0..=100_000_000)),
+            connections_per_address: layers.take("limits.connections_per_address", count),
+            connections_per_user: layers.take("limits.connections_per_user", count),
+            connections_per_device: layers.take("limits.connections_per_device", count),
+            handshakes_per_second: layers
+                .take("limits.handshakes_per_second", |text| value::number(text, 0..=1_000_000)),
+            handshake_burst: layers.take("limits.handshake_burst", |text| value::number(text, 1..=1_000_000)),
             waiting: layers.take("limits.waiting", |text| value::number(text, 16..=1_000_000)),
             first_request_timeout: layers.take("limits.first_request_timeout", time),
             head_timeout: layers.take("limits.head_timeout", time),

@@ -1,0 +1,130 @@
+//! The door: who may come in, before anything is known of a client but where it is and which page it
+//! belongs to. It knows no socket and no protocol.
+
+pub(crate) mod origins;
+mod rate;
+mod seats;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use http::{HeaderMap, header};
+use tidings_model::{ClientAddress, ErrorCode};
+use tidings_node::Metrics;
+use tidings_node::metrics::Refused;
+
+use crate::session::Refusal;
+use crate::settings::Settings;
+use origins::Origins;
+use rate::Rates;
+pub(crate) use seats::Place;
+use seats::Seats;
+
+/// Who may come in.
+#[derive(Debug)]
+pub(crate) struct Door {
+    origins: Origins,
+    rates: Option<Rates>,
+    seats: Seats,
+    started: Instant,
+    /// The second in which a refusal was last logged, and how many there were since.
+    logged: AtomicU64,
+    unlogged: AtomicU64,
+}
+
+/// Why somebody may not come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// The page that it belongs to is none of ours.
+    Origin,
+    /// Others from its address came too fast.
+    TooFast,
+    /// Its address has as many connections as it may have.
+    Address(u32),
+    /// The server has as many connections as it may have.
+    Full(usize),
+}
+
+impl Door {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let limits = settings.limits;
+        Self {
+            origins: settings.origins.clone(),
+            rates: Rates::new(limits.handshakes_per_second, limits.handshake_burst),
+            seats: Seats::new(limits.connections, limits.per_address),
+            started: Instant::now(),
+            logged: AtomicU64::new(0),
+            unlogged: AtomicU64::new(0),
+        }
+    }
+
+    /// Judges the page that a request belongs to, if it says so: browsers do.
+    ///
+    /// # Errors
+    /// [`Closed::Origin`].
+    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Closed> {
+        let allowed = headers.get_all(header::ORIGIN).iter().all(|origin| self.origins.allow(origin));
+        if allowed { Ok(()) } else { Err(Closed::Origin) }
+    }
+
+    /// Lets somebody in for as long as it has the place.
+    ///
+    /// # Errors
+    /// [`Closed`] says why not.
+    pub(crate) fn enter(&self, client: ClientAddress) -> Result<Place, Closed> {
+        let counted = client.counted_as();
+        if let (Some(rates), Some(address)) = (&self.rates, counted)
+            && !rates.take(address, self.started.elapsed().as_micros() as u64)
+        {
+            return Err(Closed::TooFast);
+        }
+        self.seats.take(counted)
+    }
+
+    /// Counts a refusal, and logs one in each second: who is refused is often many.
+    pub(crate) fn note(&self, metrics: &Metrics, client: ClientAddress, why: Closed) {
+        metrics.clients_refused.get_or_create(&Refused { reason: why.reason() }).inc();
+        let second = self.started.elapsed().as_secs() + 1;
+        if self.logged.swap(second, Ordering::Relaxed) == second {
+            self.unlogged.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let more = self.unlogged.swap(0, Ordering::Relaxed);
+        tracing::info!(%client, reason = why.reason(), more, "a client was not let in");
+    }
+
+    /// What a browser is told of who may read an answer.
+    pub(crate) fn allow_origin(&self, asked: Option<&http::HeaderValue>, answer: &mut HeaderMap) {
+        self.origins.answer(asked, answer);
+    }
+}
+
+impl Closed {
+    /// The label in metrics and logs.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::TooFast => "too_fast",
+            Self::Address(_) => "address",
+            Self::Full(_) => "full",
+        }
+    }
+
+    /// What the client is told.
+    pub(crate) fn refusal(self) -> Refusal {
+        match self {
+            Self::Origin => Refusal::new(ErrorCode::FORBIDDEN, "pages of this origin may not connect"),
+            Self::TooFast => {
+                Refusal::new(ErrorCode::RATE_LIMITED, "too many connections came from this address at once")
+            }
+            Self::Address(limit) => Refusal::new(
+                ErrorCode::TOO_MANY_CONNECTIONS,
+                format!("this address has {limit} connections, which is the limit"),
+            ),
+            Self::Full(limit) => Refusal::new(
+                ErrorCode::OVERLOADED,
+                format!("the server has {limit} connections, which is the limit"),
+            ),
+        }
+    }
+}

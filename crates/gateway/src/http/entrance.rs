@@ -1,0 +1,87 @@
+//! What every request of a client passes on its way in: the [`crate::door`]. It knows which requests begin
+//! a connection, and in which words each family of clients is refused.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{Extensions, HeaderValue, Method, StatusCode, header};
+use tidings_model::ClientAddress;
+use tracing::Instrument as _;
+
+use super::{problem, query};
+use crate::Front;
+use crate::door::{Closed, Place};
+
+/// After how many seconds somebody may come again for whom there was no room.
+const RETRY_AFTER_SECS: u16 = 2;
+
+/// The place of a client, on its way through a request.
+#[derive(Clone, Debug)]
+struct Held(Arc<Mutex<Option<Place>>>);
+
+/// The place that a request was given, for whatever becomes its connection.
+pub(super) fn take_place(extensions: &mut Extensions) -> Option<Place> {
+    let Held(place) = extensions.remove()?;
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Lets a request in, or not.
+pub(super) async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
+    let client = request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL);
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = match judge(&front, client, &mut request) {
+        Ok(false) => next.run(request).await,
+        Ok(true) => {
+            let span = tracing::info_span!("client", %client);
+            next.run(request).instrument(span).await
+        }
+        Err(why) => {
+            front.door.note(front.node.metrics(), client, why);
+            refused(&request, why)
+        }
+    };
+    front.door.allow_origin(origin.as_ref(), response.headers_mut());
+    response
+}
+
+/// Whether a request begins a connection; if so, it has a place from now on.
+fn judge(front: &Front, client: ClientAddress, request: &mut Request) -> Result<bool, Closed> {
+    front.door.check_origin(request.headers())?;
+    let text = request.uri().query().unwrap_or_default();
+    let begins = match is_engineio(request) {
+        true => *request.method() != Method::OPTIONS && query::find(text, &["sid"]).is_none(),
+        false => *request.method() == Method::GET,
+    };
+    if begins && !front.is_draining() {
+        let place = front.door.enter(client)?;
+        request.extensions_mut().insert(Held(Arc::new(Mutex::new(Some(place)))));
+    }
+    Ok(begins)
+}
+
+fn is_engineio(request: &Request) -> bool {
+    request.uri().path().starts_with("/socket.io")
+}
+
+fn refused(request: &Request, why: Closed) -> Response {
+    let refusal = why.refusal();
+    let mut response = if is_engineio(request) {
+        // 4 is "forbidden" in the table of Engine.IO, the nearest that it has.
+        let mut response =
+            Response::new(Body::from(format!(r#"{{"code":4,"message":"{}"}}"#, refusal.message)));
+        *response.status_mut() =
+            StatusCode::from_u16(refusal.code.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    } else {
+        problem(request.headers(), &refusal)
+    };
+    if why != Closed::Origin {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
+    }
+    response
+}
