@@ -31,7 +31,7 @@ killloop: ## only the kill -9 loop; KILL_ROUNDS=200 for more
 	$(CARGO) build --package tidings
 	cd e2e && ./setup.sh && node killloop.mjs --rounds $(KILL_ROUNDS)
 
-bench: ## deliveries per second beside the floor, and bytes per connection
+bench: ## every scenario beside its target and the floor, some four minutes on two cores
 	$(CARGO) build --release --package tidings
 	./target/release/tidings bench
 

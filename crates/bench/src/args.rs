@@ -9,12 +9,17 @@ use crate::{
     post::{Call, LINES_MAX},
     protocol::{self, Protocol},
     publisher::{self, Publisher},
+    scenario::{acks, fairness, fanout, idle, resume, soak, storm, targeted},
 };
 
-/// Connections from which on the targets hold; below, figures are shown without a verdict.
-pub(crate) const TARGET_CONNECTIONS: usize = 10_000;
 /// Connections of `--quick`.
 const QUICK_CONNECTIONS: usize = 200;
+/// Rounds of `--quick`.
+const QUICK_ROUNDS: usize = 3;
+/// Seconds of a measurement in `--quick`.
+const QUICK_SECONDS: f64 = 0.3;
+/// Processes of clients or servers at most.
+const PROCESSES_MAX: usize = 64;
 /// Fewest connections that mean anything: the idle slope needs two different counts.
 const CONNECTIONS_MIN: usize = 10;
 
@@ -45,7 +50,7 @@ pub struct Args {
     /// Namespace to use; it must accept any client
     #[arg(long, global = true, default_value = "demo")]
     namespace: String,
-    /// Connections [default: 10000]
+    /// Connections [default: what belongs to the scenario, mostly 10000]
     #[arg(long, short = 'n', global = true)]
     connections: Option<usize>,
     /// Rounds of each kind, of which the median is reported [default: 11]
@@ -60,15 +65,22 @@ pub struct Args {
     /// Bytes of a frame on the wire, as far as the server's own part leaves room
     #[arg(long, global = true, default_value_t = 130)]
     frame_bytes: usize,
-    /// `durability` of the pushes; with `memory` the disk is not part of the figure
-    #[arg(long, global = true, value_enum, default_value_t = Durability::Memory)]
-    durability: Durability,
+    /// `durability` of the pushes; with `memory` the disk is not part of the figure [default: memory for the fan-out
+    /// and fairness, durable for the others]
+    #[arg(long, global = true, value_enum)]
+    durability: Option<Durability>,
     /// `ttl` of the pushes, as in 0s; the server's default when left out
     #[arg(long, global = true)]
     ttl: Option<String>,
     /// Handshakes under way at once
     #[arg(long, global = true, default_value_t = 128)]
     concurrency: usize,
+    /// Processes that hold the clients, at least; more when one cannot hold them all
+    #[arg(long, global = true, default_value_t = 1)]
+    processes: usize,
+    /// Servers to start, each with a part of the clients; pushes go to each of them (idle and fanout)
+    #[arg(long, global = true, default_value_t = 1, conflicts_with = "url")]
+    servers: usize,
     /// Seconds without any progress after which a run is given up
     #[arg(long, global = true, default_value_t = 10)]
     patience: u64,
@@ -83,10 +95,22 @@ pub struct Args {
 /// What can be measured, and the processes that the bench starts of itself.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub(crate) enum Scenario {
-    /// Memory of an idle, connected and subscribed connection
-    Idle,
+    /// Memory and CPU time of idle, connected and subscribed connections
+    Idle(idle::Options),
     /// One push to a room that everybody is in
-    Fanout,
+    Fanout(fanout::Options),
+    /// Many small pushes, each to one user: how many, how fast, and the latency over the load
+    Targeted(targeted::Options),
+    /// A fresh fleet connects, is dropped at once, and comes back
+    Storm(storm::Options),
+    /// Devices come back for what they missed
+    Resume(resume::Options),
+    /// Every delivery is acknowledged
+    Acks(acks::Options),
+    /// A private message beside a big room under load
+    Fairness(fairness::Options),
+    /// A mix of everything for a long time: does anything grow?
+    Soak(soak::Options),
     /// Memory and fan-out beside other servers, each started again for every visit
     Peers(Company),
     /// Receives what the floor sends, driven by lines on standard input
@@ -109,19 +133,9 @@ pub(crate) enum Scenario {
         #[arg(long)]
         frame: String,
     },
-    /// Holds idle connections, driven by lines on standard input
+    /// Holds clients, driven by lines on standard input
     #[command(hide = true)]
-    Holder {
-        /// Where the server listens.
-        #[arg(long)]
-        address: SocketAddr,
-        /// Connections to hold.
-        #[arg(long)]
-        clients: usize,
-        /// The number of the first device.
-        #[arg(long)]
-        first: usize,
-    },
+    Worker,
 }
 
 /// Which other servers are measured, and how often.
@@ -176,10 +190,6 @@ pub(crate) struct Running {
 /// Arguments that make sense together and fit the machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// Measure idle memory.
-    pub idle: bool,
-    /// Measure the fan-out.
-    pub fanout: bool,
     /// The server to use; nothing means to start one.
     pub running: Option<Running>,
     /// What the clients speak.
@@ -188,20 +198,24 @@ pub(crate) struct Plan {
     pub publisher: &'static Publisher,
     /// Namespace that accepts any client.
     pub namespace: String,
-    /// Clients.
-    pub connections: usize,
+    /// Clients, when it was said how many.
+    connections: Option<usize>,
     /// Clients that one process can hold.
     pub per_process: usize,
-    /// Rounds of each kind.
-    pub rounds: usize,
+    /// Processes of clients, at least.
+    pub processes: usize,
+    /// Servers to start.
+    pub servers: usize,
+    /// Rounds, when it was said how many.
+    rounds: Option<usize>,
     /// Pushes kept outstanding.
     pub in_flight: usize,
     /// How they are called in.
     pub call: Call,
     /// Bytes of a frame that is aimed at.
     pub frame_bytes: usize,
-    /// `durability` of the pushes.
-    pub durability: Durability,
+    /// `durability` of the pushes, when it was said.
+    durability: Option<Durability>,
     /// `ttl` of the pushes.
     pub ttl: Option<String>,
     /// Handshakes under way at once.
@@ -210,25 +224,19 @@ pub(crate) struct Plan {
     pub patience: Duration,
     /// Where the JSON goes.
     pub json: Option<PathBuf>,
+    /// A smoke test.
+    pub quick: bool,
 }
 
 impl Plan {
     /// Checks the arguments against each other and against what one process can hold.
     pub(crate) fn resolve(args: Args, per_process: u64) -> Result<Self, BenchError> {
         let wrong = |what: String| Err(BenchError::Arguments(what));
-        let (connections, rounds) = match &args.scenario {
-            _ if args.quick => (QUICK_CONNECTIONS, 3),
-            // Of each visit.
-            Some(Scenario::Peers(_)) => (TARGET_CONNECTIONS, 3),
-            _ => (TARGET_CONNECTIONS, 11),
-        };
-        let (connections, rounds) = (args.connections.unwrap_or(connections), args.rounds.unwrap_or(rounds));
-        let fanout = matches!(args.scenario, None | Some(Scenario::Fanout));
-        let idle = matches!(args.scenario, None | Some(Scenario::Idle));
-        if connections < CONNECTIONS_MIN {
+        if args.connections.is_some_and(|connections| connections < CONNECTIONS_MIN) {
+            let connections = args.connections.unwrap_or_default();
             return wrong(format!("--connections {connections}: at least {CONNECTIONS_MIN} are needed"));
         }
-        if rounds == 0 {
+        if args.rounds == Some(0) {
             return wrong("--rounds 0: at least one round is needed".to_owned());
         }
         if let Some(Scenario::Peers(company)) = &args.scenario {
@@ -247,9 +255,8 @@ impl Plan {
             None => publisher::named(args.protocol.publisher).map_err(BenchError::Arguments)?,
         };
         if (args.call == Call::Single || !publisher.batches) && args.in_flight > LINES_MAX {
-            let what =
-                format!("--in-flight {} with single calls: allowed is 1 to {LINES_MAX}", args.in_flight);
-            return wrong(what);
+            let in_flight = args.in_flight;
+            return wrong(format!("--in-flight {in_flight} with single calls: allowed is 1 to {LINES_MAX}"));
         }
         if args.frame_bytes > 60_000 {
             return wrong(format!("--frame-bytes {}: allowed is up to 60000", args.frame_bytes));
@@ -257,8 +264,10 @@ impl Plan {
         if args.concurrency == 0 || args.patience == 0 {
             return wrong("--concurrency and --patience must be at least 1".to_owned());
         }
-        if fanout || args.url.is_none() {
-            limits::check(connections as u64, per_process)?;
+        for (name, value) in [("--processes", args.processes), ("--servers", args.servers)] {
+            if !(1..=PROCESSES_MAX).contains(&value) {
+                return wrong(format!("{name} {value}: allowed is 1 to {PROCESSES_MAX}"));
+            }
         }
         if args.url.is_some() && args.key.is_none() && publisher.name == "tidings" {
             return wrong("--url needs --key, a key of that server that may push".to_owned());
@@ -276,15 +285,15 @@ impl Plan {
             None => None,
         };
         Ok(Self {
-            idle,
-            fanout,
             running,
             protocol: args.protocol,
             publisher,
             namespace: args.namespace,
-            connections,
+            connections: args.connections,
             per_process: usize::try_from(per_process).unwrap_or(usize::MAX),
-            rounds,
+            processes: args.processes,
+            servers: args.servers,
+            rounds: args.rounds,
             in_flight: args.in_flight,
             call: args.call,
             frame_bytes: args.frame_bytes,
@@ -293,7 +302,34 @@ impl Plan {
             concurrency: args.concurrency,
             patience: Duration::from_secs(args.patience),
             json: args.json,
+            quick: args.quick,
         })
+    }
+
+    /// Clients: as many as were asked for, or `default`, or few in a smoke test. An error when the servers that are
+    /// started cannot hold them.
+    pub(crate) fn connections_or(&self, default: usize) -> Result<usize, BenchError> {
+        let default = if self.quick { QUICK_CONNECTIONS.min(default) } else { default };
+        let connections = self.connections.unwrap_or(default);
+        if self.running.is_none() {
+            limits::check(connections.div_ceil(self.servers) as u64, self.per_process as u64)?;
+        }
+        Ok(connections)
+    }
+
+    /// Rounds: as many as were asked for, or `default`, or few in a smoke test.
+    pub(crate) fn rounds_or(&self, default: usize) -> usize {
+        self.rounds.unwrap_or(if self.quick { QUICK_ROUNDS.min(default) } else { default })
+    }
+
+    /// `durability` of the pushes: what was asked for, or `default`.
+    pub(crate) fn durability_or(&self, default: Durability) -> Durability {
+        self.durability.unwrap_or(default)
+    }
+
+    /// `seconds`, or an instant in a smoke test.
+    pub(crate) fn seconds(&self, seconds: f64) -> Duration {
+        Duration::from_secs_f64(if self.quick { seconds.min(QUICK_SECONDS) } else { seconds })
     }
 }
 
@@ -341,26 +377,33 @@ mod tests {
     #[test]
     fn defaults_are_the_conditions_of_the_targets() {
         let plan = plan("").unwrap();
-        assert_eq!((plan.connections, plan.in_flight, plan.frame_bytes), (10_000, 20, 130));
-        assert!(plan.idle && plan.fanout && plan.running.is_none());
-        assert_eq!((plan.durability, plan.call), (Durability::Memory, Call::Batch));
+        assert_eq!(
+            (plan.connections_or(10_000).unwrap(), plan.in_flight, plan.frame_bytes),
+            (10_000, 20, 130)
+        );
+        assert_eq!((plan.rounds_or(11), plan.call, plan.protocol.name), (11, Call::Batch, "ws"));
+        assert_eq!(plan.durability_or(Durability::Memory), Durability::Memory);
+        assert!(plan.running.is_none());
     }
 
     #[test]
     fn a_scenario_takes_the_common_arguments_on_either_side() {
         for line in ["idle --connections 500", "--connections 500 idle"] {
-            let plan = plan(line).unwrap();
-            assert_eq!((plan.idle, plan.fanout, plan.connections), (true, false, 500), "{line}");
+            assert_eq!(plan(line).unwrap().connections_or(10_000).unwrap(), 500, "{line}");
         }
-        let plan = plan("fanout --quick --url http://127.0.0.1:9 --key k").unwrap();
-        assert_eq!((plan.idle, plan.fanout, plan.connections), (false, true, 200));
-        assert_eq!(plan.running.unwrap().authority, "127.0.0.1:9");
+        let plan = plan("fanout --quick --url http://127.0.0.1:9 --key k --publish-to 127.0.0.1:7").unwrap();
+        assert_eq!((plan.connections_or(10_000).unwrap(), plan.rounds_or(11)), (200, 3));
+        let running = plan.running.unwrap();
+        assert_eq!((running.authority.as_str(), running.publish_to.port()), ("127.0.0.1:9", 7));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_with_the_reason() {
         refused("--connections 1", "at least 10");
-        refused("--connections 20000", "use --connections 19500");
+        let text = plan("--connections 20000").unwrap().connections_or(10).unwrap_err().to_string();
+        assert!(text.contains("use --connections 19500"), "{text}");
+        assert_eq!(plan("--connections 20000 --servers 2").unwrap().connections_or(10).unwrap(), 20_000);
+        refused("--servers 0", "allowed is 1 to 64");
         refused("--rounds 0", "at least one round");
         refused("--in-flight 0", "allowed is 1 to 1000");
         refused("--in-flight 65 --call single", "allowed is 1 to 64");

@@ -16,7 +16,8 @@ pub(crate) struct Child {
     name: String,
     process: process::Child,
     input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+    /// Nothing when somebody else listens.
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Child {
@@ -33,12 +34,17 @@ impl Child {
             .doing(&doing)?;
         let (input, output) = (process.stdin.take(), process.stdout.take());
         let output = output.ok_or_else(|| ended(name))?;
-        Ok(Self { name: name.to_owned(), process, input, output: BufReader::new(output) })
+        Ok(Self { name: name.to_owned(), process, input, output: Some(BufReader::new(output)) })
     }
 
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// What it says, for somebody who listens to several processes at once.
+    pub(crate) fn take_output(&mut self) -> Option<BufReader<ChildStdout>> {
+        self.output.take()
     }
 
     /// Gives a command without waiting for the answer.
@@ -50,7 +56,8 @@ impl Child {
     /// Waits for the answer to the oldest command that has none.
     pub(crate) fn hear(&mut self) -> Result<String, BenchError> {
         let mut line = String::new();
-        let len = self.output.read_line(&mut line).map_err(|_| ended(&self.name))?;
+        let output = self.output.as_mut().ok_or_else(|| ended(&self.name))?;
+        let len = output.read_line(&mut line).map_err(|_| ended(&self.name))?;
         if len == 0 {
             return Err(ended(&self.name));
         }

@@ -10,6 +10,7 @@ use crate::{
     inbox::{Ear, Inbox},
     protocol::{Conversation, LinkError, websocket::Bare},
     sample::Sample,
+    stamps::Stamps,
 };
 
 /// Bytes that may wait for a server that does not read.
@@ -83,7 +84,12 @@ impl Link {
     }
 
     /// The socket may be read: reads it empty through `buffer`.
-    pub(crate) fn readable(&mut self, closing: bool, buffer: &mut [u8]) -> Result<(), LinkError> {
+    pub(crate) fn readable(
+        &mut self,
+        closing: bool,
+        buffer: &mut [u8],
+        mut stamps: Option<&mut Stamps>,
+    ) -> Result<(), LinkError> {
         loop {
             let len = match self.stream.read(buffer) {
                 Ok(0) => return self.closed(LinkError::Closed(None)),
@@ -92,7 +98,7 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            let mut ear = Ear::new(&mut self.inbox);
+            let mut ear = Ear::with(&mut self.inbox, stamps.as_deref_mut());
             match self.conversation.receive(&buffer[..len], &mut self.unsent, &mut ear) {
                 Err(closed @ LinkError::Closed(_)) => return self.closed(closed),
                 other => other?,

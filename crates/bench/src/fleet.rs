@@ -4,22 +4,23 @@
 //! is sent nor by whom; other sockets (the HTTP callers) may be registered with the same epoll and are handed back.
 
 use std::{
+    collections::VecDeque,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     thread,
     time::{Duration, Instant},
 };
 
-use indicatif::ProgressBar;
-use mio::{Events, Interest, Poll, Registry, Token, net::TcpStream};
-use socket2::{Domain, Socket, Type};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use crate::{
     client::Link,
+    dial,
     error::{BenchError, Doing},
     interrupt,
     protocol::{Conversation, Identity, Protocol},
     sample::Sample,
+    stamps::Stamps,
     tally::Tally,
 };
 
@@ -37,8 +38,10 @@ const NAP_CLIENTS: usize = 1_000;
 /// and the sender, who does the waking on this machine, too; that would be measured as slowness of the server. A
 /// latency is longer by this at most, where a round takes some hundred times as long.
 const NAP: Duration = Duration::from_micros(100);
-/// Clients per source address: far below the ephemeral ports of one address, of which some are in TIME_WAIT.
-const PER_SOURCE: usize = 2_000;
+/// How long a client that was refused waits before it tries again.
+const RETRY: Duration = Duration::from_millis(100);
+/// Longest wait for sockets while connecting.
+const TURN: Duration = Duration::from_millis(100);
 /// One client in this many reads what it gets.
 pub(crate) const SAMPLE_EVERY: usize = 50;
 /// The number in the first push of a run. Numbers of the same length keep all frames equally long.
@@ -55,6 +58,10 @@ pub(crate) struct Script {
     pub namespace: String,
     /// Room to join.
     pub room: Option<String>,
+    /// Whether each is a person of its own ([`user`]).
+    pub users: bool,
+    /// Sets the devices of this run apart from those of an earlier one, whose mailboxes are not empty ([`new_run`]).
+    pub run: String,
     /// Whether they acknowledge every message.
     pub acks: bool,
 }
@@ -62,14 +69,16 @@ pub(crate) struct Script {
 /// What a fleet connects to.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
-    /// Where the server listens.
-    pub address: SocketAddr,
+    /// Where the servers listen; clients take them in turn.
+    pub addresses: Vec<SocketAddr>,
     /// What each client says.
     pub script: Script,
     /// Handshakes under way at once.
     pub concurrency: usize,
     /// How long nothing may happen, before the run is given up.
     pub patience: Duration,
+    /// Whether a client that is refused tries again.
+    pub tries_again: bool,
 }
 
 /// Many clients.
@@ -79,13 +88,17 @@ pub(crate) struct Fleet {
     buffer: Vec<u8>,
     script: Script,
     links: Vec<Link>,
+    /// What is heard by all together, where messages are stamped.
+    stamps: Option<Stamps>,
+    naps: bool,
     ready: usize,
     broken: Vec<(usize, String)>,
     foreign: Vec<(usize, bool)>,
     /// Added to the index of a client to name its device.
     first_device: usize,
-    /// Sets the devices of this run apart from those of an earlier one, whose mailboxes are not empty.
-    run: String,
+    /// Refused clients that are to try again, and when.
+    again: VecDeque<(usize, Instant)>,
+    refused: u64,
 }
 
 impl Fleet {
@@ -101,39 +114,51 @@ impl Fleet {
             broken: Vec::new(),
             foreign: Vec::new(),
             first_device,
-            run: format!("{:x}-{:x}", std::process::id(), started()),
+            stamps: None,
+            naps: true,
+            again: VecDeque::new(),
+            refused: 0,
         })
     }
 
-    /// Grows the fleet to `count` clients that have connected and joined.
+    /// From now on messages are stamped; `naps` says whether the reader naps when there is little to read.
+    pub(crate) fn stamp(&mut self, stamps: Stamps, naps: bool) {
+        (self.stamps, self.naps) = (Some(stamps), naps);
+    }
+
+    /// What is heard by all together.
+    pub(crate) fn stamps_mut(&mut self) -> Option<&mut Stamps> {
+        self.stamps.as_mut()
+    }
+
+    /// Grows the fleet to `count` clients that have connected and joined; `progress` is told how many have.
     pub(crate) fn connect(
         &mut self,
         to: &Destination,
         count: usize,
-        bar: &ProgressBar,
+        mut progress: impl FnMut(usize),
     ) -> Result<(), BenchError> {
-        let mut tally = Tally::new(count);
-        let mut progress = Instant::now();
+        let mut last = Instant::now();
         while self.ready < count {
             while self.links.len() < count && self.links.len() - self.ready < to.concurrency {
-                let index = self.links.len();
-                let stream = open(to.address, index).doing("opening a client socket")?;
-                let sample = index.is_multiple_of(SAMPLE_EVERY).then(Sample::default);
-                let conversation = self.conversation(index);
-                self.add(
-                    Link::opening(stream, conversation, sample),
-                    Interest::READABLE | Interest::WRITABLE,
-                )?;
+                let link = self.new_link(to, self.links.len())?;
+                self.links.push(link);
             }
+            self.retry(to)?;
             let before = self.ready;
-            self.turn(Duration::from_millis(100), &mut tally)?;
+            self.turn(TURN, None)?;
+            if to.tries_again {
+                let due = Instant::now() + RETRY;
+                self.refused += self.broken.len() as u64;
+                self.again.extend(self.broken.drain(..).map(|(index, _)| (index, due)));
+            }
             if let Some((index, what)) = self.broken.first() {
                 return Err(BenchError::Protocol { who: self.name(*index), what: what.clone() });
             }
             if self.ready > before {
-                progress = Instant::now();
-                bar.set_position(self.ready as u64);
-            } else if progress.elapsed() > to.patience {
+                last = Instant::now();
+                progress(self.ready);
+            } else if last.elapsed() > to.patience {
                 return Err(BenchError::Protocol {
                     who: format!("{} of {count} clients", count - self.ready),
                     what: format!("not connected, and none was in the last {:?}", to.patience),
@@ -143,15 +168,54 @@ impl Fleet {
         Ok(())
     }
 
+    /// A client that connects. Its token is its index.
+    fn new_link(&self, to: &Destination, index: usize) -> Result<Link, BenchError> {
+        let address = to.addresses.get(index % to.addresses.len().max(1));
+        let address = address.ok_or_else(|| BenchError::Arguments("there is no server".to_owned()))?;
+        let stream = dial::open(*address, index).doing("opening a client socket")?;
+        let samples = self.stamps.is_none() && index.is_multiple_of(SAMPLE_EVERY);
+        let mut link = Link::opening(stream, self.conversation(index), samples.then(Sample::default));
+        self.register(&mut link, index, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(link)
+    }
+
+    /// Lets those try again whose time has come.
+    fn retry(&mut self, to: &Destination) -> Result<(), BenchError> {
+        while let Some((index, _)) = self.again.pop_front_if(|(_, due)| *due <= Instant::now()) {
+            let link = self.new_link(to, index)?;
+            if let Some(old) = self.links.get_mut(index) {
+                self.ready -= usize::from(old.inbox().is_ready());
+                *old = link;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all connections, at once and without a word.
+    pub(crate) fn drop_all(&mut self) {
+        self.links.clear();
+        self.broken.clear();
+        self.again.clear();
+        self.ready = 0;
+    }
+
+    /// Ends the connections of the last `count` clients.
+    pub(crate) fn drop_last(&mut self, count: usize) {
+        let kept = self.links.len().saturating_sub(count);
+        self.links.truncate(kept);
+        self.ready = self.links.iter().filter(|link| link.inbox().is_ready()).count();
+    }
+
     fn conversation(&self, index: usize) -> Box<dyn Conversation> {
-        let Script { protocol, authority, namespace, room, acks } = &self.script;
-        let device = format!("b-{}-{}", self.run, self.first_device + index);
+        let Script { protocol, authority, namespace, room, users, run, acks } = &self.script;
+        let number = self.first_device + index;
+        let (device, user) = (format!("b-{run}-{number}"), users.then(|| user(run, number)));
         let identity = Identity {
             authority,
             namespace,
             room: room.as_deref(),
             device: &device,
-            user: None,
+            user: user.as_deref(),
             acks: *acks,
         };
         (protocol.open)(&identity)
@@ -160,26 +224,28 @@ impl Fleet {
     /// Opens `count` connections without a handshake: to the floor.
     pub(crate) fn connect_bare(&mut self, address: SocketAddr, count: usize) -> Result<(), BenchError> {
         for index in 0..count {
-            let socket = source_bound(address, index).doing("opening a floor socket")?;
-            socket.connect(&address.into()).doing("connecting to the floor")?;
-            socket.set_nonblocking(true).doing("opening a floor socket")?;
-            self.add(Link::bare(TcpStream::from_std(socket.into())), Interest::READABLE)?;
+            let stream = dial::open_now(address, index).doing("connecting to the floor")?;
+            let mut link = Link::bare(stream);
+            self.register(&mut link, index, Interest::READABLE)?;
+            self.links.push(link);
         }
         self.ready = count;
         Ok(())
     }
 
-    fn add(&mut self, mut link: Link, interest: Interest) -> Result<(), BenchError> {
-        let token = Token(self.links.len());
-        self.poll.registry().register(link.stream_mut(), token, interest).doing("registering a socket")?;
-        self.links.push(link);
-        Ok(())
+    fn register(&self, link: &mut Link, index: usize, interest: Interest) -> Result<(), BenchError> {
+        let registry = self.poll.registry();
+        registry.register(link.stream_mut(), Token(index), interest).doing("registering a socket")
     }
 
-    /// Waits at most `timeout` for something to come and reads all of it; deliveries go to `tally`.
+    /// Waits at most `timeout` for something to come and reads all of it; deliveries go to `tally`, when there is one.
     ///
     /// What concerned sockets of others is in [`Fleet::take_foreign`] afterwards.
-    pub(crate) fn turn(&mut self, timeout: Duration, tally: &mut Tally) -> Result<(), BenchError> {
+    pub(crate) fn turn(
+        &mut self,
+        timeout: Duration,
+        mut tally: Option<&mut Tally>,
+    ) -> Result<(), BenchError> {
         interrupt::check()?;
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -199,10 +265,10 @@ impl Fleet {
             let (was_ready, before) = (link.inbox().is_ready(), link.inbox().received());
             let mut step = if event.is_writable() { link.writable() } else { Ok(()) };
             if step.is_ok() && event.is_readable() {
-                step = link.readable(event.is_read_closed(), &mut self.buffer);
+                step = link.readable(event.is_read_closed(), &mut self.buffer, self.stamps.as_mut());
             }
             let received = link.inbox().received() - before;
-            if received > 0 {
+            if let Some(tally) = tally.as_deref_mut().filter(|_| received > 0) {
                 tally.deliver(before, received, Instant::now());
             }
             if link.inbox().is_ready() && !was_ready {
@@ -212,7 +278,8 @@ impl Fleet {
                 self.broken.push((index, error.to_string()));
             }
         }
-        if (1..EVENTS_FEW).contains(&events) && self.ready >= NAP_CLIENTS && self.ready == self.links.len() {
+        let many = self.ready >= NAP_CLIENTS && self.ready == self.links.len();
+        if (1..EVENTS_FEW).contains(&events) && many && self.naps {
             thread::sleep(NAP);
         }
         Ok(())
@@ -226,6 +293,16 @@ impl Fleet {
     /// The tokens of other sockets that something happened to since the last call, and whether they can be read.
     pub(crate) fn take_foreign(&mut self) -> Vec<(usize, bool)> {
         std::mem::take(&mut self.foreign)
+    }
+
+    /// A handle that ends [`Fleet::turn`] early.
+    pub(crate) fn waker(&self) -> Result<Waker, BenchError> {
+        Waker::new(self.registry(), Token(FOREIGN)).doing("opening a waker")
+    }
+
+    /// Refusals after which a client tried again.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Clients that are ready or were.
@@ -276,6 +353,17 @@ impl Fleet {
         })
     }
 
+    /// Clients that are ready and whose connections have not broken.
+    pub(crate) fn alive(&self) -> usize {
+        self.ready.saturating_sub(self.broken.len())
+    }
+
+    /// The first connections that broke, in words.
+    pub(crate) fn broken(&self, most: usize) -> Vec<String> {
+        let broken = self.broken.iter().take(most);
+        broken.map(|(index, what)| format!("{}: {what}", self.name(*index))).collect()
+    }
+
     /// True when a connection broke.
     pub(crate) fn is_broken(&self) -> bool {
         !self.broken.is_empty()
@@ -286,51 +374,13 @@ impl Fleet {
     }
 }
 
-fn open(to: SocketAddr, index: usize) -> io::Result<TcpStream> {
-    let socket = source_bound(to, index)?;
-    socket.set_nonblocking(true)?;
-    match socket.connect(&to.into()) {
-        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
-            Err(error)
-        }
-        _ => Ok(TcpStream::from_std(socket.into())),
-    }
+/// The person to whom client `number` of a run belongs.
+pub(crate) fn user(run: &str, number: usize) -> String {
+    format!("u-{run}-{number}")
 }
 
-/// A socket bound to the source address of client `index`, where the destination is this machine.
-fn source_bound(to: SocketAddr, index: usize) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(socket2::Protocol::TCP))?;
-    if let IpAddr::V4(address) = to.ip()
-        && address.is_loopback()
-    {
-        socket.bind(&SocketAddr::from((source(std::process::id(), index), 0)).into())?;
-    }
-    Ok(socket)
-}
-
-/// An address of this machine for client `index`. One address has some 28,000 ports for one destination, so the
-/// clients are spread; each process begins elsewhere, because ports of the run before are still in TIME_WAIT.
-fn source(pid: u32, index: usize) -> Ipv4Addr {
-    let [.., high, low] = pid.to_be_bytes();
-    let host = u8::try_from(1 + (index / PER_SOURCE) % 254).unwrap_or(1);
-    Ipv4Addr::new(127, 1 + high % 254, low, host)
-}
-
-/// Milliseconds since the Unix epoch.
-fn started() -> u128 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sources_are_spread_and_differ_between_processes() {
-        assert_eq!(source(0x0203, 0), Ipv4Addr::new(127, 3, 3, 1));
-        assert_eq!(source(0x0203, 1_999), source(0x0203, 0));
-        assert_eq!(source(0x0203, 2_000), Ipv4Addr::new(127, 3, 3, 2));
-        assert_ne!(source(0x0204, 0), source(0x0203, 0));
-        assert!(source(u32::MAX, usize::MAX).is_loopback());
-    }
+/// A name that no other run has.
+pub(crate) fn new_run() -> String {
+    let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    format!("{:x}-{:x}", std::process::id(), started.map_or(0, |since| since.as_millis()))
 }

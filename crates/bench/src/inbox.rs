@@ -1,13 +1,12 @@
 //! What one client has heard: whether it is ready, and how many messages it has.
 
-use crate::sample::Sample;
+use crate::{sample::Sample, stamps::Stamps};
 
 /// What a client has heard so far.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     ready: bool,
     received: u32,
-    acked: u32,
     sample: Option<Box<Sample>>,
 }
 
@@ -27,13 +26,6 @@ impl Inbox {
         self.received
     }
 
-    // Used by the next scenarios.
-    #[allow(dead_code)]
-    /// Acknowledgements sent so far.
-    pub(crate) fn acked(&self) -> u32 {
-        self.acked
-    }
-
     /// What it keeps, if it does.
     pub(crate) fn sample(&self) -> Option<&Sample> {
         self.sample.as_deref()
@@ -43,12 +35,16 @@ impl Inbox {
 /// How a protocol tells what a client hears.
 pub(crate) struct Ear<'a> {
     inbox: &'a mut Inbox,
+    stamps: Option<&'a mut Stamps>,
 }
 
 impl<'a> Ear<'a> {
-    /// Writes into `inbox`.
-    pub(crate) fn new(inbox: &'a mut Inbox) -> Self {
-        Self { inbox }
+    /// Writes into `inbox`, and into `stamps` where messages are stamped, for as long as the bytes of one read last.
+    pub(crate) fn with(inbox: &'a mut Inbox, mut stamps: Option<&'a mut Stamps>) -> Self {
+        if let Some(stamps) = &mut stamps {
+            stamps.next_read();
+        }
+        Self { inbox, stamps }
     }
 
     /// The client has connected and joined: messages may come.
@@ -59,14 +55,19 @@ impl<'a> Ear<'a> {
     /// A whole message came: one push of the server to this client. `payload` is all of it that is not the protocol's
     /// own framing, the pushed data in it.
     pub(crate) fn message(&mut self, payload: &[u8]) {
+        if let Some(stamps) = &mut self.stamps {
+            stamps.message(self.inbox.received, payload);
+        }
         self.inbox.received += 1;
         if let Some(sample) = &mut self.inbox.sample {
             sample.add(payload);
         }
     }
 
-    /// An acknowledgement is on its way to the server.
+    /// Acknowledgements are on their way to the server.
     pub(crate) fn acked(&mut self, count: u32) {
-        self.inbox.acked += count;
+        if let Some(stamps) = &mut self.stamps {
+            stamps.acked(count);
+        }
     }
 }

@@ -1,18 +1,23 @@
 //! The load generator and the floor that it is measured against: `tidings bench`.
 //!
-//! The bench starts a server (or uses a running one), opens thousands of plain WebSocket connections from one thread
-//! with one epoll, and measures what a figure means only beside its floor: the same frames to the same number of
-//! sockets from a bare `send()` loop, in the same run, alternating round by round.
+//! The bench starts a server (or several, or uses a running one), opens thousands of connections in any client protocol
+//! from processes of its own, and measures what a figure means only beside its floor: the same frames to the same
+//! number of sockets from a bare `send()` loop, in the same run, alternating round by round.
 //!
 //! It speaks the public contract only and depends on no other crate of the project, so it can be pointed at any
-//! version. It holds no opinion on how the server works: it sees bytes on sockets and `/proc`.
+//! version, and at other servers: a client protocol is one file in `protocol`, a way to publish is one in `publisher`.
+//! It holds no opinion on how a server works: it sees bytes on sockets, `/metrics` and `/proc`.
 //!
-//! Reading order: [`args`] (what was asked) → `scenario` (what is measured) → `fleet` and `client` (the receiving
-//! side) → `frame` (counting by headers) → `floor` (the bare loop) → `report`.
+//! Reading order: [`args`] (what was asked) → `scenario` (what is measured) → `source` and `post` (who pushes) →
+//! `crew` and `worker` (the processes of clients) → `fleet`, `client`, `protocol` (the clients) → `inbox`, `stamps`,
+//! `tally` (who has what) → `floor` (the bare loop) → `report` and `plot`.
 
 pub mod args;
 mod child;
 mod client;
+mod clock;
+mod crew;
+mod dial;
 mod error;
 mod fleet;
 mod floor;
@@ -21,7 +26,9 @@ mod http;
 mod inbox;
 mod interrupt;
 mod limits;
+mod metrics;
 mod peers;
+mod plot;
 mod post;
 mod process;
 mod progress;
@@ -31,7 +38,10 @@ mod report;
 mod sample;
 mod scenario;
 mod server;
+mod source;
+mod stamps;
 mod tally;
+mod worker;
 
 use std::process::ExitCode;
 

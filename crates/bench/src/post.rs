@@ -8,15 +8,18 @@ use std::{
     net::SocketAddr,
 };
 
+use hdrhistogram::Histogram;
 use mio::{Interest, Registry, Token, net::TcpStream};
 
 use crate::{
+    clock,
     error::{BenchError, Doing},
     fleet::FOREIGN,
     publisher::{Backend, Publish, Publisher, Push},
+    tally::new_histogram,
 };
 
-/// Calls under way at once.
+/// Calls under way at once, where nothing else is said.
 pub(crate) const LINES_MAX: usize = 64;
 
 /// How pushes are called in.
@@ -35,7 +38,10 @@ pub(crate) struct Poster {
     batches: bool,
     publish: Box<dyn Publish>,
     lines: Vec<Line>,
+    lines_max: usize,
     accepted: u64,
+    /// From the moment when a push was meant to be sent to the answer, in microseconds.
+    answers: Histogram<u64>,
 }
 
 struct Line {
@@ -46,6 +52,8 @@ struct Line {
     greeted: bool,
     /// Pushes in the call that is under way.
     pushes: usize,
+    /// When they were meant to be sent, where that is known.
+    intended: Vec<u64>,
     closed: bool,
 }
 
@@ -53,7 +61,39 @@ impl Poster {
     /// Publishes to the server at `address`.
     pub(crate) fn new(address: SocketAddr, publisher: &Publisher, backend: &Backend<'_>) -> Self {
         let publish = (publisher.open)(backend);
-        Self { address, batches: publisher.batches, publish, lines: Vec::new(), accepted: 0 }
+        Self {
+            address,
+            batches: publisher.batches,
+            publish,
+            lines: Vec::new(),
+            lines_max: LINES_MAX,
+            accepted: 0,
+            answers: new_histogram(),
+        }
+    }
+
+    /// Opens `lines` connections ahead, which are then the most that there are.
+    pub(crate) fn open_lines(&mut self, registry: &Registry, lines: usize) -> Result<(), BenchError> {
+        self.lines_max = lines;
+        while self.lines.len() < lines {
+            self.open(registry)?;
+        }
+        Ok(())
+    }
+
+    /// The latencies of the answers since the last call.
+    pub(crate) fn take_answers(&mut self) -> Histogram<u64> {
+        std::mem::replace(&mut self.answers, new_histogram())
+    }
+
+    /// Whether several pushes can go in one call.
+    pub(crate) fn batches(&self) -> bool {
+        self.batches
+    }
+
+    /// Calls that wait for their answers.
+    pub(crate) fn under_way(&self) -> usize {
+        self.lines.iter().filter(|line| line.pushes > 0).count()
     }
 
     /// Pushes that the server has accepted so far.
@@ -75,18 +115,25 @@ impl Poster {
     ) -> Result<(), BenchError> {
         let size = if call == Call::Batch && self.batches { pushes.len() } else { 1 };
         for pushes in pushes.chunks(size.max(1)) {
-            self.send(registry, pushes)?;
+            self.call(registry, pushes, Vec::new())?;
         }
         Ok(())
     }
 
-    fn send(&mut self, registry: &Registry, pushes: &[Push]) -> Result<(), BenchError> {
-        let index = match self.lines.iter().position(|line| line.pushes == 0 && !line.closed) {
+    /// Starts one call for `pushes`, which were meant to be sent at the moments `intended`.
+    pub(crate) fn call(
+        &mut self,
+        registry: &Registry,
+        pushes: &[Push],
+        intended: Vec<u64>,
+    ) -> Result<(), BenchError> {
+        let index = match self.lines.iter().position(Line::is_free) {
             Some(free) => free,
             None => self.open(registry)?,
         };
         let line = &mut self.lines[index];
         line.pushes = pushes.len();
+        line.intended = intended;
         self.publish.write(pushes, &mut line.unsent);
         line.flush().map_err(|error| broken(&error))
     }
@@ -94,8 +141,8 @@ impl Poster {
     fn open(&mut self, registry: &Registry) -> Result<usize, BenchError> {
         let doing = "opening a connection for pushes";
         let index = self.lines.iter().position(|line| line.closed).unwrap_or(self.lines.len());
-        if index >= LINES_MAX {
-            return Err(refused(format!("{LINES_MAX} calls are unanswered")));
+        if index >= self.lines_max {
+            return Err(refused(format!("{} calls are unanswered", self.lines_max)));
         }
         let stream = std::net::TcpStream::connect(self.address).doing(doing)?;
         stream.set_nodelay(true).doing(doing)?;
@@ -105,7 +152,15 @@ impl Poster {
         registry.register(&mut stream, Token(FOREIGN + index), interest).doing(doing)?;
         let mut unsent = Vec::new();
         self.publish.begin(&mut unsent);
-        let line = Line { stream, unsent, answer: Vec::new(), greeted: false, pushes: 0, closed: false };
+        let line = Line {
+            stream,
+            unsent,
+            answer: Vec::new(),
+            greeted: false,
+            pushes: 0,
+            intended: Vec::new(),
+            closed: false,
+        };
         match self.lines.get_mut(index) {
             Some(old) => *old = line,
             None => self.lines.push(line),
@@ -135,6 +190,10 @@ impl Poster {
         {
             line.answer.drain(..length);
             self.accepted += std::mem::take(&mut line.pushes) as u64;
+            let now = clock::now();
+            for intended in line.intended.drain(..) {
+                self.answers.saturating_record(now.saturating_sub(intended) / 1000);
+            }
         }
         if line.closed && line.pushes > 0 {
             return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
@@ -152,6 +211,10 @@ fn refused(what: String) -> BenchError {
 }
 
 impl Line {
+    fn is_free(&self) -> bool {
+        self.pushes == 0 && !self.closed
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {

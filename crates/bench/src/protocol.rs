@@ -40,8 +40,6 @@ pub(crate) struct Protocol {
     pub about: &'static str,
     /// Who publishes to servers that speak it, when `--publisher` does not say: a name of `publisher::PUBLISHERS`.
     pub publisher: &'static str,
-    // Used by the next scenarios.
-    #[allow(dead_code)]
     /// Whether clients can say that they have a message.
     pub acks: bool,
     /// Bytes of an idle connection that are the target, where there is one.
@@ -128,7 +126,7 @@ pub(crate) mod tests {
         conversation.begin(&mut said[0]);
         for piece in pieces {
             let mut out = Vec::new();
-            conversation.receive(piece, &mut out, &mut Ear::new(&mut inbox)).unwrap();
+            conversation.receive(piece, &mut out, &mut Ear::with(&mut inbox, None)).unwrap();
             said.push(out);
         }
         (said, inbox)

@@ -54,8 +54,6 @@ pub(crate) struct Push {
 pub(crate) enum To {
     /// Everybody in a room (or channel).
     Room(String),
-    // Used by the next scenarios.
-    #[allow(dead_code)]
     /// Everything that one person has open; where there are no persons, a room (or channel) of that name.
     User(String),
 }

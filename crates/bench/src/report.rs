@@ -5,47 +5,33 @@ pub(crate) mod beside;
 use std::{fmt::Write as _, fs, path::Path};
 
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 
-use crate::{
-    args::{Plan, TARGET_CONNECTIONS},
-    error::{BenchError, Doing},
-    scenario::{fanout, idle},
-    tally::{Percentiles, spread},
-};
-
-/// Part of the floor's rate that a fan-out of one push at a time must reach.
-const SINGLE_OF_FLOOR: f64 = 0.9;
-/// Deliveries a second with many pushes outstanding.
-const MANY_RATE: f64 = 1.5e6;
-/// How many times the rate of one push at a time that is, at least.
-const MANY_TO_SINGLE: f64 = 12.0;
-
-/// Spread of the floor between rounds from which on the report warns.
-const RESTLESS: f64 = 0.25;
-
-/// The latencies of the table; the JSON has more.
-const LATENCIES: [&str; 4] = ["p50", "p90", "p99", "max"];
+use crate::error::{BenchError, Doing};
 
 /// Everything about one run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// Under what conditions the figures hold, in sentences.
-    conditions: Vec<String>,
-    rows: Vec<Row>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idle: Option<idle::Figures>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fanout: Option<fanout::Figures>,
-    /// The target for an idle connection.
-    #[serde(skip)]
-    idle_bytes: Option<f64>,
-    #[serde(skip)]
-    judged: bool,
+    sections: Vec<Section>,
 }
 
-/// One line of the table.
-#[derive(Debug, Serialize)]
-struct Row {
+/// What one scenario found out.
+#[derive(Debug, Default)]
+pub(crate) struct Section {
+    /// Its name in the JSON.
+    name: &'static str,
+    rows: Vec<Row>,
+    /// Tables of its own, with their titles.
+    tables: Vec<Table>,
+    /// Under what conditions the figures hold, in sentences.
+    notes: Vec<String>,
+    /// Everything that was measured.
+    figures: Value,
+}
+
+/// One line of the common table.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Row {
     name: String,
     floor: Option<f64>,
     tidings: Option<f64>,
@@ -55,148 +41,77 @@ struct Row {
     met: Option<bool>,
 }
 
+/// A table that is not about targets: a curve, a series of moments.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Table {
+    /// What it shows.
+    pub title: String,
+    /// The names of its columns.
+    pub columns: Vec<String>,
+    /// One entry for each column.
+    pub lines: Vec<Vec<f64>>,
+}
+
 impl Row {
+    /// A line with a figure and nothing beside it.
+    pub(crate) fn of(name: impl Into<String>, tidings: Option<f64>) -> Self {
+        Self::beside(name, None, tidings)
+    }
+
     /// A line with a floor and no target.
-    fn beside(name: impl Into<String>, floor: Option<f64>, tidings: Option<f64>) -> Self {
+    pub(crate) fn beside(name: impl Into<String>, floor: Option<f64>, tidings: Option<f64>) -> Self {
         let ratio =
             tidings.zip(floor).filter(|(_, floor)| *floor > 0.0).map(|(tidings, floor)| tidings / floor);
         Self { name: name.into(), floor, tidings, ratio, target: None, met: None }
     }
 
-    fn with_target(mut self, target: &str, met: Option<bool>) -> Self {
+    /// The same with a target, and whether it is met, where that can be said.
+    pub(crate) fn with_target(mut self, target: &str, met: Option<bool>) -> Self {
         self.target = Some(target.to_owned());
         self.met = met;
         self
     }
 }
 
-impl Report {
-    /// An empty report that states the conditions of `plan`.
-    pub(crate) fn new(plan: &Plan) -> Self {
-        let mut conditions = vec![format!("{} connections ({})", plan.connections, plan.protocol.about)];
-        if plan.fanout {
-            let ttl = plan.ttl.as_deref().unwrap_or("the server's default");
-            conditions.push(format!(
-                "pushes with durability \"{}\"{}, ttl {ttl}; medians of {} rounds, alternating with the floor",
-                plan.durability.word(),
-                if plan.durability == crate::args::Durability::Memory { " (the disk is not in the way)" } else { "" },
-                plan.rounds
-            ));
-        }
-        let judged = plan.connections >= TARGET_CONNECTIONS;
-        if !judged {
-            conditions
-                .push(format!("no verdicts: the targets hold from {TARGET_CONNECTIONS} connections on"));
-        }
-        Self {
-            conditions,
-            rows: Vec::new(),
-            idle: None,
-            fanout: None,
-            idle_bytes: plan.protocol.idle_bytes,
-            judged,
-        }
+impl Section {
+    /// A section whose JSON is `figures`.
+    pub(crate) fn new(name: &'static str, figures: &impl Serialize) -> Self {
+        Self { name, figures: serde_json::to_value(figures).unwrap_or_default(), ..Self::default() }
     }
 
-    /// Adds idle connections.
-    pub(crate) fn add_idle(&mut self, figures: idle::Figures) {
-        let slope = figures.bytes_per_connection;
-        let mut row = Row::beside("idle: server memory, bytes/connection", None, slope);
-        if let Some(target) = self.idle_bytes {
-            let met = slope.map(|slope| slope <= target).filter(|_| self.judged);
-            row = row.with_target(&format!("≤ {target}"), met);
-        }
+    /// Adds a line of the common table.
+    pub(crate) fn row(&mut self, row: Row) {
         self.rows.push(row);
-        let (lower, upper) = (figures.base_connections, figures.connections);
-        self.conditions.push(match slope {
-            None => "the server's memory and CPU time are not known: give --pid".to_owned(),
-            Some(_) => format!("idle memory: RssAnon, slope between {lower} and {upper} connections"),
-        });
-        if !figures.settled {
-            self.conditions.push("idle memory had NOT come to rest when it was read".to_owned());
-        }
-        self.idle = Some(figures);
     }
 
-    /// Adds the fan-out.
-    pub(crate) fn add_fanout(&mut self, figures: fanout::Figures) {
-        let fanout::Figures { in_flight, fewer_frames, single, single_floor, many, many_floor, .. } =
-            &figures;
-        let judge = |met: bool| Some(met).filter(|_| self.judged);
-        let fewer = &figures.many_floor_fewer;
-        let factor = many.rate / single.rate;
-        let at_once = format!("{in_flight} in flight");
-        let mut rows = vec![
-            Row::beside("1 in flight: deliveries/s", Some(single_floor.rate), Some(single.rate))
-                .with_target("≥ 0.9 × floor", judge(single.rate >= SINGLE_OF_FLOOR * single_floor.rate)),
-            Row::beside(format!("{at_once}: deliveries/s"), Some(many_floor.rate), Some(many.rate))
-                .with_target("≥ 1.5 M", judge(many.rate >= MANY_RATE)),
-            Row::beside(
-                format!("  floor: {fewer_frames} frames per write"),
-                Some(fewer.rate),
-                Some(many.rate),
-            ),
-            Row::beside(
-                format!("{at_once} ÷ 1 in flight"),
-                Some(many_floor.rate / single_floor.rate),
-                Some(factor),
-            )
-            .with_target("≥ 12", judge(factor >= MANY_TO_SINGLE)),
-        ];
-        for (name, tidings, floor) in [("1 in flight", single, single_floor), (&at_once, many, many_floor)] {
-            rows.push(Row::beside(
-                format!("{name}: CPU s per M deliveries"),
-                floor.cpu_per_million,
-                tidings.cpu_per_million,
-            ));
-            let (floor, tidings) = (latencies(floor), latencies(tidings));
-            for (index, percentile) in LATENCIES.into_iter().enumerate() {
-                let at = |of: &Option<[f64; LATENCIES.len()]>| of.map(|latencies| latencies[index]);
-                rows.push(Row::beside(format!("{name}: latency {percentile}, ms"), at(&floor), at(&tidings)));
-            }
-        }
-        self.rows.append(&mut rows);
-        self.describe_fanout(&figures);
-        self.fanout = Some(figures);
+    /// Adds a table of its own.
+    pub(crate) fn table(&mut self, table: Table) {
+        self.tables.push(table);
     }
 
-    fn describe_fanout(&mut self, figures: &fanout::Figures) {
-        let fanout::Figures { frame_bytes, samples, accepted, expected, received, .. } = figures;
-        self.conditions.push(format!(
-            "frames of {frame_bytes} bytes; the floor is a bare send() loop with the same frame; latency is from the \
-             intended start of the push"
-        ));
-        self.conditions.push(format!(
-            "{accepted} pushes accepted, {expected} deliveries expected, {received} received; every connection \
-             counted, {samples} read in full (each number once, in order)"
-        ));
-        if let Some(restless) = spread(&figures.single_floor.rates).filter(|spread| *spread > RESTLESS) {
-            self.conditions.push(format!(
-                "the floor itself moved by {:.0} % between rounds: the machine had other work, run it again",
-                restless * 100.0
-            ));
-        }
-        if let (Some(one), Some(many)) =
-            (figures.single.client_cpu_per_million, figures.many.client_cpu_per_million)
-        {
-            self.conditions.push(format!(
-                "receiving side: {one:.2} CPU s per M deliveries with 1 in flight, {many:.2} with {}",
-                figures.in_flight
-            ));
-        }
+    /// Adds a condition.
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+}
+
+impl Report {
+    /// Adds what a scenario found out.
+    pub(crate) fn add(&mut self, section: Section) {
+        self.sections.push(section);
     }
 
     /// The table, with the conditions below it.
     pub(crate) fn table(&self) -> String {
         let head = ["", "floor", "tidings", "ratio", "target", ""].map(str::to_owned);
-        let mut lines = vec![head];
-        for row in &self.rows {
+        let mut lines = vec![head.to_vec()];
+        for row in self.sections.iter().flat_map(|section| &section.rows) {
             let met = match row.met {
                 Some(true) => "met",
                 Some(false) => "MISSED",
                 None => "",
             };
-            lines.push([
+            lines.push(vec![
                 row.name.clone(),
                 row.floor.map_or_else(|| "–".to_owned(), number),
                 row.tidings.map_or_else(|| "–".to_owned(), number),
@@ -205,20 +120,34 @@ impl Report {
                 met.to_owned(),
             ]);
         }
-        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; 5] = std::array::from_fn(width);
-        let mut text = String::new();
-        for [name, floor, tidings, ratio, target, met] in &lines {
-            let [a, b, c, d, e] = widths;
-            let line = format!("{name:a$}  {floor:>b$}  {tidings:>c$}  {ratio:>d$}  {target:e$}  {met}");
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{}", line.trim_end());
+        let mut text = if lines.len() > 1 { aligned(&lines, &[0, 4, 5]) } else { String::new() };
+        for table in self.sections.iter().flat_map(|section| &section.tables) {
+            let mut lines = vec![table.columns.clone()];
+            lines.extend(table.lines.iter().map(|line| line.iter().copied().map(number).collect()));
+            let _ = write!(text, "\n{}\n{}", table.title, aligned(&lines, &[]));
         }
         text.push('\n');
-        for condition in &self.conditions {
-            let _ = writeln!(text, "* {condition}");
+        let mut said = Vec::new();
+        for note in self.sections.iter().flat_map(|section| &section.notes) {
+            if !said.contains(&note) {
+                said.push(note);
+                let _ = writeln!(text, "* {note}");
+            }
         }
         text
+    }
+
+    /// Writes everything, single rounds included, to `path`.
+    pub(crate) fn write_json(&self, path: &Path) -> Result<(), BenchError> {
+        let mut all = Map::new();
+        for Section { name, rows, tables, notes, figures } in &self.sections {
+            let mut section = figures.clone();
+            section["rows"] = json!(rows);
+            section["tables"] = json!(tables);
+            section["conditions"] = json!(notes);
+            all.insert((*name).to_owned(), section);
+        }
+        write_json(path, &all)
     }
 }
 
@@ -229,8 +158,22 @@ pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> Result<(), Ben
     fs::write(path, text + "\n").doing(&doing)
 }
 
-fn latencies(series: &fanout::Series) -> Option<[f64; LATENCIES.len()]> {
-    series.latency.map(|Percentiles { p50, p90, p99, max, .. }| [p50, p90, p99, max])
+/// Lines in columns; those whose index is in `left` begin at the same place, the others end there.
+fn aligned(lines: &[Vec<String>], left: &[usize]) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let cell = |line: &Vec<String>, column: usize| line.get(column).map_or(0, |cell| cell.chars().count());
+    let widths: Vec<usize> =
+        (0..columns).map(|column| lines.iter().map(|line| cell(line, column)).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for line in lines {
+        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            if left.contains(&column) { format!("{cell:width$}") } else { format!("{cell:>width$}") }
+        });
+        let line: Vec<String> = cells.collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}", line.join("  ").trim_end());
+    }
+    text
 }
 
 /// An error when `path` cannot be written, before the time for a run is spent.
@@ -268,17 +211,26 @@ mod tests {
 
     #[test]
     fn the_table_lines_up_and_tells_missed_from_unjudged() {
-        let rows = vec![
+        let mut section = Section::new("x", &json!({"n": 1}));
+        let rows = [
             Row::beside("a: deliveries/s", Some(100.0), Some(95.0)).with_target("≥ 0.9 × floor", Some(true)),
-            Row::beside("b", None, Some(3000.0)).with_target("≤ 2048", Some(false)),
+            Row::of("b", Some(3000.0)).with_target("≤ 2048", Some(false)),
             Row::beside("c", Some(0.0), Some(1.0)),
         ];
-        let conditions = vec!["10 connections".to_owned()];
-        let report = Report { conditions, rows, idle: None, fanout: None, idle_bytes: None, judged: true };
+        rows.into_iter().for_each(|row| section.row(row));
+        let columns = vec!["rate".to_owned(), "p99".to_owned()];
+        section.table(Table { title: "A curve".to_owned(), columns, lines: vec![vec![1000.0, 2.5]] });
+        section.note("10 connections");
+        section.note("10 connections");
+        let mut report = Report::default();
+        report.add(section);
         let expected = "                 floor  tidings  ratio  target\n\
                         a: deliveries/s    100     95.0   0.95  ≥ 0.9 × floor  met\n\
                         b                    –     3000         ≤ 2048         MISSED\n\
                         c                 0.00     1.00\n\n\
+                        A curve\n\
+                        rate   p99\n\
+                        1000  2.50\n\n\
                         * 10 connections\n";
         assert_eq!(report.table(), expected);
     }

@@ -6,10 +6,8 @@
 
 use std::ops::Range;
 
-use memchr::memmem;
+use crate::stamps::number_in;
 
-/// What stands before the counter in a payload; a quote that may be escaped, a colon and perhaps a space follow.
-const MARK: &[u8] = b"\"seq";
 /// Faults told for each connection; the rest is counted.
 const FAULTS_MAX: usize = 3;
 /// Bytes of an unexpected payload that are quoted.
@@ -69,15 +67,6 @@ impl Sample {
         }
         faults
     }
-}
-
-fn number_in(payload: &[u8]) -> Option<u64> {
-    let at = memmem::find(payload, MARK)? + MARK.len();
-    let digits =
-        payload[at..].iter().skip_while(|byte| b"\\\": ".contains(byte)).take_while(|b| b.is_ascii_digit());
-    digits.fold(None, |number, digit| {
-        number.unwrap_or(0_u64).checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    })
 }
 
 #[cfg(test)]

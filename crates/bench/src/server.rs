@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 use crate::{
-    args::{Plan, Running, parse_url},
+    args::{Durability, Plan, Running, parse_url},
     error::{BenchError, Doing},
     interrupt,
     post::Poster,
@@ -96,13 +96,13 @@ impl Server {
         &self.running.authority
     }
 
-    /// Somebody who pushes to it as `plan` says.
-    pub(crate) fn poster(&self, plan: &Plan) -> Poster {
+    /// Somebody who pushes to it as `plan` says, with this `durability`.
+    pub(crate) fn poster(&self, plan: &Plan, durability: Durability) -> Poster {
         let backend = Backend {
             authority: &self.running.authority,
             namespace: &plan.namespace,
             key: &self.running.key,
-            durability: plan.durability.word(),
+            durability: durability.word(),
             ttl: plan.ttl.as_deref(),
         };
         Poster::new(self.running.publish_to, plan.publisher, &backend)

@@ -24,7 +24,7 @@ enum Command {
     /// Run the server
     Serve(ServeArgs),
     /// Measure a server, beside the floor
-    Bench(tidings_bench::Args),
+    Bench(Box<tidings_bench::Args>),
     /// Run what the public protocol suites expect: echoes and a Socket.IO application, nothing else
     Conformance(ConformanceArgs),
     /// Look for errors in the configuration, and start nothing
@@ -86,7 +86,7 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve(args),
-        Command::Bench(args) => tidings_bench::run(args),
+        Command::Bench(args) => tidings_bench::run(*args),
         Command::Conformance(args) => ended(conformance::serve(&args)),
         Command::CheckConfig(args) => check(args),
         Command::DefaultConfig => {

@@ -56,8 +56,15 @@ impl Reader {
         let listening = sender.ask("listen")?;
         let address: SocketAddr = listening.parse().map_err(|_| wrong(format!("address {listening}")))?;
         let protocol = &protocol::json::WS;
-        let script =
-            Script { protocol, authority: listening, namespace: String::new(), room: None, acks: false };
+        let script = Script {
+            protocol,
+            authority: listening,
+            namespace: String::new(),
+            room: None,
+            users: false,
+            run: String::new(),
+            acks: false,
+        };
         let mut fleet = Fleet::new(script, 0)?;
         sender.say("accept")?;
         fleet.connect_bare(address, sockets)?;
@@ -75,7 +82,7 @@ impl Reader {
         self.sender.say(&format!("send {passes} {frames}"))?;
         let mut progress = (received, Instant::now());
         while self.tally.completed() < self.tally.intended() {
-            self.fleet.turn(Duration::from_millis(100), &mut self.tally)?;
+            self.fleet.turn(Duration::from_millis(100), Some(&mut self.tally))?;
             if self.tally.received() != progress.0 {
                 progress = (self.tally.received(), Instant::now());
             } else if progress.1.elapsed() > PATIENCE {

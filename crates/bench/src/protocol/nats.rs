@@ -151,7 +151,7 @@ mod tests {
         let check = |bytes: &[u8], expected: &str| {
             let nats = Nats { room: None, partial: Vec::new() };
             let mut inbox = crate::inbox::Inbox::default();
-            let taken = nats.take(bytes, &mut Say::default(), &mut Ear::new(&mut inbox));
+            let taken = nats.take(bytes, &mut Say::default(), &mut Ear::with(&mut inbox, None));
             assert_eq!(taken.unwrap_err().to_string(), expected);
         };
         check(b"-ERR 'Slow Consumer'\r\n", "not expected here: -ERR 'Slow Consumer'");

@@ -100,7 +100,7 @@ mod tests {
         let refusal = r#"{"event":"pusher:error","data":{"code":4001}}"#;
         let mut pusher = Pusher { subscribe: None };
         let mut inbox = Inbox::default();
-        let heard = pusher.message(refusal.as_bytes(), &mut Say::default(), &mut Ear::new(&mut inbox));
+        let heard = pusher.message(refusal.as_bytes(), &mut Say::default(), &mut Ear::with(&mut inbox, None));
         assert_eq!(heard.unwrap_err().to_string(), format!("not expected here: {refusal}"));
     }
 }

@@ -146,7 +146,7 @@ mod tests {
         let mut conversation = open(&IDENTITY);
         let mut inbox = crate::inbox::Inbox::default();
         let answer = b"HTTP/1.1 404 x\r\nContent-Length: 4\r\n\r\nnone";
-        let heard = conversation.receive(answer, &mut Vec::new(), &mut Ear::new(&mut inbox));
+        let heard = conversation.receive(answer, &mut Vec::new(), &mut Ear::with(&mut inbox, None));
         assert_eq!(heard.unwrap_err().to_string(), "the stream was answered with 404 none");
     }
 }

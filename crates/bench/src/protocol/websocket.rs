@@ -259,7 +259,7 @@ mod tests {
             let mut echo = WebSocket { stage: Stage::Upgrading, ..WebSocket::open(Echo) };
             let (mut out, mut inbox) = (Vec::new(), Inbox::default());
             for piece in stream.chunks(size) {
-                echo.receive(piece, &mut out, &mut Ear::new(&mut inbox)).unwrap();
+                echo.receive(piece, &mut out, &mut Ear::with(&mut inbox, None)).unwrap();
             }
             assert_eq!((out, inbox.received()), (expected.clone(), 1), "pieces of {size}");
         }
@@ -279,7 +279,7 @@ mod tests {
     fn a_close_ends_with_its_code() {
         let mut bare = Bare::conversation();
         let mut inbox = Inbox::default();
-        let closed = bare.receive(&[0x88, 2, 0x0b, 0xb9], &mut Vec::new(), &mut Ear::new(&mut inbox));
+        let closed = bare.receive(&[0x88, 2, 0x0b, 0xb9], &mut Vec::new(), &mut Ear::with(&mut inbox, None));
         assert_eq!(closed.unwrap_err().to_string(), "closed by the server with code 3001");
     }
 }

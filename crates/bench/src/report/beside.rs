@@ -5,7 +5,12 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::number;
-use crate::{args::Plan, error::BenchError, scenario::peers::Visit, tally::median};
+use crate::{
+    args::{Durability, Plan},
+    error::BenchError,
+    scenario::peers::Visit,
+    tally::median,
+};
 
 /// What is told of each, in two lines of a head.
 const HEAD: [[&str; 2]; COLUMNS] = [
@@ -85,20 +90,24 @@ impl Figures {
 }
 
 impl Beside {
-    /// An empty table that states the conditions of `plan`.
-    pub(crate) fn new(plan: &Plan, visits: usize, frame_bytes: usize) -> Self {
-        let Plan { connections, rounds, in_flight, .. } = plan;
+    /// An empty table that states the conditions of `plan`: how many connections, visits, and rounds of each.
+    pub(crate) fn new(
+        plan: &Plan,
+        (connections, visits, rounds): (usize, usize, usize),
+        frame_bytes: usize,
+    ) -> Self {
+        let in_flight = plan.in_flight;
         let conditions = vec![
             format!(
                 "{connections} connections, frames of {frame_bytes} bytes on the wire, 1 and {in_flight} pushes in \
                  flight; medians over {visits} visits of {rounds} rounds of each kind, the servers in turn"
             ),
-            format!("Tidings: durability \"{}\"; the others keep nothing", plan.durability.word()),
+            format!("Tidings: durability \"{}\"; the others keep nothing", plan.durability_or(Durability::Memory).word()),
             "CPU: user and system time of all processes of the server. Memory: their RssAnon, slope between two \
              numbers of idle connections. Latency: from the intended start of a push to each delivery, 1 in flight"
                 .to_owned(),
         ];
-        Self { conditions, in_flight: *in_flight, rows: Vec::new() }
+        Self { conditions, in_flight, rows: Vec::new() }
     }
 
     /// Adds a server of which nothing is known yet.

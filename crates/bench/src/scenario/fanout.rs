@@ -1,14 +1,17 @@
 //! The fan-out: one push to a room that every client is in, first one at a time, then many at once, each round beside a
 //! round of the floor.
 
+mod nodes;
+mod section;
+
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::{ROOM, destination};
+use super::{ROOM, destination, with_server, with_servers};
 use crate::{
-    args::Plan,
+    args::{Durability, Plan},
     error::BenchError,
     fleet::{FIRST_NUMBER, Fleet},
     floor::Floor,
@@ -16,10 +19,15 @@ use crate::{
     post::Poster,
     process, progress,
     publisher::{Push, To},
+    report::Section,
     server::Server,
     tally::{Percentiles, Tally, median, new_histogram},
 };
 
+/// Connections, where nothing else is said.
+const CONNECTIONS: usize = 10_000;
+/// Rounds, where nothing else is said.
+const ROUNDS: usize = 11;
 /// How often the window (of one push, or of many) is filled in a round: short rounds measure what else the machine
 /// is doing.
 pub(super) const WINDOWS: usize = 5;
@@ -30,11 +38,39 @@ const NAMED_MAX: usize = 10;
 /// Frames in a write of the second floor beside "many at once".
 const FEWER_FRAMES: usize = 10;
 
+/// What can be asked of this scenario.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Options {
+    /// Several sizes, as in 1000,5000,10000,19000, instead of one; each with a server of its own
+    #[arg(long, value_delimiter = ',', value_name = "N", conflicts_with = "connections")]
+    curve: Vec<usize>,
+}
+
+/// Measures one size or several, with the servers of the plan.
+pub(crate) fn measure(plan: &Plan, options: &Options) -> Result<Section, BenchError> {
+    let rounds = plan.rounds_or(ROUNDS);
+    if !options.curve.is_empty() {
+        let mut sizes = Vec::new();
+        for connections in &options.curve {
+            sizes.push(with_server(plan, |server| run(plan, *connections, rounds, server))?);
+        }
+        return Ok(section::curve(plan, &sizes));
+    }
+    let connections = plan.connections_or(CONNECTIONS)?;
+    if plan.servers > 1 || plan.processes > 1 {
+        return with_servers(plan, |servers| nodes::run(plan, connections, rounds, servers));
+    }
+    let figures = with_server(plan, |server| run(plan, connections, rounds, server))?;
+    Ok(section::one(plan, &figures))
+}
+
 /// What was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
     /// Clients in the room.
     pub connections: usize,
+    /// Rounds of each kind.
+    pub rounds: usize,
     /// Clients whose frames were read in full.
     pub samples: usize,
     /// Bytes of a frame on the wire.
@@ -150,22 +186,22 @@ impl Rounds {
 }
 
 /// Connects everybody, agrees on a frame with the floor, and alternates.
-pub(crate) fn run(plan: &Plan, server: &Server) -> Result<Figures, BenchError> {
-    let mut run = Run::connect(plan, server)?;
+fn run(plan: &Plan, connections: usize, rounds: usize, server: &Server) -> Result<Figures, BenchError> {
+    let mut run = Run::connect(plan, connections, server)?;
     let frame = run.fit_frame()?;
-    let mut floor = Floor::start(plan.connections, &frame)?;
-    let bar = progress::bar("fan-out: one at a time", plan.rounds as u64);
+    let mut floor = Floor::start(connections, &frame)?;
+    let bar = progress::bar("fan-out: one at a time", rounds as u64);
     let (mut single, mut single_floor) = (Rounds::new(), Rounds::new());
-    for _ in 0..plan.rounds {
+    for _ in 0..rounds {
         single_floor.add_floor(&mut floor, 1, 1)?;
         run.round(&mut single, WINDOWS, 1)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let bar = progress::bar("fan-out: many at once", plan.rounds as u64);
+    let bar = progress::bar("fan-out: many at once", rounds as u64);
     let (mut many, mut many_floor, mut fewer) = (Rounds::new(), Rounds::new(), Rounds::new());
     let fewer_frames = FEWER_FRAMES.min(plan.in_flight);
-    for _ in 0..plan.rounds {
+    for _ in 0..rounds {
         many_floor.add_floor(&mut floor, 1, plan.in_flight)?;
         fewer.add_floor(&mut floor, plan.in_flight.div_ceil(fewer_frames), fewer_frames)?;
         run.round(&mut many, plan.in_flight * WINDOWS, plan.in_flight)?;
@@ -174,7 +210,8 @@ pub(crate) fn run(plan: &Plan, server: &Server) -> Result<Figures, BenchError> {
     bar.finish_and_clear();
     run.finish()?;
     Ok(Figures {
-        connections: plan.connections,
+        connections,
+        rounds,
         samples: run.fleet.samples(),
         frame_bytes: frame.len(),
         in_flight: plan.in_flight,
@@ -202,19 +239,20 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn connect(plan: &'a Plan, server: &'a Server) -> Result<Self, BenchError> {
+    fn connect(plan: &'a Plan, connections: usize, server: &'a Server) -> Result<Self, BenchError> {
         let to = destination(plan, server);
-        let bar = progress::bar("fan-out: connecting", plan.connections as u64);
+        let bar = progress::bar("fan-out: connecting", connections as u64);
         let mut fleet = Fleet::new(to.script.clone(), 0)?;
-        fleet.connect(&to, plan.connections, &bar)?;
+        fleet.connect(&to, connections, |ready| bar.set_position(ready as u64))?;
         bar.finish_and_clear();
         Ok(Self::over(plan, server, fleet))
     }
 
     /// With clients that are in the room already, and have had no message.
     pub(super) fn over(plan: &'a Plan, server: &'a Server, fleet: Fleet) -> Self {
-        let tally = Tally::new(plan.connections);
-        Self { plan, server, fleet, tally, poster: server.poster(plan), pad: String::new() }
+        let tally = Tally::new(fleet.len());
+        let poster = server.poster(plan, plan.durability_or(Durability::Memory));
+        Self { plan, server, fleet, tally, poster, pad: String::new() }
     }
 
     /// Finds out how long the server's own part of a frame is, fills it up to the length asked for, and answers the
@@ -267,7 +305,7 @@ impl<'a> Run<'a> {
                 .collect();
             pushes.iter().for_each(|_| self.tally.intend(now));
             self.poster.post(self.fleet.registry(), &pushes, self.plan.call)?;
-            self.fleet.turn(Duration::from_millis(100), &mut self.tally)?;
+            self.fleet.turn(Duration::from_millis(100), Some(&mut self.tally))?;
             for (token, readable) in self.fleet.take_foreign() {
                 self.poster.ready(token, readable)?;
             }
@@ -290,7 +328,7 @@ impl<'a> Run<'a> {
     pub(super) fn finish(&mut self) -> Result<(), BenchError> {
         let end = Instant::now() + LINGER;
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            self.fleet.turn(left, &mut self.tally)?;
+            self.fleet.turn(left, Some(&mut self.tally))?;
             self.fleet.take_foreign();
         }
         let pushed = self.tally.intended() as u64;

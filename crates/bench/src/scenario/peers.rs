@@ -23,6 +23,10 @@ use crate::{
     server::Server,
 };
 
+/// Connections, where nothing else is said.
+const CONNECTIONS: usize = 10_000;
+/// Rounds of a visit, where nothing else is said.
+const ROUNDS: usize = 3;
 /// Bytes of a frame at least: whatever a server's own part in it, the filling makes all equally long.
 const FRAME_BYTES: usize = 220;
 /// How often the window of many pushes is filled in a round. Rounds of the slow take seconds.
@@ -36,7 +40,7 @@ pub(crate) struct Visit {
     /// Bytes of a frame on the wire, one in flight.
     pub frame_bytes: usize,
     /// Idle connections; not of the floor.
-    pub idle: Option<idle::Figures>,
+    pub idle: Option<idle::Memory>,
     /// One push at a time.
     pub single: Series,
     /// Several pushes at once.
@@ -45,13 +49,22 @@ pub(crate) struct Visit {
     pub counts: Option<Counts>,
 }
 
+/// Rounds of one visit.
+fn rounds(plan: &Plan) -> usize {
+    plan.rounds_or(ROUNDS)
+}
+
 /// Visits everybody and prints the table.
 pub(crate) fn run(plan: &Plan, company: &Company) -> Result<(), BenchError> {
     if let Some(path) = &plan.json {
         report::check_writable(path)?;
     }
     interrupt::listen()?;
-    let mut beside = Beside::new(plan, company.visits, plan.frame_bytes.max(FRAME_BYTES));
+    let mut beside = Beside::new(
+        plan,
+        (plan.connections_or(CONNECTIONS)?, company.visits, rounds(plan)),
+        plan.frame_bytes.max(FRAME_BYTES),
+    );
     let wanted = if company.only.is_empty() { PLACES } else { &company.only };
     let mut places = Vec::new();
     for place in wanted {
@@ -92,17 +105,18 @@ fn go(plan: &Plan, company: &Company, place: Place) -> Result<Visit, BenchError>
     };
     plan.protocol = protocol;
     plan.publisher = publisher::named(protocol.publisher).map_err(BenchError::Arguments)?;
-    measure(&plan, &server).map_err(|error| failed(&mut server, error))
+    measure(&plan, &server).map_err(|error| failed(std::slice::from_mut(&mut server), error))
 }
 
 fn measure(plan: &Plan, server: &Server) -> Result<Visit, BenchError> {
-    let (idle, fleet) = idle::measure(plan, server)?;
+    let rounds = rounds(plan);
+    let (idle, fleet) = idle::memory(plan, plan.connections_or(CONNECTIONS)?, server)?;
     let mut run = Run::over(plan, server, fleet);
     let frame_bytes = run.fit_frame()?.len();
     let (mut single, mut many) = (Rounds::new(), Rounds::new());
-    let bar = progress::bar("fan-out", plan.rounds as u64);
+    let bar = progress::bar("fan-out", rounds as u64);
     // The first round of each kind warms caches and compilers up, and is forgotten.
-    for round in 0..=plan.rounds {
+    for round in 0..=rounds {
         run.round(&mut single, WINDOWS, 1)?;
         run.round(&mut many, plan.in_flight * MANY_WINDOWS, plan.in_flight)?;
         if round == 0 {
@@ -118,9 +132,9 @@ fn measure(plan: &Plan, server: &Server) -> Result<Visit, BenchError> {
 
 fn floor(plan: &Plan) -> Result<Visit, BenchError> {
     let frame = server_text_frame(".".repeat(plan.frame_bytes - FLOOR_HEADER).as_bytes());
-    let mut floor = Floor::start(plan.connections, &frame)?;
+    let mut floor = Floor::start(plan.connections_or(CONNECTIONS)?, &frame)?;
     let (mut single, mut many) = (Rounds::new(), Rounds::new());
-    for round in 0..=plan.rounds {
+    for round in 0..=rounds(plan) {
         single.add_floor(&mut floor, 1, 1)?;
         many.add_floor(&mut floor, 1, plan.in_flight)?;
         if round == 0 {

@@ -47,8 +47,11 @@ fn main() -> ExitCode {
 const CHECKS: &[(&str, fn())] = &[
     ("everything_is_measured_and_reported", everything_is_measured_and_reported),
     ("single_calls_and_long_frames_work", single_calls_and_long_frames_work),
+    ("a_sweep_is_drawn", a_sweep_is_drawn),
+    ("clients_are_spread_over_processes_and_servers", clients_are_spread_over_processes_and_servers),
     ("connections_beyond_one_process_are_held_by_others", connections_beyond_one_process_are_held_by_others),
     ("what_is_lost_is_named", what_is_lost_is_named),
+    ("what_is_lost_in_other_processes_is_named", what_is_lost_in_other_processes_is_named),
     ("a_server_that_ends_is_quoted", a_server_that_ends_is_quoted),
     ("an_interrupted_run_leaves_nothing_behind", an_interrupted_run_leaves_nothing_behind),
     ("peers_are_visited_in_turn", peers_are_visited_in_turn),
@@ -99,7 +102,7 @@ fn everything_is_measured_and_reported() {
     {
         assert!(table.contains(expected), "{expected:?} is not in:\n{table}");
     }
-    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+    let json = read_json(file.path());
     let fanout = &json["fanout"];
     // Three pushes to fit the frame, three rounds of five windows of one, three of five windows of twenty.
     assert_eq!(fanout["accepted"], 318);
@@ -107,6 +110,43 @@ fn everything_is_measured_and_reported() {
     assert_eq!((&fanout["frame_bytes"], &fanout["samples"]), (&130.into(), &4.into()));
     assert!(fanout["single_floor"]["rate"].as_f64().unwrap() > 0.0);
     assert!(json["idle"]["bytes"].as_u64().unwrap() > 0);
+    let targeted = &json["targeted"];
+    assert_eq!(targeted["accepted"], targeted["received"]);
+    assert!(
+        targeted["open"].as_array().unwrap().len() == 8 && targeted["single"]["rate"].as_f64() > Some(0.0)
+    );
+    let storm = &json["storm"];
+    assert_eq!(storm["received"].as_u64().unwrap(), storm["accepted"].as_u64().unwrap() * 10);
+    assert_eq!(storm["left"], 0.0, "the fleet is gone, the watchers are not counted");
+    let resume = &json["resume"];
+    assert_eq!([&resume["accepted"], &resume["received"]], [100, 60_000]);
+    let acks = &json["acks"];
+    assert_eq!([&acks["received"], &acks["acked"]], [12_000; 2]);
+    assert!(json["fairness"]["loaded"]["count"].as_u64() > Some(0));
+}
+
+fn read_json(path: &std::path::Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn a_sweep_is_drawn() {
+    let directory = tempfile::tempdir().unwrap();
+    let plot = directory.path().join("plot.svg");
+    let output = bench(&format!("targeted --quick --rates 50,100 --batched --plot {}", plot.display()), "");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(table.contains("intended/s") && table.contains("latency p99 at"), "{table}");
+    let svg = std::fs::read_to_string(plot).unwrap();
+    assert_eq!(svg.matches("<circle").count(), 6, "two rates, three percentiles");
+}
+
+fn clients_are_spread_over_processes_and_servers() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let arguments = "fanout -n 60 --rounds 2 --in-flight 5 --servers 2 --processes 3";
+    let output = bench(&format!("{arguments} --json {}", file.path().display()), "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let fanout = &read_json(file.path())["fanout"];
+    assert_eq!([&fanout["servers"], &fanout["expected"], &fanout["received"]], [2, 720, 720]);
 }
 
 fn single_calls_and_long_frames_work() {
@@ -129,11 +169,11 @@ fn connections_beyond_one_process_are_held_by_others() {
         .unwrap();
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
     let url = lines.next().unwrap().rsplit_once(' ').unwrap().1.to_owned();
-    // 600 descriptors leave 100 for connections: two holders are needed besides the bench itself.
+    // 600 descriptors leave 100 for connections: three processes are needed.
     let output = Command::new("sh")
         .args(["-c", "ulimit -n 600 && exec \"$0\" \"$@\""])
         .arg(&program)
-        .args(["bench", "idle", "-n", "250", "--key", "unused", "--url", &url, "--pid"])
+        .args(["bench", "idle", "--watch", "0.1", "-n", "250", "--key", "unused", "--url", &url, "--pid"])
         .arg(server.id().to_string())
         .output()
         .unwrap();
@@ -142,7 +182,7 @@ fn connections_beyond_one_process_are_held_by_others() {
     let (table, errors) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{errors}");
-    assert!(table.contains("slope between 100 and 250 connections"), "{table}");
+    assert!(table.contains("slope between 125 and 250 connections"), "{table}");
 }
 
 fn what_is_lost_is_named() {
@@ -161,6 +201,14 @@ fn what_is_lost_is_named() {
         1,
         &["wrong frames", "0 missing, 0 too many", "client b-50: message", "came where another client has"],
     );
+}
+
+fn what_is_lost_in_other_processes_is_named() {
+    let gone = ["nothing more arrives", "1 missing"];
+    fails("targeted --quick -n 20 --patience 1", "lose", 1, &gone);
+    fails("acks -n 20 --rounds 1 --patience 1", "lose", 1, &["400 receipts expected, 399 written down"]);
+    fails("resume -n 20 --rounds 1 --missed 5", "gap", 1, &["100 received, 40 of them wrong", "came where"]);
+    fails("storm --quick -n 20", "twice", 1, &["storm: ", "pushes accepted", "messages expected"]);
 }
 
 fn a_server_that_ends_is_quoted() {
@@ -262,5 +310,7 @@ fn bad_arguments_are_refused() {
     fails("--connections 999999999", "", 2, &["999999999 connections need", "ulimit -n"]);
     fails("--url https://localhost --key k", "", 2, &["must begin with http://"]);
     fails("--url http://127.0.0.1:1", "", 2, &["--key"]);
+    fails("acks --protocol sse", "", 2, &["--protocol sse: its clients send no ack"]);
+    fails("storm --servers 2", "", 2, &["--servers: this scenario has one server"]);
     fails("idle --url http://127.0.0.1:1 --key k -n 10", "", 1, &["client b-", "refused"]);
 }
