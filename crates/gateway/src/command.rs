@@ -18,7 +18,7 @@ use crate::session::Refusal;
 use crate::socket::Detached;
 
 /// Most commands that wait for a shard; with more, the HTTP side waits.
-const COMMANDS: usize = 4_096;
+pub(crate) const COMMANDS: usize = 4_096;
 
 /// The way to a shard.
 #[derive(Clone, Debug)]

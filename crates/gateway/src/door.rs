@@ -43,6 +43,10 @@ pub(crate) enum Closed {
     Address(u32),
     /// The server has as many connections as it may have.
     Full(usize),
+    /// The server has as much to do as it can, by this sign.
+    Overloaded(&'static str),
+    /// The server is about to stop.
+    Draining,
 }
 
 impl Door {
@@ -107,6 +111,8 @@ impl Closed {
             Self::TooFast => "too_fast",
             Self::Address(_) => "address",
             Self::Full(_) => "full",
+            Self::Overloaded(sign) => sign,
+            Self::Draining => "draining",
         }
     }
 
@@ -124,6 +130,13 @@ impl Closed {
             Self::Full(limit) => Refusal::new(
                 ErrorCode::OVERLOADED,
                 format!("the server has {limit} connections, which is the limit"),
+            ),
+            Self::Overloaded(_) => {
+                Refusal::new(ErrorCode::OVERLOADED, "the server has as much to do as it can; come back later")
+            }
+            Self::Draining => Refusal::new(
+                ErrorCode::OVERLOADED,
+                "this node is stopping; reconnect to another one, or in a moment",
             ),
         }
     }

@@ -8,7 +8,6 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, get};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use tidings_model::ErrorCode;
 use tidings_wire::problem::{self, FieldError, Problem};
 
 use crate::Front;
@@ -89,7 +88,10 @@ fn problem(headers: &HeaderMap, why: &Refusal) -> Response {
         request_id: &request_id,
         errors: &errors,
     };
-    tracing::info!(status = why.code.status, code = why.code.slug, request_id, "a client was refused");
+    // Of many that are asked to wait, the door logs some.
+    if !matches!(why.code.status, 429 | 503) {
+        tracing::info!(status = why.code.status, code = why.code.slug, request_id, "a client was refused");
+    }
     let mut response = Response::new(Body::from(body.to_json()));
     *response.status_mut() =
         StatusCode::from_u16(why.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -105,9 +107,4 @@ fn problem(headers: &HeaderMap, why: &Refusal) -> Response {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }
     response
-}
-
-/// The refusal while the server stops.
-fn draining() -> Refusal {
-    Refusal::new(ErrorCode::OVERLOADED, "this node is stopping; reconnect to another one, or in a moment")
 }

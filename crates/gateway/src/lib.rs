@@ -13,6 +13,7 @@ mod door;
 mod drain;
 mod http;
 mod local;
+mod pressure;
 mod session;
 pub mod settings;
 mod shard;
@@ -33,6 +34,8 @@ pub use settings::Settings;
 pub use stream::Stream;
 
 use command::{Command, ShardHandle};
+use pressure::Pressure;
+use shard::Parts;
 
 /// The exit code of a process that a bug has ended (EX_SOFTWARE of sysexits.h).
 const EXIT_PANIC: i32 = 70;
@@ -52,6 +55,7 @@ pub(crate) struct Front {
     pub(crate) settings: Arc<Settings>,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) door: door::Door,
+    pressure: Arc<Pressure>,
     draining: AtomicBool,
 }
 
@@ -66,12 +70,16 @@ impl Gateway {
         settings: Settings,
     ) -> std::io::Result<Self> {
         let settings = Arc::new(settings);
+        let pressure = Arc::new(Pressure::new(inboxes.len(), settings.lag, settings.memory));
         let mut shards = Vec::with_capacity(inboxes.len());
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let (handle, commands) = ShardHandle::new();
             let (node, settings, load) = (Arc::clone(&node), Arc::clone(&settings), Arc::clone(&handle.load));
+            let pressure = Arc::clone(&pressure);
             thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-                let run = || shard::run(index as u8, node, settings, load, inbox, commands);
+                let run = || {
+                    shard::run(Parts { index: index as u8, node, settings, load, pressure, inbox, commands })
+                };
                 if panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
                     // Half a server that looks like a whole one helps nobody. What was accepted is on disk.
                     tracing::error!(shard = index, "a shard has panicked; this process ends");
@@ -82,7 +90,7 @@ impl Gateway {
         }
         let door = door::Door::new(&settings);
         let draining = AtomicBool::new(false);
-        Ok(Self { front: Arc::new(Front { node, settings, shards, door, draining }) })
+        Ok(Self { front: Arc::new(Front { node, settings, shards, door, pressure, draining }) })
     }
 
     /// The routes that clients use.
@@ -143,9 +151,21 @@ impl Front {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// The shard with the fewest connections.
+    /// Why no shard takes new clients now, if none does.
+    pub(crate) fn overload(&self) -> Option<&'static str> {
+        let mut why = None;
+        for index in 0..self.shards.len() {
+            why = Some(self.pressure.shut(index)?);
+        }
+        why
+    }
+
+    /// The shard with the fewest connections, of those that are not overloaded if there are such.
     pub(crate) fn least_loaded(&self) -> &ShardHandle {
-        let shard = self.shards.iter().min_by_key(|shard| shard.load.load(Ordering::Relaxed));
+        let load = |(index, shard): &(usize, &ShardHandle)| {
+            (self.pressure.shut(*index).is_some(), shard.load.load(Ordering::Relaxed))
+        };
+        let shard = self.shards.iter().enumerate().min_by_key(load).map(|(_, shard)| shard);
         shard.unwrap_or_else(|| unreachable!("a node has at least one shard"))
     }
 

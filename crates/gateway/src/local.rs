@@ -358,6 +358,9 @@ impl Local {
         if let Some(slot) = self.connections.borrow_mut().get_mut(connection.key.index as usize) {
             *slot = None;
         }
+        if connection.blocked.replace(false) {
+            self.metrics().connections_blocked.dec();
+        }
         let protocol = Protocol { protocol: connection.dialect.borrow().name() };
         self.metrics().connections.get_or_create(&protocol).dec();
         if self.load.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -584,7 +587,14 @@ impl Local {
 
     /// Whether the transport takes no more now. Until it does again, the bounds of the outbox hold.
     fn set_blocked(&self, connection: &Connection, blocked: bool) {
-        connection.blocked.set(blocked);
+        if connection.blocked.replace(blocked) != blocked {
+            let count = &self.metrics().connections_blocked;
+            if blocked {
+                count.inc()
+            } else {
+                count.dec()
+            };
+        }
         self.hub.borrow_mut().set_blocked(connection.key, blocked);
     }
 

@@ -29,6 +29,10 @@ pub struct Settings {
     pub limits: Limits,
     /// Which pages may connect.
     pub origins: Origins,
+    /// A shard that is later than this takes no new clients.
+    pub lag: Duration,
+    /// New clients are let in while the process uses less memory than this, in bytes.
+    pub memory: Option<u64>,
 }
 
 /// Who may come in; 0 is no limit.
@@ -57,6 +61,8 @@ impl Default for Settings {
             outbox: Bounds::default(),
             limits: Limits::default(),
             origins: Origins::default(),
+            lag: Duration::from_millis(250),
+            memory: None,
         }
     }
 }

@@ -10,13 +10,14 @@ use tidings_model::Disconnect;
 use tidings_node::{Node, ToShard};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::command::Command;
 use crate::connection::{self, Transport};
 use crate::dialect::{self, Dialect};
 use crate::drain;
 use crate::local::Local;
+use crate::pressure::{Pressure, Pulse};
 use crate::settings::Settings;
 
 /// Messages that one turn takes in before what they cause is written.
@@ -28,15 +29,26 @@ const TURN_COMMANDS: usize = 16;
 /// How long the loop sleeps when no timer is set.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// How often a shard looks how late it is.
+const PULSE: Duration = Duration::from_millis(100);
+
+/// Pulses between two looks at what belongs to the whole process.
+const PROCESS_PULSES: u32 = 10;
+
+/// What a shard is made of.
+pub(crate) struct Parts {
+    pub(crate) index: u8,
+    pub(crate) node: Arc<Node>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) load: Arc<AtomicUsize>,
+    pub(crate) pressure: Arc<Pressure>,
+    pub(crate) inbox: mpsc::Receiver<ToShard>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+}
+
 /// Runs a shard until the node and the gateway are gone.
-pub(crate) fn run(
-    index: u8,
-    node: Arc<Node>,
-    settings: Arc<Settings>,
-    load: Arc<AtomicUsize>,
-    inbox: mpsc::Receiver<ToShard>,
-    commands: mpsc::Receiver<Command>,
-) {
+pub(crate) fn run(parts: Parts) {
+    let Parts { index, node, settings, load, pressure, inbox, commands } = parts;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -45,14 +57,22 @@ pub(crate) fn run(
         }
     };
     let local = Local::new(index, node, settings, load);
-    LocalSet::new().block_on(&runtime, turns(local, inbox, commands));
+    LocalSet::new().block_on(&runtime, turns(local, pressure, inbox, commands));
 }
 
-async fn turns(local: Rc<Local>, mut inbox: mpsc::Receiver<ToShard>, mut commands: mpsc::Receiver<Command>) {
+async fn turns(
+    local: Rc<Local>,
+    pressure: Arc<Pressure>,
+    mut inbox: mpsc::Receiver<ToShard>,
+    mut commands: mpsc::Receiver<Command>,
+) {
     let mut messages = Vec::with_capacity(TURN_MESSAGES);
     let mut more = false;
     let timer = tokio::time::sleep(IDLE);
     tokio::pin!(timer);
+    let mut pulse = tokio::time::interval(PULSE);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pulses = 0;
     loop {
         tokio::select! {
             // Order is priority: timers keep connections honest, messages are what we are for, a new
@@ -62,6 +82,16 @@ async fn turns(local: Rc<Local>, mut inbox: mpsc::Receiver<ToShard>, mut command
             () = &mut timer => {
                 local.run_timers();
                 reset(&local, timer.as_mut());
+            }
+            due = pulse.tick() => {
+                let (inbox, commands, rooms) = (inbox.len(), commands.len(), local.hub.borrow().backlog());
+                let now = Pulse { late: due.elapsed(), inbox, commands, rooms };
+                pressure.pulse(local.metrics(), local.index, now);
+                pulses += 1;
+                if local.index == 0 && pulses % PROCESS_PULSES == 0 {
+                    pressure.memory(local.metrics());
+                    local.node.count_queues();
+                }
             }
             count = inbox.recv_many(&mut messages, TURN_MESSAGES), if local.takes_messages() => {
                 if count == 0 {

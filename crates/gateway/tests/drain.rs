@@ -1,5 +1,5 @@
-//! A server that stops: everybody hears the goodbye, nothing that was accepted is lost, and nobody can
-//! hold it up.
+//! A server that stops, or has too much to do: everybody hears the goodbye, nothing that was accepted is
+//! lost, nobody can hold it up, and whoever is new is asked to come later.
 
 // clippy only knows functions marked as tests, not what they call.
 #![allow(clippy::unwrap_used)]
@@ -9,12 +9,15 @@ mod harness;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{PATIENCE, Server, user};
+use harness::{PATIENCE, Server, until, user};
 use serde_json::json;
 use tidings_gateway::{Plan, Settings};
 use tidings_hub::Bounds;
 use tidings_model::Epoch;
+use tidings_node::metrics::{Refused, Sign};
 use tidings_store::memory::MemoryStore;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 /// No window, so that everybody is asked to go at once; and time enough.
@@ -107,4 +110,27 @@ async fn what_is_accepted_meanwhile_is_delivered_or_waits() {
             assert_eq!(client.next().await["push"]["data"], json!(message));
         }
     }
+}
+
+#[tokio::test]
+async fn a_server_that_is_late_asks_new_clients_to_wait() {
+    // Any shard is later than this.
+    let server = Server::start(Settings { lag: Duration::ZERO, ..Settings::default() }).await;
+    let metrics = Arc::clone(server.node.metrics());
+    until(|| metrics.overloaded.get_or_create(&Sign { sign: "lag" }).get() == 2).await;
+    for path in ["/v1/namespaces/demo/sse", "/socket.io/?EIO=4&transport=polling"] {
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        let head = answer.to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 503") && head.contains("\r\nretry-after: "), "{answer}");
+    }
+    let url = format!("ws://{}/v1/namespaces/demo/connect", server.address);
+    let refused = tokio_tungstenite::connect_async(url).await.unwrap_err().to_string();
+    assert!(refused.contains("503"), "{refused}");
+    assert_eq!(metrics.clients_refused.get_or_create(&Refused { reason: "lag" }).get(), 3);
+    // What is published is accepted as ever.
+    server.push(user("ann"), json!(1)).await;
 }

@@ -78,6 +78,11 @@ impl Ledger {
         Self { queue }
     }
 
+    /// How much waits to be put in the books.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// A message was accepted.
     pub(crate) async fn opened(&self, message: Arc<Message>) {
         let _ = self.queue.send(Entered::Opened(message)).await;

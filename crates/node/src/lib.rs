@@ -46,6 +46,7 @@ pub struct Node {
     pub(crate) namespaces: RwLock<HashMap<NamespaceName, Arc<Namespace>>>,
     pub(crate) shards: deliver::Shards,
     pub(crate) publisher: mpsc::Sender<publish::Job>,
+    pub(crate) backlog: Arc<publish::Backlog>,
     pub(crate) ledger: ledger::Ledger,
     pub(crate) keys: keys::Keys,
     pub(crate) turns: join::Turns,
@@ -92,6 +93,7 @@ impl Node {
             clock: parts.clock,
             shards,
             publisher,
+            backlog: Arc::default(),
             ledger,
             limits: parts.limits,
             hasher: RandomState::new(),
@@ -125,6 +127,15 @@ impl Node {
     #[must_use]
     pub fn epoch(&self) -> tidings_model::Epoch {
         self.store.epoch()
+    }
+
+    /// Brings the numbers of the node's queues up to date; called every now and then.
+    pub fn count_queues(&self) {
+        let (pushes, bytes) = self.backlog.len();
+        for (queue, length) in [("pushes", pushes), ("push_bytes", bytes), ("ledger", self.ledger.len())] {
+            let label = metrics::Queue { queue, shard: None };
+            self.metrics.queued.get_or_create(&label).set(i64::try_from(length).unwrap_or(i64::MAX));
+        }
     }
 
     /// Does something on the node's own runtime: what reads much must not hold up a shard.

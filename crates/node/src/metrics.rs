@@ -4,7 +4,26 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// How late each shard gets to what is due.
+#[derive(Debug)]
+pub struct Histograms(Family<ShardLabel, Histogram>);
+
+impl Default for Histograms {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Histogram::new(LAG_SECONDS)))
+    }
+}
+
+impl Histograms {
+    /// The one of a shard.
+    #[must_use]
+    pub fn of(&self, shard: u8) -> Histogram {
+        self.0.get_or_create(&ShardLabel { shard: u32::from(shard) }).clone()
+    }
+}
 
 /// The numbers of a node.
 #[derive(Debug, Default)]
@@ -33,6 +52,16 @@ pub struct Metrics {
     pub bytes_written: Counter,
     /// Bytes read from sockets.
     pub bytes_read: Counter,
+    /// Connections whose transport takes no more now.
+    pub connections_blocked: Gauge,
+    /// How late shards get to what is due.
+    pub shard_lag: Histograms,
+    /// What waits in each queue.
+    pub queued: Family<Queue, Gauge>,
+    /// Pushes that were refused because too many waited.
+    pub pushes_refused: Counter,
+    /// 1 for each sign of too much work while new clients are asked to wait because of it.
+    pub overloaded: Family<Sign, Gauge>,
     /// Messages in the ledger's memory.
     pub ledger_messages: Gauge,
 }
@@ -43,6 +72,32 @@ pub struct Protocol {
     /// `json`, `engineio3`, `engineio4` or `sse`.
     pub protocol: &'static str,
 }
+
+/// Which shard.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ShardLabel {
+    /// Its number.
+    pub shard: u32,
+}
+
+/// Which sign of too much work.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Sign {
+    /// `lag`, `commands` or `memory`.
+    pub sign: &'static str,
+}
+
+/// Which queue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Queue {
+    /// `pushes`, `push_bytes`, `ledger`; of a shard: `inbox`, `commands`, `rooms`.
+    pub queue: &'static str,
+    /// The number of the shard, if it is one of a shard.
+    pub shard: Option<u32>,
+}
+
+/// Upper bounds of the buckets for how late a shard is, in seconds.
+const LAG_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
 
 /// Why a message never left an outbox.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -109,6 +164,28 @@ impl Metrics {
             "connections_closed",
             "Connections that have ended, by close code",
             metrics.connections_closed.clone(),
+        );
+        registry.register(
+            "connections_blocked",
+            "Connections whose transport takes no more now",
+            metrics.connections_blocked.clone(),
+        );
+        registry.register_with_unit(
+            "shard_lag",
+            "How late shards get to what is due",
+            Unit::Seconds,
+            metrics.shard_lag.0.clone(),
+        );
+        registry.register("queued", "What waits in each queue", metrics.queued.clone());
+        registry.register(
+            "pushes_refused",
+            "Pushes that were refused because too many waited",
+            metrics.pushes_refused.clone(),
+        );
+        registry.register(
+            "overloaded",
+            "Signs of too much work: while one is 1, new clients are asked to wait",
+            metrics.overloaded.clone(),
         );
         registry.register("socket_writes", "Writes to client sockets", metrics.writes.clone());
         registry.register(

@@ -3,6 +3,7 @@
 //! One actor appends and delivers, so that what is delivered first was appended first. Whatever waits
 //! while one append is on its way to the disk goes along with the next one.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::{Namespace, Node};
 
 /// Most pushes that wait to be appended; with more, a push is refused as [`PublishError::Overloaded`].
 pub const QUEUE_JOBS: usize = 16_384;
+
+/// Most bytes of `data` in pushes that wait; with more, a push is refused the same way. One always fits.
+pub const QUEUE_BYTES: usize = 64 << 20;
 
 /// Most pushes in one append.
 const APPEND_MESSAGES_MAX: usize = 1_024;
@@ -70,6 +74,42 @@ pub(crate) struct Job {
     durability: Durability,
     direct: Vec<Box<[u32]>>,
     reply: oneshot::Sender<Result<Accepted, PublishError>>,
+    /// Counts it among what waits for as long as it does.
+    _waiting: Waiting,
+}
+
+/// What waits to be stored.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    bytes: AtomicUsize,
+    pushes: AtomicUsize,
+}
+
+struct Waiting {
+    backlog: Arc<Backlog>,
+    bytes: usize,
+}
+
+impl Backlog {
+    /// Makes room for a push, if there is any.
+    fn enter(self: &Arc<Self>, bytes: usize) -> Option<Waiting> {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.pushes.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting { backlog: Arc::clone(self), bytes };
+        (before == 0 || before + bytes <= QUEUE_BYTES).then_some(waiting)
+    }
+
+    /// How many pushes wait, and how many bytes they have.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.pushes.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.backlog.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.backlog.pushes.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Node {
@@ -123,6 +163,11 @@ impl Node {
         if push.data.len() > limit {
             return Err(PublishError::TooLarge { bytes: push.data.len(), limit });
         }
+        let overloaded = || {
+            self.metrics.pushes_refused.inc();
+            PublishError::Overloaded
+        };
+        let waiting = self.backlog.enter(push.data.len()).ok_or_else(overloaded)?;
         let (topics, direct, meant) = self.resolve(&namespace, &push).await?;
         let now = self.clock.now();
         let (reply, receiver) = oneshot::channel();
@@ -147,9 +192,10 @@ impl Node {
             namespace,
             direct,
             reply,
+            _waiting: waiting,
         };
         self.publisher.try_send(job).map_err(|full| match full {
-            mpsc::error::TrySendError::Full(_) => PublishError::Overloaded,
+            mpsc::error::TrySendError::Full(_) => overloaded(),
             mpsc::error::TrySendError::Closed(_) => PublishError::Store(StoreError::Closed),
         })?;
         Ok(receiver)

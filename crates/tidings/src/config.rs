@@ -13,6 +13,7 @@ pub(crate) mod log;
 #[cfg(test)]
 mod manual;
 pub(crate) mod outbox;
+pub(crate) mod overload;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod store;
@@ -59,6 +60,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     clients::SECTION,
     limits::SECTION,
     outbox::SECTION,
+    overload::SECTION,
     log::SECTION,
 ];
 
@@ -71,6 +73,7 @@ pub(crate) struct Config {
     pub(crate) clients: clients::Clients,
     pub(crate) limits: limits::Limits,
     pub(crate) outbox: outbox::Outbox,
+    pub(crate) overload: overload::Overload,
     pub(crate) log: log::Log,
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
@@ -114,6 +117,7 @@ impl Config {
             clients: clients::Clients::resolve(layers),
             limits: limits::Limits::resolve(layers),
             outbox: outbox::Outbox::resolve(layers),
+            overload: overload::Overload::resolve(layers),
             log: log::Log::resolve(layers),
             file,
         }

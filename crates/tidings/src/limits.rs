@@ -41,6 +41,16 @@ pub(crate) fn raise_open_files() -> usize {
     now.and_then(|now| usize::try_from(now).ok()).unwrap_or(usize::MAX)
 }
 
+/// How much memory the process may use while it lets new clients in: what was `configured`; else nine tenths of
+/// what its control group may use, if that is limited.
+pub(crate) fn memory(configured: u64) -> Option<u64> {
+    if configured > 0 {
+        return Some(configured);
+    }
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok()?;
+    limit.trim().parse().ok().map(|bytes: u64| bytes / 10 * 9)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

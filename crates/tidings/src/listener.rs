@@ -61,6 +61,14 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Bounds what the kernel holds for a connection and has not sent yet. Connections have it from the socket that
+/// they were accepted on. By itself the kernel would take some megabytes for a client that has stopped reading.
+pub(crate) fn bound_unsent(socket: &Socket, bytes: u32) {
+    if let Err(why) = socket.set_tcp_notsent_lowat(bytes) {
+        tracing::debug!(error = %why, "the kernel does not bound what it has not sent");
+    }
+}
+
 /// What holds for connections until they are requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Manners {

@@ -105,6 +105,7 @@ pub(crate) fn serve(config: &Config, dev: bool) -> Result<(), Fatal> {
     let files = limits::raise_open_files();
     let listen = config.server.listen;
     let socket = listener::bind(listen).map_err(|why| Fatal::Listen(listen, why))?;
+    listener::bound_unsent(&socket, config.outbox.unsent);
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
     let options =
         Options { cache_bytes: config.store.cache, ..Options::new(Epoch(u32::from_le_bytes(ids::random()))) };
@@ -258,6 +259,8 @@ pub(crate) fn gateway_settings(config: &Config) -> tidings_gateway::Settings {
         },
         origins: clients.allowed_origins.clone(),
         outbox: Bounds { frames: config.outbox.frames, bytes: config.outbox.size },
+        lag: config.overload.lag,
+        memory: limits::memory(config.overload.memory),
     }
 }
 

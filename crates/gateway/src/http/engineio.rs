@@ -112,9 +112,6 @@ fn open_socket(
     application: Application,
     query: &str,
 ) -> Result<Response, Refused> {
-    if front.is_draining() {
-        return Err(STOPPING);
-    }
     let claim = Box::new(Query::parse(query));
     let handshake = Handshake::read(&mut request, &front.settings).map_err(|_| BAD_REQUEST)?;
     Ok(handshake.accept(None, move |socket| async move {
@@ -148,9 +145,6 @@ async fn open_polling(
 ) -> Result<Response, Refused> {
     if *request.method() != Method::GET {
         return Err(BAD_METHOD);
-    }
-    if front.is_draining() {
-        return Err(STOPPING);
     }
     let (reply, opened) = oneshot::channel();
     let claim = Box::new(Query::parse(query));

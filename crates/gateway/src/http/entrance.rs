@@ -55,7 +55,13 @@ fn judge(front: &Front, client: ClientAddress, request: &mut Request) -> Result<
         true => *request.method() != Method::OPTIONS && query::find(text, &["sid"]).is_none(),
         false => *request.method() == Method::GET,
     };
-    if begins && !front.is_draining() {
+    if begins {
+        if front.is_draining() {
+            return Err(Closed::Draining);
+        }
+        if let Some(sign) = front.overload() {
+            return Err(Closed::Overloaded(sign));
+        }
         let place = front.door.enter(client)?;
         request.extensions_mut().insert(Held(Arc::new(Mutex::new(Some(place)))));
     }

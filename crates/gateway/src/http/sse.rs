@@ -16,7 +16,7 @@ use tidings_wire::sse;
 use tokio::sync::{mpsc, oneshot};
 
 use super::entrance::take_place;
-use super::{draining, problem, query};
+use super::{problem, query};
 use crate::Front;
 use crate::command::{Command, Query, SseRequest};
 use crate::session::{self, Refusal};
@@ -34,9 +34,6 @@ pub(super) async fn endpoint(
 }
 
 async fn open(front: &Front, namespace: &str, request: &mut Parts) -> Result<mpsc::Receiver<Bytes>, Refusal> {
-    if front.is_draining() {
-        return Err(draining());
-    }
     let found = front.node.namespace(namespace);
     let found = found
         .ok_or_else(|| Refusal::new(ErrorCode::NOT_FOUND, format!("there is no namespace `{namespace}`")))?;

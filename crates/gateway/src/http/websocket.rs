@@ -7,8 +7,8 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tidings_model::{ErrorCode, NamespaceName};
 
+use super::problem;
 use super::upgrade::{Handshake, NoHandshake, offers};
-use super::{draining, problem};
 use crate::Front;
 use crate::command::{Command, Query};
 use crate::session::{self, Refusal};
@@ -79,9 +79,6 @@ fn judge(
     namespace: &str,
     request: &Request,
 ) -> Result<(NamespaceName, tidings_node::connect::Claim), Refusal> {
-    if front.is_draining() {
-        return Err(draining());
-    }
     let found = front.node.namespace(namespace);
     let found = found
         .ok_or_else(|| Refusal::new(ErrorCode::NOT_FOUND, format!("there is no namespace `{namespace}`")))?;

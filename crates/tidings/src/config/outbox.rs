@@ -28,6 +28,15 @@ pub(super) const SECTION: Section = Section {
             flag: "",
             secret: false,
         },
+        Key {
+            name: "outbox.unsent",
+            default: "64KiB",
+            allowed: "a size from 16KiB to 16MiB",
+            doc: "How much the kernel may hold for a connection and not have sent yet (TCP_NOTSENT_LOWAT), before more \
+                waits here. What is on its way to the client does not count, so distance costs no throughput.",
+            flag: "",
+            secret: false,
+        },
     ],
 };
 
@@ -37,6 +46,8 @@ pub(crate) struct Outbox {
     pub(crate) frames: usize,
     /// In bytes.
     pub(crate) size: usize,
+    /// Most that the kernel has not sent, in bytes.
+    pub(crate) unsent: u32,
 }
 
 impl Outbox {
@@ -45,6 +56,9 @@ impl Outbox {
         Self {
             frames: layers.take("outbox.frames", |text| value::number(text, OUTBOX_FRAMES)),
             size: layers.take("outbox.size", size),
+            unsent: layers.take("outbox.unsent", |text| {
+                value::size(text, 16 << 10..=16 << 20).map(|bytes| bytes as u32)
+            }),
         }
     }
 }
