@@ -123,7 +123,7 @@ describe('the address of a client', () => {
     const open = async (value) => (await handshake(t, server, { headers: { 'X-Forwarded-For': value } })).status;
     assert.equal(await open('192.0.2.1'), 101);
     assert.equal(await open('192.0.2.2'), 429);
-    assert.match(server.output, /client=127\.0\.0\.1 reason="address"/);
+    await until('the log names the address', () => /client=127\.0\.0\.1 reason="address"/.test(server.output));
   });
 
   test('the standard header counts where it is chosen', async (t) => {
@@ -340,6 +340,24 @@ describe('handshakes that dawdle', () => {
     assert.deepEqual([large.status, many.status], [431, 431]);
     assert.equal((await request(server, { path: '/healthz', headers: { 'X-Large': 'x'.repeat(4_000) } })).status, 200);
   });
+});
+
+test('platforms have their own heartbeats', async (t) => {
+  const server = await start(t, { TIDINGS_CLIENTS__PING_INTERVAL_ANDROID: '200ms', TIDINGS_CLIENTS__PING_TIMEOUT_IOS: '7s', TIDINGS_CLIENTS__PING_INTERVAL: '2m' });
+  const announced = async (platform) => {
+    const { pingInterval, pingTimeout } = (await Polling.open(server, { query: platform ? { platform } : {} })).handshake;
+    return [pingInterval, pingTimeout];
+  };
+  assert.deepEqual(await announced('android'), [200, 20_000]);
+  assert.deepEqual(await announced('ios'), [120_000, 7_000]);
+  assert.deepEqual(await announced('toaster'), [120_000, 20_000]);
+  assert.deepEqual(await announced(), [120_000, 20_000]);
+  const android = await RawSocket.open(`${server.wsUrl}/socket.io/?EIO=4&transport=websocket&platform=android`);
+  t.after(() => android.close());
+  for (let beat = 0; beat < 3; beat += 1) {
+    assert.equal(await android.nextLike(/^2$/), '2');
+    android.send('3');
+  }
 });
 
 describe('HTTP/2', () => {

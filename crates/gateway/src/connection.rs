@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_hub::PeerKey;
-use tidings_model::Disconnect;
+use tidings_model::{Disconnect, Platform};
 use tidings_wire::push::Format;
 use tidings_wire::websocket::{Decoder, Window};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     /// When it was asked for a sign of life that it still owes; 0 when it owes none.
     pub(crate) pinged_at: Cell<u64>,
     pub(crate) opened_at: u64,
+    /// What it runs on, once it has said so: how often it is asked for a sign of life.
+    pub(crate) platform: Cell<Option<Platform>>,
     /// What it is counted by at the door.
     pub(crate) place: Cell<Option<Place>>,
     /// When the last heartbeat was sent (or would have been, at the start).
@@ -115,6 +117,7 @@ impl Connection {
             heard_at: Cell::new(now_ms),
             pinged_at: Cell::new(0),
             opened_at: now_ms,
+            platform: Cell::new(None),
             place: Cell::new(None),
             beat_at: Cell::new(now_ms),
             waker: RefCell::new(None),

@@ -173,8 +173,8 @@ pub(crate) fn return_after_ms(local: &Local) -> u32 {
 
 /// When the next timer of a connection is due, in the shard's milliseconds.
 pub(crate) fn next_timer(local: &Local, connection: &Connection) -> u64 {
-    let interval = local.settings.ping_interval.as_millis() as u64;
-    let timeout = local.settings.ping_timeout.as_millis() as u64;
+    let (interval, timeout) = local.settings.heartbeat(connection.platform.get());
+    let (interval, timeout) = (interval.as_millis() as u64, timeout.as_millis() as u64);
     let connect = local.settings.connect_timeout.as_millis() as u64;
     let heard = connection.heard_at.get();
     let waits = match &*connection.dialect.borrow() {
@@ -192,6 +192,17 @@ pub(crate) fn next_timer(local: &Local, connection: &Connection) -> u64 {
         (pinged, _) => pinged + timeout,
     };
     if waits { beat.min(connection.opened_at + connect) } else { beat }
+}
+
+/// When to look at a connection again. While it owes a sign of life that may take longer than an interval,
+/// that is earlier than its timer: once it has given it, the next heartbeat is due by the interval.
+pub(crate) fn next_look(local: &Local, connection: &Connection) -> u64 {
+    let timer = next_timer(local, connection);
+    if connection.pinged_at.get() == 0 {
+        return timer;
+    }
+    let (interval, _) = local.settings.heartbeat(connection.platform.get());
+    timer.min(local.now_ms() + interval.as_millis() as u64)
 }
 
 /// The timer of a connection has fired: sends a heartbeat, or ends what shows no sign of life.

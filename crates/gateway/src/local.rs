@@ -607,7 +607,7 @@ impl Local {
 
     /// Sets the next timer of a connection.
     pub(crate) fn set_timer(&self, connection: &Connection) {
-        let at = dialect::next_timer(self, connection);
+        let at = dialect::next_look(self, connection);
         self.wheel.borrow_mut().schedule(at, connection.key);
         self.wake.notify_one();
     }
@@ -648,8 +648,7 @@ impl Local {
 
 /// Fine enough for the shortest time that is set.
 fn tick_ms(settings: &Settings) -> u64 {
-    let shortest = settings.ping_interval.min(settings.ping_timeout);
-    (shortest.as_millis() as u64 / 64).clamp(1, TICK_MS_MAX)
+    (settings.shortest_beat().as_millis() as u64 / 64).clamp(1, TICK_MS_MAX)
 }
 
 fn bound<T>(backlog: &mut Vec<T>, what: &str) {

@@ -13,7 +13,7 @@ use harness::{PATIENCE, Server, close_code, room, user};
 use serde_json::{Value, json};
 use tidings_gateway::{Plan, Settings};
 use tidings_hub::Bounds;
-use tidings_model::Target;
+use tidings_model::{Platform, Target};
 use tidings_node::metrics::Reason;
 use tidings_wire::websocket::{Opcode, client::masked_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -175,6 +175,24 @@ async fn who_says_nothing_is_cut() {
     let mut lively = server.connect("ann", "d2").await;
     for _ in 0..5 {
         assert!(matches!(lively.frame().await, Message::Ping(_)));
+    }
+}
+
+#[tokio::test]
+async fn platforms_have_their_own_heartbeats() {
+    let mut settings = Settings { ping_interval: Duration::from_secs(3_000), ..Settings::default() };
+    settings.heartbeats[Platform::Android as usize].interval = Some(Duration::from_millis(100));
+    settings.heartbeats[Platform::Ios as usize].interval = Some(Duration::from_secs(4_000));
+    let server = Server::start(settings).await;
+    for (platform, ping_ms) in [("ios", 4_000_000), ("web", 3_000_000), ("android", 100)] {
+        let mut client = server.open().await;
+        let answer = client.call(json!({"id": 1, "cmd": "connect", "platform": platform})).await;
+        assert_eq!(answer["ok"]["ping_ms"], ping_ms, "{platform}");
+        if platform == "android" {
+            for _ in 0..3 {
+                assert!(matches!(client.frame().await, Message::Ping(_)));
+            }
+        }
     }
 }
 

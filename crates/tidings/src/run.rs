@@ -246,6 +246,7 @@ pub(crate) fn gateway_settings(config: &Config) -> tidings_gateway::Settings {
     tidings_gateway::Settings {
         ping_interval: clients.ping_interval,
         ping_timeout: clients.ping_timeout,
+        heartbeats: clients.heartbeats,
         connect_timeout: clients.connect_timeout,
         body_timeout: limits.body_timeout,
         max_message: clients.max_message,

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use tidings_model::Disconnect;
+use tidings_model::{Disconnect, Platform};
 use tidings_wire::engineio::{self, Packet, PayloadEncoder, PayloadFormat, Version};
 use tidings_wire::socketio::Assembler;
 use tokio::sync::oneshot;
@@ -84,12 +84,16 @@ pub(crate) fn greet(local: &Rc<Local>, connection: &Rc<Connection>) {
     let polling = matches!(&*connection.transport.borrow(), Transport::Poll(_));
     let settings = &local.settings;
     let open = with(connection, |state| {
+        // Its times are announced here, so what it says later comes too late.
+        let platform = state.query.platform.as_deref().and_then(Platform::parse).unwrap_or_default();
+        connection.platform.set(Some(platform));
         let upgrades: &[&str] = if polling { &["websocket"] } else { &[] };
         // The suites for version 3 ask for what its servers never said.
         let told = state.version == Version::V4 || state.application != Application::Push;
         let payload = told.then_some(settings.max_message);
-        let (interval, timeout) = (settings.ping_interval.as_millis(), settings.ping_timeout.as_millis());
-        engineio::open_packet(&state.sid, upgrades, interval as u64, timeout as u64, payload)
+        let (interval, timeout) = settings.heartbeat(Some(platform));
+        let (interval, timeout) = (interval.as_millis() as u64, timeout.as_millis() as u64);
+        engineio::open_packet(&state.sid, upgrades, interval, timeout, payload)
     });
     local.send(connection, &open.unwrap_or_default());
     if version(connection) == Version::V3 {

@@ -152,7 +152,8 @@ async fn carry_out(local: &Rc<Local>, connection: &Rc<Connection>, task: Task) {
     let text = match &answer {
         Ok(Answer::Fields(fields)) => answer_text(task.id.as_deref(), &Ok(fields.as_str())),
         Ok(Answer::Opened(opened)) => {
-            let extra = format!(r#""ping_ms":{},"#, local.settings.ping_interval.as_millis());
+            let (interval, _) = local.settings.heartbeat(connection.platform.get());
+            let extra = format!(r#""ping_ms":{},"#, interval.as_millis());
             answer_text(task.id.as_deref(), &Ok(&opened.to_json(&extra)))
         }
         Err(why) => answer_text(task.id.as_deref(), &Err(why)),
@@ -194,6 +195,7 @@ async fn connect(
             if let Dialect::Json(state) = &mut *connection.dialect.borrow_mut() {
                 state.claim = None;
             }
+            connection.platform.set(Some(opened.identity.device.platform));
             Some(Ok(Answer::Opened(Box::new(opened))))
         }
         Err(Some(why)) => Some(Err(why)),

@@ -29,6 +29,7 @@ pub(crate) fn open(
     let connection = local.open(Transport::Stream(stream.clone()), Dialect::Sse);
     let SseRequest { namespace, claim, rooms, since, place } = request;
     connection.place.set(place);
+    connection.platform.set(Some(claim.platform));
     let local = Rc::clone(local);
     tokio::task::spawn_local(async move {
         match session::open(&local, &connection, &namespace, claim, rooms, &since).await {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tidings_gateway::settings::Origins;
+use tidings_gateway::settings::{Heartbeat, Origins};
+use tidings_model::Platform;
 
 use super::layers::Layers;
 use super::{Key, Section, value};
@@ -27,6 +28,18 @@ pub(super) const SECTION: Section = Section {
             flag: "--ping-timeout",
             secret: false,
         },
+        heartbeat("clients.ping_interval_web", "`ping_interval` of browsers."),
+        heartbeat("clients.ping_timeout_web", "`ping_timeout` of browsers."),
+        heartbeat(
+            "clients.ping_interval_android",
+            "`ping_interval` of Android apps: each heartbeat wakes the radio. A client says what it is in the query of \
+                its handshake (`platform`), on a plain WebSocket also in `connect`.",
+        ),
+        heartbeat("clients.ping_timeout_android", "`ping_timeout` of Android apps."),
+        heartbeat("clients.ping_interval_ios", "`ping_interval` of iOS apps."),
+        heartbeat("clients.ping_timeout_ios", "`ping_timeout` of iOS apps."),
+        heartbeat("clients.ping_interval_desktop", "`ping_interval` of desktop programs."),
+        heartbeat("clients.ping_timeout_desktop", "`ping_timeout` of desktop programs."),
         Key {
             name: "clients.connect_timeout",
             default: "10s",
@@ -80,11 +93,25 @@ pub(super) const SECTION: Section = Section {
     ],
 };
 
+/// A time that is another one for one platform.
+const fn heartbeat(name: &'static str, doc: &'static str) -> Key {
+    Key {
+        name,
+        default: "",
+        allowed: "a duration from 100ms to 1h; none for as with others",
+        doc,
+        flag: "",
+        secret: false,
+    }
+}
+
 /// How connections of clients are kept.
 #[derive(Debug)]
 pub(crate) struct Clients {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
+    /// Where the two are others, at [`Platform`]'s index.
+    pub(crate) heartbeats: [Heartbeat; Platform::ALL.len()],
     pub(crate) connect_timeout: Duration,
     /// In bytes.
     pub(crate) max_message: usize,
@@ -98,6 +125,17 @@ pub(crate) struct Clients {
 impl Clients {
     pub(super) fn resolve(layers: &mut Layers) -> Self {
         let time = |text: &str| value::time(text, Duration::from_millis(100)..=Duration::from_secs(3_600));
+        let mut other =
+            |name| layers.take(name, |text| if text.is_empty() { Ok(None) } else { time(text).map(Some) });
+        let mut heartbeats = [Heartbeat::default(); Platform::ALL.len()];
+        for (platform, interval, timeout) in [
+            (Platform::Web, "clients.ping_interval_web", "clients.ping_timeout_web"),
+            (Platform::Android, "clients.ping_interval_android", "clients.ping_timeout_android"),
+            (Platform::Ios, "clients.ping_interval_ios", "clients.ping_timeout_ios"),
+            (Platform::Desktop, "clients.ping_interval_desktop", "clients.ping_timeout_desktop"),
+        ] {
+            heartbeats[platform as usize] = Heartbeat { interval: other(interval), timeout: other(timeout) };
+        }
         let size = |text: &str| value::size(text, 1 << 10..=64 << 20).map(|bytes| bytes as usize);
         let compression = layers.take("clients.compression", value::switch);
         let compression_min = layers.take("clients.compression_min", |text| value::size(text, 0..=1 << 20));
@@ -105,6 +143,7 @@ impl Clients {
             compression: compression.then_some(compression_min as usize),
             ping_interval: layers.take("clients.ping_interval", time),
             ping_timeout: layers.take("clients.ping_timeout", time),
+            heartbeats,
             connect_timeout: layers.take("clients.connect_timeout", time),
             max_message: layers.take("clients.max_message", size),
             engineio3: layers.take("clients.engineio3", value::switch),
