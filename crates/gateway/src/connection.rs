@@ -10,11 +10,12 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tidings_hub::PeerKey;
 use tidings_model::{Disconnect, Platform};
 use tidings_wire::push::Format;
 use tidings_wire::websocket::{Decoder, Window};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::command::PollReply;
 use crate::dialect::Dialect;
@@ -31,15 +32,17 @@ pub(crate) struct Connection {
     pub(crate) key: PeerKey,
     pub(crate) transport: RefCell<Transport>,
     pub(crate) dialect: RefCell<Dialect>,
-    pub(crate) sessions: RefCell<Vec<Session>>,
-    pub(crate) decoder: RefCell<Decoder>,
+    /// The devices on it: nearly always one.
+    pub(crate) sessions: RefCell<SmallVec<[Session; 1]>>,
+    pub(crate) decoder: Cell<Decoder>,
     /// Bytes that were read and have to wait until the connection is no longer busy.
-    pub(crate) spill: RefCell<Vec<u8>>,
+    pub(crate) spill: Cell<Vec<u8>>,
     /// A use case is under way; what the client sends next waits for it.
     pub(crate) busy: Cell<bool>,
     /// The transport takes no more bytes now.
     pub(crate) blocked: Cell<bool>,
-    pub(crate) closing: Cell<Option<Disconnect>>,
+    /// The code of [`Connection::closing`]; 0 while it is open.
+    closing: Cell<u16>,
     /// How frames for it may be compressed.
     pub(crate) deflate: Cell<Option<Window>>,
     /// The code that the client closed with; 0 when it has not, or without one.
@@ -58,10 +61,9 @@ pub(crate) struct Connection {
     /// When the last heartbeat was sent (or would have been, at the start).
     pub(crate) beat_at: Cell<u64>,
     /// Wakes the task that waits for readiness.
-    waker: RefCell<Option<Waker>>,
-    /// Something changed that a use case may wait for, and how many do.
-    changed: Notify,
-    waiting: Cell<u32>,
+    waker: Cell<Option<Waker>>,
+    /// Wake what waits in [`Connection::until`].
+    waiting: Cell<Vec<Waker>>,
 }
 
 /// What carries a connection's bytes.
@@ -77,22 +79,6 @@ pub(crate) enum Transport {
     Gone,
 }
 
-/// Counts who waits, for as long as it does.
-struct Waiting<'a>(&'a Cell<u32>);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a Cell<u32>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
 enum Ready {
     Read,
     Write,
@@ -106,11 +92,11 @@ impl Connection {
             transport: RefCell::new(transport),
             dialect: RefCell::new(dialect),
             sessions: RefCell::default(),
-            decoder: RefCell::default(),
-            spill: RefCell::default(),
+            decoder: Cell::default(),
+            spill: Cell::default(),
             busy: Cell::new(false),
             blocked: Cell::new(false),
-            closing: Cell::new(None),
+            closing: Cell::new(0),
             deflate: Cell::new(None),
             close_code: Cell::new(0),
             broken: Cell::new(false),
@@ -120,9 +106,8 @@ impl Connection {
             platform: Cell::new(None),
             place: Cell::new(None),
             beat_at: Cell::new(now_ms),
-            waker: RefCell::new(None),
-            changed: Notify::new(),
-            waiting: Cell::new(0),
+            waker: Cell::new(None),
+            waiting: Cell::default(),
         })
     }
 
@@ -132,7 +117,17 @@ impl Connection {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.closing.get().is_none()
+        self.closing.get() == 0
+    }
+
+    /// Why it ends, once it does.
+    pub(crate) fn closing(&self) -> Option<Disconnect> {
+        Disconnect::from_code(self.closing.get())
+    }
+
+    /// From now on it ends.
+    pub(crate) fn set_closing(&self, why: Disconnect) {
+        self.closing.set(why.code);
     }
 
     pub(crate) fn is_broken(&self) -> bool {
@@ -141,8 +136,7 @@ impl Connection {
 
     /// Lets the connection's task, and whoever waits in [`Connection::until`], look again.
     pub(crate) fn wake(&self) {
-        let waker = self.waker.borrow_mut().take();
-        if let Some(waker) = waker {
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
         self.notify();
@@ -150,23 +144,23 @@ impl Connection {
 
     /// Lets whoever waits in [`Connection::until`] look again. Costs next to nothing when nobody does.
     pub(crate) fn notify(&self) {
-        if self.waiting.get() > 0 {
-            self.changed.notify_waiters();
-        }
+        self.waiting.take().into_iter().for_each(Waker::wake);
     }
 
     /// Waits until `condition` holds; it is looked at whenever the connection was woken.
     pub(crate) async fn until(&self, condition: impl Fn() -> bool) {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
+        poll_fn(|context| {
             if condition() {
-                return;
+                return Poll::Ready(());
             }
-            let _waiting = Waiting::new(&self.waiting);
-            changed.await;
-        }
+            let mut waiting = self.waiting.take();
+            if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                waiting.push(context.waker().clone());
+            }
+            self.waiting.set(waiting);
+            Poll::Pending
+        })
+        .await
     }
 
     async fn ready(&self) -> Ready {
@@ -182,7 +176,7 @@ impl Connection {
             if !self.busy.get() && socket.poll_read_ready(context).is_ready() {
                 return Poll::Ready(Ready::Read);
             }
-            *self.waker.borrow_mut() = Some(context.waker().clone());
+            self.waker.set(Some(context.waker().clone()));
             Poll::Pending
         })
         .await
@@ -215,7 +209,7 @@ pub(crate) async fn serve_socket(local: Rc<Local>, connection: Rc<Connection>) {
             Ready::Closing => break,
         }
     }
-    if connection.closing.get().is_some_and(|why| why != Disconnect::GONE) {
+    if connection.closing().is_some_and(|why| why != Disconnect::GONE) {
         // Boxed: only connections that end need the room for it.
         Box::pin(linger(&local, &connection)).await;
     }
@@ -316,4 +310,25 @@ pub(crate) async fn linger_poll(local: Rc<Local>, connection: Rc<Connection>) {
     };
     let _ = tokio::time::timeout(LINGER, fetched).await;
     local.remove(&connection);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a connection costs is a promise; whoever adds a field sees it here.
+    #[test]
+    fn a_connection_is_small() {
+        let parts = [
+            ("connection", size_of::<Connection>(), 288),
+            ("transport", size_of::<Transport>(), 40),
+            ("dialect", size_of::<Dialect>(), 32),
+            ("session", size_of::<Session>(), 40),
+            ("decoder", size_of::<Decoder>(), 16),
+        ];
+        for (what, is, may) in parts {
+            println!("{what}: {is} bytes");
+            assert!(is <= may, "{what} takes {is} bytes, at most {may}");
+        }
+    }
 }

@@ -225,7 +225,9 @@ impl Local {
         let mut at = 0;
         while at < bytes.len() && connection.is_open() {
             if connection.busy.get() {
-                connection.spill.borrow_mut().extend_from_slice(&bytes[at..]);
+                let mut spill = connection.spill.take();
+                spill.extend_from_slice(&bytes[at..]);
+                connection.spill.set(spill);
                 break;
             }
             let inflater = inflater.as_deref_mut().filter(|_| connection.deflate.get().is_some());
@@ -246,7 +248,7 @@ impl Local {
             }
         }
         decoder.release();
-        connection.decoder.replace(decoder);
+        connection.decoder.set(decoder);
         if inflater.is_some() {
             self.inflater.replace(inflater);
         }
@@ -292,7 +294,7 @@ impl Local {
         if !connection.is_open() {
             return;
         }
-        connection.closing.set(Some(why));
+        connection.set_closing(why);
         let reason = Reason { code: u32::from(why.code), reason: why.reason };
         self.metrics().connections_closed.get_or_create(&reason).inc();
         let sessions = connection.sessions.take();

@@ -210,10 +210,7 @@ pub(crate) async fn open(
     };
     // From here on the end of the connection takes the session with it.
     {
-        let mut sessions = connection.sessions.borrow_mut();
-        // Nearly every connection has one device; a Vec would otherwise make room for four.
-        sessions.reserve_exact(1);
-        sessions.push(session.clone());
+        connection.sessions.borrow_mut().push(session.clone());
     }
     let prepared = prepare(local, &identity, &session, join, since).await;
     if !connection.is_open() {

@@ -26,7 +26,7 @@ pub(crate) enum Detached {
 #[derive(Debug)]
 pub(crate) enum Socket {
     Tcp(TcpStream),
-    Unix(UnixStream),
+    Unix(Box<UnixStream>),
     Tls(Box<Tls>),
 }
 
@@ -65,7 +65,7 @@ impl Detached {
     pub(crate) fn attach(self) -> io::Result<Socket> {
         Ok(match self {
             Self::Tcp(socket) => Socket::Tcp(TcpStream::from_std(socket)?),
-            Self::Unix(socket) => Socket::Unix(UnixStream::from_std(socket)?),
+            Self::Unix(socket) => Socket::Unix(Box::new(UnixStream::from_std(socket)?)),
             Self::Tls(socket, session) => Socket::Tls(Box::new(Tls {
                 socket: TcpStream::from_std(socket)?,
                 session: RefCell::new(*session),
@@ -131,7 +131,7 @@ impl Socket {
         // A client that is gone already needs no goodbye.
         let _ = match self {
             Self::Tcp(socket) => socket2::SockRef::from(socket).shutdown(Shutdown::Write),
-            Self::Unix(socket) => socket2::SockRef::from(socket).shutdown(Shutdown::Write),
+            Self::Unix(socket) => socket2::SockRef::from(&**socket).shutdown(Shutdown::Write),
             Self::Tls(tls) => {
                 tls.session.borrow_mut().send_close_notify();
                 tls.flush().and_then(|()| socket2::SockRef::from(&tls.socket).shutdown(Shutdown::Write))

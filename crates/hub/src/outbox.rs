@@ -4,14 +4,16 @@
 //! does not know the socket, and what happens at the bound is its owner's decision: it only knows how to
 //! make room in each of the ways that a [`WhenFull`] names.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
-
-use rustc_hash::FxHashSet;
 
 use tidings_model::{Seq, Timestamp};
 
 use crate::frame::{Frame, Lane};
+
+mod queue;
+
+use queue::Queue;
+pub use queue::WRITE_BYTES_MAX;
 
 /// How much may wait for one connection.
 #[derive(Clone, Copy, Debug)]
@@ -83,20 +85,20 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// Frames that wait for one connection.
+/// Frames that wait for one connection. Idle, it is two words; one frame alone, the usual case, needs no
+/// queue.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    lanes: [VecDeque<Rc<Frame>>; 3],
-    /// The frame that the socket took only a part of, and how much of it.
-    started: Option<(Rc<Frame>, usize)>,
-    bytes: usize,
+    waiting: Waiting,
 }
 
-/// Frames up to this size are copied together into one write; a larger one is written from where it is.
-const COPY_BYTES_MAX: usize = 16 * 1024;
-
-/// Most bytes in one write.
-pub const WRITE_BYTES_MAX: usize = 64 * 1024;
+#[derive(Debug, Default)]
+enum Waiting {
+    #[default]
+    Nothing,
+    One(Lane, Rc<Frame>),
+    Many(Box<Queue>),
+}
 
 impl Outbox {
     /// Queues a frame. Control frames are let in beyond the bound of messages, up to twice the bound:
@@ -105,162 +107,109 @@ impl Outbox {
     /// # Errors
     /// [`Full`] when the bound would be passed; the frame is not queued.
     pub fn push(&mut self, lane: Lane, frame: Rc<Frame>, bounds: Bounds) -> Result<(), Full> {
-        let slack = if lane == Lane::Control { 2 } else { 1 };
-        let fits = self.len() < bounds.frames * slack
-            && (self.bytes + frame.bytes().len() <= bounds.bytes * slack || self.is_empty());
-        if !fits {
-            return Err(Full);
+        if matches!(self.waiting, Waiting::Nothing) {
+            self.waiting = Waiting::One(lane, frame);
+            return Ok(());
         }
-        self.bytes += frame.bytes().len();
-        // What is urgent overtakes other topics, never its own: a topic keeps its order.
-        let behind =
-            |waiting: &Rc<Frame>| waiting.topic == frame.topic && waiting.namespace == frame.namespace;
-        let follows = lane == Lane::High && self.lanes[Lane::Normal as usize].iter().any(behind);
-        let lane = if follows { Lane::Normal } else { lane };
-        self.lanes[lane as usize].push_back(frame);
-        Ok(())
+        self.queue().push(lane, frame, bounds)
     }
 
     /// Makes room for a message of `namespace`, by letting go of others of it, each reported to `dropped`. What
     /// has begun to leave stays, and what is no message does. There may be no room even then.
-    pub fn make_room(&mut self, lane: Lane, frame: &Frame, policy: Policy, mut dropped: impl FnMut(&Frame)) {
-        if policy.when_full == WhenFull::KeepLatest {
-            self.keep_latest(frame, &mut dropped);
-        }
-        let Bounds { frames, bytes } = match policy.when_full {
-            WhenFull::Disconnect => return,
-            WhenFull::DropOldest => policy.bounds,
-            // Room for more than one: looking through the whole queue for each message is too dear.
-            WhenFull::KeepLatest => policy.bounds.with_a_quarter_free(),
-        };
-        // Never for a message of a lower priority.
-        for victims in (lane as usize..=Lane::Normal as usize).rev() {
-            let mut at = 0;
-            while self.len() >= frames || (self.bytes + frame.bytes().len() > bytes && !self.is_empty()) {
-                // Nearly always the first one: other namespaces on one connection are rare.
-                let of = |waiting: &Rc<Frame>| waiting.namespace == frame.namespace;
-                let Some(next) = self.lanes[victims].iter().skip(at).position(of) else { break };
-                at += next;
-                let Some(oldest) = self.lanes[victims].remove(at) else { break };
-                self.bytes -= oldest.bytes().len();
-                dropped(&oldest);
-            }
-        }
-    }
-
-    /// Lets go of each message that has a newer one with the same subject behind it, or in `newest`.
-    fn keep_latest(&mut self, newest: &Frame, dropped: &mut impl FnMut(&Frame)) {
-        let mut seen = FxHashSet::from_iter([newest.subject]);
-        let mut newer = Vec::new();
-        // Of two messages with one subject the later one is always in the same lane or in a lower one.
-        for (lane, queue) in self.lanes.iter().enumerate().skip(Lane::High as usize).rev() {
-            for (at, frame) in queue.iter().enumerate().rev() {
-                if frame.namespace == newest.namespace && !seen.insert(frame.subject) {
-                    newer.push((lane, at));
-                }
-            }
-        }
-        let mut overtaken = newer.into_iter().rev().peekable();
-        for (lane, queue) in self.lanes.iter_mut().enumerate() {
-            let mut at = 0;
-            queue.retain(|frame| {
-                let goes = overtaken.next_if_eq(&(lane, at)).is_some();
-                at += 1;
-                if goes {
-                    self.bytes -= frame.bytes().len();
-                    dropped(frame);
-                }
-                !goes
-            });
+    pub fn make_room(&mut self, lane: Lane, frame: &Frame, policy: Policy, dropped: impl FnMut(&Frame)) {
+        if !self.is_empty() {
+            self.queue().make_room(lane, frame, policy, dropped);
+            self.release_memory();
         }
     }
 
     /// How many frames wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lanes.iter().map(VecDeque::len).sum::<usize>() + usize::from(self.started.is_some())
+        match &self.waiting {
+            Waiting::Nothing => 0,
+            Waiting::One(..) => 1,
+            Waiting::Many(queue) => queue.len(),
+        }
     }
 
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.started.is_none() && self.lanes.iter().all(VecDeque::is_empty)
+        matches!(self.waiting, Waiting::Nothing)
     }
 
     /// How many bytes wait.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        match &self.waiting {
+            Waiting::Nothing => 0,
+            Waiting::One(_, frame) => frame.bytes().len(),
+            Waiting::Many(queue) => queue.bytes(),
+        }
     }
 
     /// The bytes for the next write: one frame in place, or several small ones copied into `scratch`.
     /// Empty when nothing waits. Nothing is taken out until [`Outbox::advance`].
     pub fn next_write<'a>(&'a self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-        let mut waiting = self.waiting();
-        let Some((first, skip)) = waiting.next() else { return &[] };
-        let head = &first.bytes()[skip..];
-        if head.len() > COPY_BYTES_MAX || self.len() == 1 {
-            return head;
+        match &self.waiting {
+            Waiting::Nothing => &[],
+            Waiting::One(_, frame) => frame.bytes(),
+            Waiting::Many(queue) => queue.next_write(scratch),
         }
-        scratch.clear();
-        scratch.extend_from_slice(head);
-        for (frame, _) in waiting {
-            if frame.bytes().len() > COPY_BYTES_MAX || scratch.len() + frame.bytes().len() > WRITE_BYTES_MAX {
-                break;
-            }
-            scratch.extend_from_slice(frame.bytes());
-        }
-        scratch
     }
 
     /// The socket took `written` bytes of what [`Outbox::next_write`] gave.
     pub fn advance(&mut self, written: usize) {
-        let mut left = written;
-        while left > 0 {
-            let Some((frame, skip)) = self.pop() else { return };
-            let rest = frame.bytes().len() - skip;
-            if left < rest {
-                self.started = Some((frame, skip + left));
-                self.bytes += rest - left;
-                return;
+        match &self.waiting {
+            Waiting::Nothing => {}
+            Waiting::One(_, frame) if written >= frame.bytes().len() => self.waiting = Waiting::Nothing,
+            Waiting::One(..) | Waiting::Many(_) => {
+                self.queue().advance(written);
+                self.release_memory();
             }
-            left -= rest;
         }
-        self.release_memory();
     }
 
     /// Takes the next whole frame, for transports that wrap frames themselves.
     pub fn pop_frame(&mut self) -> Option<Rc<Frame>> {
-        let frame = self.pop().map(|(frame, _)| frame);
-        if self.is_empty() {
-            self.release_memory();
+        match std::mem::take(&mut self.waiting) {
+            Waiting::Nothing => None,
+            Waiting::One(_, frame) => Some(frame),
+            Waiting::Many(mut queue) => {
+                let frame = queue.pop_frame();
+                self.waiting = Waiting::Many(queue);
+                self.release_memory();
+                frame
+            }
         }
-        frame
     }
 
     /// Drops the messages that are no longer worth writing, each reported to `dropped`.
     pub fn drop_expired(&mut self, now: Timestamp, mut dropped: impl FnMut(&Frame)) {
-        for lane in &mut self.lanes[Lane::High as usize..] {
-            if lane.iter().all(|frame| now < frame.expires_at) {
-                continue;
+        match &mut self.waiting {
+            Waiting::One(Lane::High | Lane::Normal, frame) if frame.expires_at <= now => {
+                dropped(frame);
+                self.waiting = Waiting::Nothing;
             }
-            lane.retain(|frame| {
-                let live = now < frame.expires_at;
-                if !live {
-                    self.bytes -= frame.bytes().len();
-                    dropped(frame);
-                }
-                live
-            });
+            Waiting::Nothing | Waiting::One(..) => {}
+            Waiting::Many(queue) => {
+                queue.drop_expired(now, dropped);
+                self.release_memory();
+            }
         }
     }
 
     /// Drops every message that has not begun to leave: the connection ends, and what is left of its
     /// time belongs to the goodbye.
     pub fn abandon(&mut self) {
-        for lane in &mut self.lanes[Lane::High as usize..] {
-            self.bytes -= lane.iter().map(|frame| frame.bytes().len()).sum::<usize>();
-            *lane = VecDeque::new();
+        match &mut self.waiting {
+            Waiting::Nothing | Waiting::One(Lane::Control, _) => {}
+            Waiting::One(Lane::High | Lane::Normal, _) => self.waiting = Waiting::Nothing,
+            Waiting::Many(queue) => {
+                queue.abandon();
+                self.release_memory();
+            }
         }
     }
 
@@ -269,28 +218,36 @@ impl Outbox {
         self.waiting().map(|(frame, _)| (frame.namespace, frame.seq)).filter(|(_, seq)| seq.0 > 0)
     }
 
+    /// Each frame, and how much of it has left.
     fn waiting(&self) -> impl Iterator<Item = (&Rc<Frame>, usize)> {
-        let started = self.started.iter().map(|(frame, skip)| (frame, *skip));
-        started.chain(self.lanes.iter().flatten().map(|frame| (frame, 0)))
+        let (one, many) = match &self.waiting {
+            Waiting::Nothing => (None, None),
+            Waiting::One(_, frame) => (Some((frame, 0)), None),
+            Waiting::Many(queue) => (None, Some(queue.waiting())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
     }
 
-    fn pop(&mut self) -> Option<(Rc<Frame>, usize)> {
-        let next = self
-            .started
-            .take()
-            .or_else(|| self.lanes.iter_mut().find_map(VecDeque::pop_front).map(|f| (f, 0)));
-        if let Some((frame, skip)) = &next {
-            self.bytes -= frame.bytes().len() - skip;
-        }
-        next
-    }
-
-    /// An idle connection keeps no queue memory.
-    fn release_memory(&mut self) {
-        for lane in &mut self.lanes {
-            if lane.is_empty() && lane.capacity() > 0 {
-                *lane = VecDeque::new();
+    /// The queue, made for what waits if there was none.
+    fn queue(&mut self) -> &mut Queue {
+        if !matches!(self.waiting, Waiting::Many(_)) {
+            let mut queue = Box::<Queue>::default();
+            if let Waiting::One(lane, frame) = std::mem::take(&mut self.waiting) {
+                // An empty queue takes any frame.
+                let _ = queue.push(lane, frame, Bounds::NONE);
             }
+            self.waiting = Waiting::Many(queue);
+        }
+        match &mut self.waiting {
+            Waiting::Many(queue) => queue,
+            Waiting::Nothing | Waiting::One(..) => unreachable!("it was made"),
+        }
+    }
+
+    /// An idle connection keeps no queue.
+    fn release_memory(&mut self) {
+        if matches!(&self.waiting, Waiting::Many(queue) if queue.is_empty()) {
+            self.waiting = Waiting::Nothing;
         }
     }
 }

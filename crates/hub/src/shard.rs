@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use tidings_model::{Message, NamespaceName, Ordinal, Priority, RoomName, Seq};
 
 use tidings_wire::push::Codec;
@@ -135,7 +136,8 @@ pub enum CatchUp {
 #[derive(Debug)]
 struct Peer {
     outbox: Outbox,
-    members: Vec<MemberKey>,
+    /// Nearly always one.
+    members: SmallVec<[MemberKey; 1]>,
     dirty: Dirty,
     /// The transport takes no more now; only then do the bounds of the outbox hold.
     blocked: bool,
@@ -244,7 +246,7 @@ impl Shard {
     pub fn add_peer(&mut self) -> PeerKey {
         self.peers.insert(Peer {
             outbox: Outbox::default(),
-            members: Vec::new(),
+            members: SmallVec::new(),
             dirty: Dirty::No,
             blocked: false,
             slow: false,

@@ -15,6 +15,12 @@ pub struct Disconnect {
 macro_rules! disconnects {
     ($($(#[$doc:meta])* $name:ident = $code:literal $reason:literal;)*) => {
         impl Disconnect {
+    /// The one with this code.
+    #[must_use]
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.iter().find(|one| one.code == code).copied()
+    }
+
             $($(#[$doc])* pub const $name: Self = Self { code: $code, reason: $reason };)*
 
             /// The whole table, by code.

@@ -333,7 +333,7 @@ async fn take_all(
         }
         take(local, connection, packet);
     }
-    match connection.closing.get() {
+    match connection.closing() {
         Some(Disconnect::PROTOCOL_ERROR) => Err(PollError::BadRequest),
         Some(_) | None => Ok(()),
     }

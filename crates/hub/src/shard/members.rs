@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use tidings_model::{Message, NamespaceName, Ordinal, RoomName, Seq};
 use tidings_wire::push::Format;
 use tidings_wire::websocket::Window;
@@ -55,7 +56,7 @@ pub(super) struct Member {
     /// The settled position as it was last asked for.
     noted: Seq,
     /// Its rooms, and where it stands among the members of each.
-    rooms: Vec<(u32, u32)>,
+    rooms: SmallVec<[(u32, u32); 2]>,
     /// Where it stands among all of the namespace.
     all_at: u32,
 }
@@ -140,7 +141,7 @@ impl Shard {
             pending: Vec::new(),
             frozen: MOVING,
             noted: Seq(0),
-            rooms: Vec::new(),
+            rooms: SmallVec::new(),
             all_at: self.places[place as usize].all.len() as u32,
         });
         let found = &mut self.places[place as usize];

@@ -1,0 +1,228 @@
+//! Several frames that wait for one connection: three lanes, and what has begun to leave.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use rustc_hash::FxHashSet;
+use tidings_model::Timestamp;
+
+use super::{Bounds, Full, Policy, WhenFull};
+use crate::frame::{Frame, Lane};
+
+/// Frames in three lanes.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    lanes: [VecDeque<Rc<Frame>>; 3],
+    /// The frame that the socket took only a part of, and how much of it.
+    started: Option<(Rc<Frame>, usize)>,
+    bytes: usize,
+}
+
+/// Frames that a lane has room for at first: where two wait, more come.
+const FIRST_FRAMES: usize = 16;
+
+/// Frames up to this size are copied together into one write; a larger one is written from where it is.
+const COPY_BYTES_MAX: usize = 16 * 1024;
+
+/// Most bytes in one write.
+pub const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+impl Queue {
+    /// Queues a frame. Control frames are let in beyond the bound of messages, up to twice the bound:
+    /// a connection that cannot even take its heartbeats has lost its right to more.
+    ///
+    /// # Errors
+    /// [`Full`] when the bound would be passed; the frame is not queued.
+    pub(super) fn push(&mut self, lane: Lane, frame: Rc<Frame>, bounds: Bounds) -> Result<(), Full> {
+        let slack = if lane == Lane::Control { 2 } else { 1 };
+        let fits = self.len() < bounds.frames * slack
+            && (self.bytes + frame.bytes().len() <= bounds.bytes * slack || self.is_empty());
+        if !fits {
+            return Err(Full);
+        }
+        self.bytes += frame.bytes().len();
+        // What is urgent overtakes other topics, never its own: a topic keeps its order.
+        let behind =
+            |waiting: &Rc<Frame>| waiting.topic == frame.topic && waiting.namespace == frame.namespace;
+        let follows = lane == Lane::High && self.lanes[Lane::Normal as usize].iter().any(behind);
+        let lane = if follows { Lane::Normal } else { lane };
+        let queue = &mut self.lanes[lane as usize];
+        if queue.capacity() == 0 {
+            queue.reserve(FIRST_FRAMES);
+        }
+        queue.push_back(frame);
+        Ok(())
+    }
+
+    /// Makes room for a message of `namespace`, by letting go of others of it, each reported to `dropped`. What
+    /// has begun to leave stays, and what is no message does. There may be no room even then.
+    pub(super) fn make_room(
+        &mut self,
+        lane: Lane,
+        frame: &Frame,
+        policy: Policy,
+        mut dropped: impl FnMut(&Frame),
+    ) {
+        if policy.when_full == WhenFull::KeepLatest {
+            self.keep_latest(frame, &mut dropped);
+        }
+        let Bounds { frames, bytes } = match policy.when_full {
+            WhenFull::Disconnect => return,
+            WhenFull::DropOldest => policy.bounds,
+            // Room for more than one: looking through the whole queue for each message is too dear.
+            WhenFull::KeepLatest => policy.bounds.with_a_quarter_free(),
+        };
+        // Never for a message of a lower priority.
+        for victims in (lane as usize..=Lane::Normal as usize).rev() {
+            let mut at = 0;
+            while self.len() >= frames || (self.bytes + frame.bytes().len() > bytes && !self.is_empty()) {
+                // Nearly always the first one: other namespaces on one connection are rare.
+                let of = |waiting: &Rc<Frame>| waiting.namespace == frame.namespace;
+                let Some(next) = self.lanes[victims].iter().skip(at).position(of) else { break };
+                at += next;
+                let Some(oldest) = self.lanes[victims].remove(at) else { break };
+                self.bytes -= oldest.bytes().len();
+                dropped(&oldest);
+            }
+        }
+    }
+
+    /// Lets go of each message that has a newer one with the same subject behind it, or in `newest`.
+    fn keep_latest(&mut self, newest: &Frame, dropped: &mut impl FnMut(&Frame)) {
+        let mut seen = FxHashSet::from_iter([newest.subject]);
+        let mut newer = Vec::new();
+        // Of two messages with one subject the later one is always in the same lane or in a lower one.
+        for (lane, queue) in self.lanes.iter().enumerate().skip(Lane::High as usize).rev() {
+            for (at, frame) in queue.iter().enumerate().rev() {
+                if frame.namespace == newest.namespace && !seen.insert(frame.subject) {
+                    newer.push((lane, at));
+                }
+            }
+        }
+        let mut overtaken = newer.into_iter().rev().peekable();
+        for (lane, queue) in self.lanes.iter_mut().enumerate() {
+            let mut at = 0;
+            queue.retain(|frame| {
+                let goes = overtaken.next_if_eq(&(lane, at)).is_some();
+                at += 1;
+                if goes {
+                    self.bytes -= frame.bytes().len();
+                    dropped(frame);
+                }
+                !goes
+            });
+        }
+    }
+
+    /// How many frames wait.
+    pub(super) fn len(&self) -> usize {
+        self.lanes.iter().map(VecDeque::len).sum::<usize>() + usize::from(self.started.is_some())
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.started.is_none() && self.lanes.iter().all(VecDeque::is_empty)
+    }
+
+    /// How many bytes wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The bytes for the next write: one frame in place, or several small ones copied into `scratch`.
+    /// Empty when nothing waits. Nothing is taken out until [`Queue::advance`].
+    pub(super) fn next_write<'a>(&'a self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        let mut waiting = self.waiting();
+        let Some((first, skip)) = waiting.next() else { return &[] };
+        let head = &first.bytes()[skip..];
+        if head.len() > COPY_BYTES_MAX || self.len() == 1 {
+            return head;
+        }
+        scratch.clear();
+        scratch.extend_from_slice(head);
+        for (frame, _) in waiting {
+            if frame.bytes().len() > COPY_BYTES_MAX || scratch.len() + frame.bytes().len() > WRITE_BYTES_MAX {
+                break;
+            }
+            scratch.extend_from_slice(frame.bytes());
+        }
+        scratch
+    }
+
+    /// The socket took `written` bytes of what [`Queue::next_write`] gave.
+    pub(super) fn advance(&mut self, written: usize) {
+        let mut left = written;
+        while left > 0 {
+            let Some((frame, skip)) = self.pop() else { return };
+            let rest = frame.bytes().len() - skip;
+            if left < rest {
+                self.started = Some((frame, skip + left));
+                self.bytes += rest - left;
+                return;
+            }
+            left -= rest;
+        }
+        self.release_memory();
+    }
+
+    /// Takes the next whole frame, for transports that wrap frames themselves.
+    pub(super) fn pop_frame(&mut self) -> Option<Rc<Frame>> {
+        let frame = self.pop().map(|(frame, _)| frame);
+        if self.is_empty() {
+            self.release_memory();
+        }
+        frame
+    }
+
+    /// Drops the messages that are no longer worth writing, each reported to `dropped`.
+    pub(super) fn drop_expired(&mut self, now: Timestamp, mut dropped: impl FnMut(&Frame)) {
+        for lane in &mut self.lanes[Lane::High as usize..] {
+            if lane.iter().all(|frame| now < frame.expires_at) {
+                continue;
+            }
+            lane.retain(|frame| {
+                let live = now < frame.expires_at;
+                if !live {
+                    self.bytes -= frame.bytes().len();
+                    dropped(frame);
+                }
+                live
+            });
+        }
+    }
+
+    /// Drops every message that has not begun to leave: the connection ends, and what is left of its
+    /// time belongs to the goodbye.
+    pub(super) fn abandon(&mut self) {
+        for lane in &mut self.lanes[Lane::High as usize..] {
+            self.bytes -= lane.iter().map(|frame| frame.bytes().len()).sum::<usize>();
+            *lane = VecDeque::new();
+        }
+    }
+
+    /// Each frame, and how much of it has left.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (&Rc<Frame>, usize)> {
+        let started = self.started.iter().map(|(frame, skip)| (frame, *skip));
+        started.chain(self.lanes.iter().flatten().map(|frame| (frame, 0)))
+    }
+
+    fn pop(&mut self) -> Option<(Rc<Frame>, usize)> {
+        let next = self
+            .started
+            .take()
+            .or_else(|| self.lanes.iter_mut().find_map(VecDeque::pop_front).map(|f| (f, 0)));
+        if let Some((frame, skip)) = &next {
+            self.bytes -= frame.bytes().len() - skip;
+        }
+        next
+    }
+
+    /// An idle connection keeps no queue memory.
+    fn release_memory(&mut self) {
+        for lane in &mut self.lanes {
+            if lane.is_empty() && lane.capacity() > 0 {
+                *lane = VecDeque::new();
+            }
+        }
+    }
+}
