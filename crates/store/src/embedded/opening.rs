@@ -30,6 +30,9 @@ const FIRST_BATCH: u64 = 1;
 /// Largest memtable for messages, in bytes. Up to three of them exist at a time.
 const MESSAGE_MEMTABLE_BYTES: u64 = 16 << 20;
 
+/// Largest memtable of a keyspace about devices, in bytes: what connects must not leave megabytes behind.
+const DEVICE_MEMTABLE_BYTES: u64 = 1 << 20;
+
 /// Largest memtable of every other keyspace, in bytes.
 const MEMTABLE_BYTES: u64 = 8 << 20;
 
@@ -200,11 +203,22 @@ fn builder(path: &Path, options: &Options) -> fjall::DatabaseBuilder<Database> {
 fn keyspaces(db: &Database) -> fjall::Result<[fjall::Keyspace; Keyspace::ALL.len()]> {
     let mut opened = Vec::with_capacity(Keyspace::ALL.len());
     for keyspace in Keyspace::ALL {
-        let bytes = if keyspace == Keyspace::Message { MESSAGE_MEMTABLE_BYTES } else { MEMTABLE_BYTES };
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(bytes);
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes(keyspace));
         opened.push(db.keyspace(keyspace.name(), options)?);
     }
     opened.try_into().map_err(|_| fjall::Error::Unrecoverable)
+}
+
+fn memtable_bytes(keyspace: Keyspace) -> u64 {
+    match keyspace {
+        Keyspace::Message => MESSAGE_MEMTABLE_BYTES,
+        Keyspace::Device
+        | Keyspace::DeviceId
+        | Keyspace::DeviceCursor
+        | Keyspace::UserDevice
+        | Keyspace::RoomMember => DEVICE_MEMTABLE_BYTES,
+        _ => MEMTABLE_BYTES,
+    }
 }
 
 fn read_tree(directory: &Directory, synced: u64, through: Option<u64>) -> Result<Tree, StoreError> {
