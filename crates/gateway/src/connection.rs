@@ -201,7 +201,12 @@ impl Connection {
 pub(crate) async fn serve_socket(local: Rc<Local>, connection: Rc<Connection>) {
     loop {
         match connection.ready().await {
-            Ready::Read => read(&local, &connection),
+            Ready::Read => {
+                if read(&local, &connection) {
+                    // It may have more. Boxed: only connections that talk a lot need the room for it.
+                    Box::pin(local.next_share()).await;
+                }
+            }
             Ready::Write => {
                 local.unblocked(&connection);
                 local.settle();
@@ -216,13 +221,16 @@ pub(crate) async fn serve_socket(local: Rc<Local>, connection: Rc<Connection>) {
     local.remove(&connection);
 }
 
-fn read(local: &Rc<Local>, connection: &Rc<Connection>) {
+/// Reads once. Answers whether that was all that one read may take.
+fn read(local: &Rc<Local>, connection: &Rc<Connection>) -> bool {
     let mut buffer = local.take_read_buffer();
+    let mut full = false;
     match connection.socket(|socket| socket.try_read(&mut buffer)) {
         Ok(0) => local.close(connection, Disconnect::GONE),
         Ok(count) => {
             local.metrics().bytes_read.inc_by(count as u64);
             connection.heard_at.set(local.now_ms());
+            full = count == buffer.len();
             local.received(connection, &mut buffer[..count]);
         }
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -230,6 +238,7 @@ fn read(local: &Rc<Local>, connection: &Rc<Connection>) {
     }
     local.give_read_buffer(buffer);
     local.settle();
+    full
 }
 
 /// Writes what is left, says that no more comes, and reads until the client hangs up: a socket that is

@@ -28,8 +28,9 @@ use crate::dialect::{self, Dialect};
 use crate::session::Session;
 use crate::settings::Settings;
 
-/// Bytes that one read takes at most.
-const READ_BYTES: usize = 64 * 1024;
+/// Bytes that one read takes at most: as many tiny messages as are in them keep the shard busy for less than a
+/// millisecond.
+const READ_BYTES: usize = 16 * 1024;
 
 /// Messages to big rooms that wait to be served at most.
 const BACKLOG_MESSAGES: usize = 512;
@@ -57,6 +58,8 @@ pub(crate) struct Local {
     pub(crate) wheel: RefCell<Wheel<PeerKey>>,
     /// Something wants the shard's loop to look again: a timer was added, the last connection went.
     pub(crate) wake: Notify,
+    /// Lets one connection in each turn go on that talks more than its share.
+    shares: Notify,
     /// Over how many milliseconds those who are sent away are asked to spread their return.
     pub(crate) advise_ms: Cell<u32>,
     connections: RefCell<Vec<Option<Rc<Connection>>>>,
@@ -92,6 +95,7 @@ impl Local {
             sids: RefCell::default(),
             wheel: RefCell::new(Wheel::new(tick_ms(&settings), TICKS, 0)),
             wake: Notify::new(),
+            shares: Notify::new(),
             settings,
             advise_ms: Cell::new(dialect::ADVISE_MS),
             connections: RefCell::default(),
@@ -628,6 +632,20 @@ impl Local {
                 }
             }
         }
+    }
+
+    /// Waits until a connection that talks a lot has its turn again: one of them in each turn of the shard, so
+    /// that however many there are, everybody else comes in between.
+    pub(crate) async fn next_share(&self) {
+        self.wake.notify_one();
+        self.shares.notified().await;
+        // The next one who waits may have nobody else to wake the shard.
+        self.wake.notify_one();
+    }
+
+    /// Lets the next one of those who wait go on.
+    pub(crate) fn give_share(&self) {
+        self.shares.notify_one();
     }
 
     /// The buffer that the next read goes into.

@@ -111,6 +111,7 @@ async fn turns(
             }
         }
         more = local.turn();
+        local.give_share();
         if more {
             // The connections' own tasks get their turn as well.
             tokio::task::yield_now().await;

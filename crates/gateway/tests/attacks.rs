@@ -14,6 +14,7 @@ use tidings_hub::Bounds;
 use tidings_model::Epoch;
 use tidings_node::metrics::{Protocol, Reason};
 use tidings_store::embedded::{EmbeddedStore, Options};
+use tidings_wire::websocket::Opcode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -132,4 +133,31 @@ async fn sockets_that_break_while_they_are_closed_cost_nothing() {
     socket.set_zero_linger().unwrap();
     drop(socket);
     until(|| server.gateway.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn who_talks_without_end_keeps_nobody_waiting() {
+    let server = Server::start(Settings::default()).await;
+    let mut bystander = server.connect("ann", "d1").await;
+    // More of them than a shard serves between two turns, on either shard.
+    let mut flooders = Vec::new();
+    for _ in 0..200 {
+        let mut socket = server.raw().await;
+        flooders.push(tokio::spawn(async move {
+            let (mut from, mut to) = socket.split();
+            let pings =
+                tidings_wire::websocket::client::masked_frame(Opcode::Ping, [1, 2, 3, 4], b"").repeat(4_000);
+            let flood = async { while to.write_all(&pings).await.is_ok() {} };
+            let drain = async {
+                let mut buffer = vec![0; 64 * 1024];
+                while from.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
+            };
+            tokio::join!(flood, drain);
+        }));
+    }
+    for n in 0..20 {
+        server.push(user("ann"), json!(n)).await;
+        assert_eq!(bystander.next().await["push"]["data"], json!(n));
+    }
+    flooders.iter().for_each(|flooder| flooder.abort());
 }

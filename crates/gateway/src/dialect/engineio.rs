@@ -23,6 +23,9 @@ pub(crate) use upgrade::{release_upgrade, reserve_upgrade, upgrade};
 /// Most packets in one POST: a client answers all that one poll brought at once. Bytes are limited apart.
 const POST_PACKETS_MAX: usize = 10_000;
 
+/// Packets of a POST that are taken before everybody else has a turn.
+const SHARE_PACKETS: usize = 512;
+
 /// Most bytes in the answer to one poll, unless a single packet is larger.
 const POLL_BYTES: usize = 1_000_000;
 
@@ -326,7 +329,10 @@ async fn take_all(
         local.close(connection, Disconnect::PROTOCOL_ERROR);
         return Err(PollError::BadRequest);
     };
-    for packet in &packets {
+    for (index, packet) in packets.iter().enumerate() {
+        if index % SHARE_PACKETS == SHARE_PACKETS - 1 {
+            local.next_share().await;
+        }
         connection.until(|| !connection.is_open() || !connection.busy.get()).await;
         if !connection.is_open() {
             break;
