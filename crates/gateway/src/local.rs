@@ -446,7 +446,7 @@ impl Local {
             });
             if !events.is_empty() {
                 events = self.node.happened(events);
-                bound(&mut events, "what happened to messages");
+                self.bound(&mut events, "what happened to messages");
             }
             self.events.replace(events);
             if !self.hub.borrow().has_output() {
@@ -468,10 +468,20 @@ impl Local {
             return true;
         }
         let mut left = self.node.acks(acks);
-        bound(&mut left, "receipts");
+        self.bound(&mut left, "receipts");
         let all = left.is_empty();
         self.acks.replace(left);
         all
+    }
+
+    /// Forgets what the ledger is too far behind to be told of.
+    fn bound<T>(&self, backlog: &mut Vec<T>, what: &str) {
+        if backlog.len() > LEDGER_BACKLOG {
+            let lost = backlog.len() - LEDGER_BACKLOG;
+            tracing::warn!(what, lost, "the ledger is too far behind");
+            self.metrics().ledger_lost.inc_by(lost as u64);
+            backlog.truncate(LEDGER_BACKLOG);
+        }
     }
 
     /// A transport took bytes in one write. Counted here first: the counters are shared by all shards.
@@ -669,11 +679,4 @@ impl Local {
 /// Fine enough for the shortest time that is set.
 fn tick_ms(settings: &Settings) -> u64 {
     (settings.shortest_beat().as_millis() as u64 / 64).clamp(1, TICK_MS_MAX)
-}
-
-fn bound<T>(backlog: &mut Vec<T>, what: &str) {
-    if backlog.len() > LEDGER_BACKLOG {
-        tracing::warn!(what, lost = backlog.len() - LEDGER_BACKLOG, "the ledger is too far behind");
-        backlog.truncate(LEDGER_BACKLOG);
-    }
 }

@@ -62,6 +62,8 @@ pub struct Metrics {
     pub pushes_refused: Counter,
     /// 1 for each sign of too much work while new clients are asked to wait because of it.
     pub overloaded: Family<Sign, Gauge>,
+    /// Receipts and events that a shard forgot because the ledger was too far behind.
+    pub ledger_lost: Counter,
     /// Messages in the ledger's memory.
     pub ledger_messages: Gauge,
 }
@@ -175,6 +177,11 @@ impl Metrics {
             "How late shards get to what is due",
             Unit::Seconds,
             metrics.shard_lag.0.clone(),
+        );
+        registry.register(
+            "ledger_lost",
+            "Receipts and events that were forgotten because the ledger was too far behind",
+            metrics.ledger_lost.clone(),
         );
         registry.register("queued", "What waits in each queue", metrics.queued.clone());
         registry.register(
