@@ -110,10 +110,12 @@ export class Server {
   #expectedToRun = false;
   #past = '';
 
-  constructor({ store, port = 0, dev = true, adminKey, args = [], env = {}, probe } = {}) {
+  constructor({ store, port = 0, dev = true, adminKey, args = [], env = {}, listen, probe } = {}) {
     this.dev = dev;
     this.store = store ?? path.join(temporaryDirectory('store'), 'data');
     this.port = port;
+    // Where to listen, if not on a port of this machine.
+    this.listen = listen;
     this.args = args;
     // How to see that it is ready where a plain request to the port is not answered.
     this.probe = probe;
@@ -177,7 +179,7 @@ export class Server {
   spawn() {
     if (this.running) throw new Error('the server is running already');
     if (this.#run) this.#past = this.output.slice(-OUTPUT_MAX);
-    this.#run = launch(['serve', ...(this.dev ? ['--dev'] : []), '--listen', `127.0.0.1:${this.port}`, '--store', this.store, ...this.args], { env: this.env });
+    this.#run = launch(['serve', ...(this.dev ? ['--dev'] : []), '--listen', this.listen ?? `127.0.0.1:${this.port}`, '--store', this.store, ...this.args], { env: this.env });
     this.#expectedToRun = true;
   }
 
@@ -192,8 +194,8 @@ export class Server {
         const key = ADMIN_KEY.exec(said);
         if (key) this.adminKey = key[1];
         const listening = LISTENING.exec(said);
-        if (!listening) return false;
-        this.port = Number(listening[1]);
+        if (!listening && !(this.probe && /listening on /.test(said))) return false;
+        if (listening) this.port = Number(listening[1]);
         if (this.probe) return this.adminKey !== undefined && (await this.probe(this));
         const answer = await fetch(`${this.url}/readyz`, { signal: AbortSignal.timeout(1_000) });
         await answer.arrayBuffer();

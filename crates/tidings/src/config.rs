@@ -56,6 +56,7 @@ pub(crate) struct Section {
 pub(crate) const SECTIONS: &[Section] = &[
     process::SECTION,
     server::SECTION,
+    server::TLS,
     store::SECTION,
     clients::SECTION,
     limits::SECTION,

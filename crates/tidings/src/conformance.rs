@@ -13,7 +13,7 @@ use tidings_node::{Clock, Metrics, Node, Parts};
 use tidings_store::MemoryStore;
 
 use crate::config::Config;
-use crate::listener::{self, Listener};
+use crate::listener::{self, Address, Listener, Manner};
 use crate::run::{self, Fatal};
 use crate::signals::Stop;
 use crate::{greeting, limits};
@@ -68,7 +68,9 @@ impl ConformanceArgs {
 pub(crate) fn serve(args: &ConformanceArgs) -> Result<(), Fatal> {
     let files = limits::raise_open_files();
     let config = Config::defaults();
-    let socket = listener::bind(args.listen).map_err(|why| Fatal::Listen(args.listen, why))?;
+    let address = Address::Tcp(args.listen);
+    let in_listen = |why| Fatal::Listen(address.clone(), why);
+    let bound = listener::bind(&address, Manner::default()).map_err(in_listen)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("http")
@@ -88,9 +90,8 @@ pub(crate) fn serve(args: &ConformanceArgs) -> Result<(), Fatal> {
         let (node, inboxes) = Node::start(parts).await.map_err(in_memory)?;
         let gateway = Gateway::start(node, inboxes, args.settings(&config))
             .map_err(|why| Fatal::System("a shard thread cannot be started", why))?;
-        let in_listen = |why| Fatal::Listen(args.listen, why);
         let listener = Listener::new(
-            &socket,
+            bound,
             config.server.backlog,
             run::manners(&config, files),
             listener::Metrics::default(),

@@ -2,11 +2,12 @@
 //! for development, a namespace. Other programs read the beginnings `listening on ` and `admin key: `.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 use tidings_model::NamespaceName;
 use tidings_node::namespace::{AuthMode, CreateError, Settings};
 use tidings_node::{Node, StoreError, ids};
+
+use crate::listener::Address;
 
 /// The namespace of `--dev`.
 pub(crate) const DEMO: &str = "demo";
@@ -59,9 +60,16 @@ pub(crate) fn say(text: &str) {
 }
 
 /// What a start says.
-pub(crate) fn text(address: SocketAddr, key: &AdminKey, dev: bool) -> String {
-    let url = format!("http://{address}");
-    let mut out = format!("listening on {url}\n");
+pub(crate) fn text(address: &Address, tls: bool, key: &AdminKey, dev: bool) -> String {
+    let (shown, url) = match address {
+        Address::Tcp(address) => {
+            let url = format!("{}://{address}", if tls { "https" } else { "http" });
+            (url.clone(), url)
+        }
+        // What a client that is told the path of the socket asks for.
+        Address::Unix(_) => (address.to_string(), "http://localhost".to_owned()),
+    };
+    let mut out = format!("listening on {shown}\n");
     let shown = match key {
         AdminKey::Made(key) => {
             let _ = writeln!(out, "admin key: {key}");
@@ -103,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_first_start_says_what_to_try() {
-        let address = "127.0.0.1:8080".parse().unwrap();
+        let address = Address::parse("127.0.0.1:8080").unwrap();
         expect![[r#"
             listening on http://127.0.0.1:8080
             admin key: tk_x
@@ -116,11 +124,11 @@ mod tests {
               the API      http://127.0.0.1:8080/openapi.json
 
             Namespace demo accepts any client: --dev is for development only.
-        "#]].assert_eq(&text(address, &AdminKey::Made("tk_x".to_owned()), true));
+        "#]].assert_eq(&text(&address, false, &AdminKey::Made("tk_x".to_owned()), true));
         expect![[r#"
             listening on http://127.0.0.1:8080
             the key that the first start printed still holds; TIDINGS_ADMIN_KEY sets another
         "#]]
-        .assert_eq(&text(address, &AdminKey::Earlier, false));
+        .assert_eq(&text(&address, false, &AdminKey::Earlier, false));
     }
 }

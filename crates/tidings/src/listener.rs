@@ -1,30 +1,33 @@
 //! The listener, and what becomes of a TCP connection until it is HTTP. It knows no path.
 
+mod bind;
 mod metrics;
 mod request;
 mod sources;
+pub(crate) mod tls;
 mod waiting;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use socket2::{Domain, Protocol, Socket, Type};
 use tidings_gateway::Stream;
 use tidings_model::ClientAddress;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use bind::Door;
+pub(crate) use bind::{Address, Bound, Manner, bind};
 use metrics::Cut;
 pub(crate) use metrics::Metrics;
 use request::Requests;
 use sources::NoSource;
 pub(crate) use sources::Sources;
+use tls::Tls;
 use waiting::Waiting;
 
 /// Most requests at once on an HTTP/2 connection. Each may hold [`HTTP2_SEND_BYTES`] and a window.
@@ -51,29 +54,20 @@ const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long accepting pauses after an error that will not go away by itself, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Takes an address, without listening yet.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for connections of the process before to be forgotten.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
+/// What a TLS connection begins with: a record of a handshake.
+const TLS_HANDSHAKE: u8 = 22;
 
-/// Bounds what the kernel holds for a connection and has not sent yet. Connections have it from the socket that
-/// they were accepted on. By itself the kernel would take some megabytes for a client that has stopped reading.
-pub(crate) fn bound_unsent(socket: &Socket, bytes: u32) {
-    if let Err(why) = socket.set_tcp_notsent_lowat(bytes) {
-        tracing::debug!(error = %why, "the kernel does not bound what it has not sent");
-    }
-}
+/// What is said to who speaks plain HTTP where TLS is spoken.
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+    Content-Length: 49\r\n\r\nThis port speaks TLS: use https:// or wss:// here";
 
 /// What holds for connections until they are requests.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Manners {
     /// Whose word is taken for where a client is.
     pub(crate) sources: Sources,
+    /// TLS, where TCP connections speak it.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// How long a new connection may take until its first request is there, whatever it sends meanwhile.
     pub(crate) first_request_timeout: Duration,
     /// How long the head of a request may take, and how long HTTP/1 may be silent between two requests.
@@ -90,7 +84,7 @@ pub(crate) struct Manners {
 
 /// Accepts connections until it is told to stop, and answers them from a router.
 pub(crate) struct Listener {
-    listener: TcpListener,
+    door: Door,
     shared: Arc<Shared>,
     /// Told when connections are to end; each holds a receiver.
     stop: watch::Sender<()>,
@@ -108,34 +102,33 @@ struct Shared {
 impl Listener {
     /// Listens on a bound socket. To be called on a runtime.
     pub(crate) fn new(
-        socket: &Socket,
+        bound: Bound,
         backlog: i32,
         manners: Manners,
         metrics: Metrics,
         router: Router,
     ) -> io::Result<Self> {
-        socket.listen(backlog)?;
-        let listener = TcpListener::from_std(socket.try_clone()?.into())?;
+        let door = bound.listen(backlog)?;
         let (http, waiting) = (http(&manners), Waiting::new(manners.waiting));
         let shared = Arc::new(Shared { http, router, manners, waiting, metrics });
-        Ok(Self { listener, shared, stop: watch::Sender::new(()) })
+        Ok(Self { door, shared, stop: watch::Sender::new(()) })
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub(crate) fn address(&self) -> io::Result<Address> {
+        self.door.address()
     }
 
     /// Accepts one connection after the other, for ever. Dropping the future between two of them is safe.
     pub(crate) async fn accept(&self) {
         let mut pause = Duration::from_millis(10);
         loop {
-            match self.listener.accept().await {
+            match self.door.accept().await {
                 Ok((stream, peer)) => {
                     pause = Duration::from_millis(10);
                     self.shared.metrics.accepted.inc();
                     let (shared, stopping) = (Arc::clone(&self.shared), self.stop.subscribe());
-                    tokio::spawn(shared.serve(stream, ClientAddress::new(peer.ip()), stopping));
+                    tokio::spawn(shared.serve(stream, peer, stopping));
                 }
                 Err(why) if is_of_one_connection(&why) => {
                     tracing::debug!(error = %why, "a connection was gone at once")
@@ -151,7 +144,7 @@ impl Listener {
 
     /// Stops listening, and waits until every call has been answered.
     pub(crate) async fn finish(self) {
-        drop(self.listener);
+        drop(self.door);
         let _ = self.stop.send(());
         self.stop.closed().await;
     }
@@ -181,21 +174,14 @@ fn http(manners: &Manners) -> auto::Builder<TokioExecutor> {
 
 impl Shared {
     /// Serves a connection until it ends or is a socket of a client, which is somebody else's then.
-    async fn serve(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: ClientAddress,
-        mut stopping: watch::Receiver<()>,
-    ) {
-        // Without it a small frame would wait for the acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
+    async fn serve(self: Arc<Self>, stream: Stream, peer: ClientAddress, mut stopping: watch::Receiver<()>) {
         let _open = Open::new(&self.metrics);
         let (place, mut told) = self.waiting.enter();
         let mut timer = std::pin::pin!(tokio::time::sleep(self.manners.first_request_timeout));
-        let client = tokio::select! {
-            client = self.manners.sources.of_connection(&stream, peer) => match client {
-                Ok(client) => client,
-                Err(why) => return self.refuse(peer, &why),
+        let (stream, client) = tokio::select! {
+            arrived = self.arrive(stream, peer) => match arrived {
+                Some(arrived) => arrived,
+                None => return,
             },
             _ = &mut told => return self.cut(peer, Cut::Crowded),
             () = &mut timer => return self.cut(peer, Cut::Silent),
@@ -203,7 +189,7 @@ impl Shared {
         };
         let requests = Requests::new(place, client);
         let service = requests.answered_from(self.router.clone(), self.manners.sources.clone());
-        let connection = self.http.serve_connection_with_upgrades(TokioIo::new(Stream::Tcp(stream)), service);
+        let connection = self.http.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let (mut asked, mut idle, mut stopped) = (false, false, false);
         let outcome = loop {
@@ -241,6 +227,41 @@ impl Shared {
         };
         if let Err(why) = outcome {
             tracing::debug!(%client, error = %why, "an HTTP connection ended early");
+        }
+    }
+
+    /// What comes before HTTP: the PROXY header, the TLS handshake. `None` when it does not come to HTTP.
+    async fn arrive(&self, stream: Stream, peer: ClientAddress) -> Option<(Stream, ClientAddress)> {
+        let client = match self.manners.sources.of_connection(&stream, peer).await {
+            Ok(client) => client,
+            Err(why) => {
+                self.refuse(peer, &why);
+                return None;
+            }
+        };
+        let (tls, mut stream) = match (&self.manners.tls, stream) {
+            (Some(tls), Stream::Tcp(stream)) => (tls, stream),
+            (_, stream) => return Some((stream, client)),
+        };
+        let mut first = [0];
+        if stream.peek(&mut first).await.ok()? == 0 {
+            return None;
+        }
+        if first[0] != TLS_HANDSHAKE {
+            self.cut(client, Cut::NoTls);
+            // What it has sent has to be taken, or the answer is lost with the connection.
+            let _ = stream.try_read(&mut [0; 4_096]);
+            let _ = stream.write_all(SPEAK_TLS).await;
+            let _ = stream.shutdown().await;
+            return None;
+        }
+        match tls.acceptor().accept(stream).await {
+            Ok(stream) => Some((Stream::Tls(Box::new(stream)), client)),
+            Err(why) => {
+                tracing::debug!(%client, error = %why, "a TLS handshake failed");
+                self.cut(client, Cut::Tls);
+                None
+            }
         }
     }
 

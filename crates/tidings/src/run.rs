@@ -2,14 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use prometheus_client::registry::Registry;
-use socket2::Socket;
 use tidings_api::{ApiState, Readiness};
 use tidings_gateway::{Gateway, Plan};
 use tidings_hub::outbox::Bounds;
@@ -20,8 +18,9 @@ use tidings_store::{EmbeddedStore, Options};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{self, Config};
-use crate::listener::{self, Listener, Manners};
-use crate::signals::Stop;
+use crate::listener::tls::{Tls, TlsError};
+use crate::listener::{self, Address, Bound, Listener, Manners};
+use crate::signals::{Hangups, Stop};
 use crate::{greeting, limits};
 
 /// The version of this program.
@@ -37,7 +36,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) enum Fatal {
     /// The address cannot be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(Address, io::Error),
+    /// The certificate cannot be used.
+    Tls(TlsError),
     /// The store cannot be opened or used.
     Store(PathBuf, StoreError),
     /// The operating system refused something else.
@@ -49,6 +50,13 @@ pub(crate) enum Fatal {
 impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Tls(why) => write!(f, "no TLS: {why}"),
+            Self::Listen(address @ Address::Unix(_), why) if why.kind() != io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "cannot listen on {address} ({why}); the directory must exist and be writable, and nothing else be there"
+                )
+            }
             Self::Listen(address, why) if why.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
                 "port in use: {address} is taken by another process; stop that one, or choose another address with --listen"
@@ -103,9 +111,11 @@ fn store_line(f: &mut fmt::Formatter<'_>, path: &str, why: &StoreError) -> fmt::
 /// Runs the server until it is told to stop.
 pub(crate) fn serve(config: &Config, dev: bool) -> Result<(), Fatal> {
     let files = limits::raise_open_files();
-    let listen = config.server.listen;
-    let socket = listener::bind(listen).map_err(|why| Fatal::Listen(listen, why))?;
-    listener::bound_unsent(&socket, config.outbox.unsent);
+    let server = &config.server;
+    let tls = server.tls.clone().map(Tls::read).transpose().map_err(Fatal::Tls)?;
+    let bound = listener::bind(&server.listen, server.manner)
+        .map_err(|why| Fatal::Listen(server.listen.clone(), why))?;
+    bound.bound_unsent(config.outbox.unsent);
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
     let options =
         Options { cache_bytes: config.store.cache, ..Options::new(Epoch(u32::from_le_bytes(ids::random()))) };
@@ -115,18 +125,25 @@ pub(crate) fn serve(config: &Config, dev: bool) -> Result<(), Fatal> {
         .thread_name("http")
         .build()
         .map_err(|why| Fatal::System("the runtime cannot be started", why))?;
-    let outcome = runtime.block_on(run(config, dev, store, &socket, files));
+    let outcome = runtime.block_on(run(config, dev, store, Way { bound, tls, files }));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
     outcome
+}
+
+/// The way in, made before there is anything behind it.
+struct Way {
+    bound: Bound,
+    tls: Option<Arc<Tls>>,
+    /// How many files this process may open.
+    files: usize,
 }
 
 async fn run(
     config: &Config,
     dev: bool,
     store: EmbeddedStore,
-    socket: &Socket,
-    files: usize,
+    Way { bound, tls, files }: Way,
 ) -> Result<(), Fatal> {
     let mut stop = Stop::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
@@ -168,13 +185,15 @@ async fn run(
         router = router.merge(demo(&node).await.map_err(in_store)?);
     }
     let router = router.layer(axum::middleware::from_fn(tidings_api::request_id::name));
-    let in_listen = |why| Fatal::Listen(config.server.listen, why);
+    let in_listen = |why| Fatal::Listen(config.server.listen.clone(), why);
+    let manners = Manners { tls: tls.clone(), ..manners(config, files) };
     let listener =
-        Listener::new(socket, config.server.backlog, manners(config, files), listener_metrics, router)
-            .map_err(in_listen)?;
+        Listener::new(bound, config.server.backlog, manners, listener_metrics, router).map_err(in_listen)?;
     let address = listener.address().map_err(in_listen)?;
+    let hangups = Hangups::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
+    tokio::spawn(reload(hangups, tls.clone()));
     ready.ready();
-    greeting::say(&greeting::text(address, &key, dev));
+    greeting::say(&greeting::text(&address, tls.is_some(), &key, dev));
     tracing::info!(%address, shards = config.process.shards, store = %config.store.path.display(), version = VERSION, "ready");
     let signal = tokio::select! {
         signal = stop.next() => signal,
@@ -228,10 +247,25 @@ async fn drain(
     }
 }
 
+/// Reads again what can be read again: on SIGHUP, and when it has changed.
+async fn reload(mut hangups: Hangups, tls: Option<Arc<Tls>>) {
+    if let Some(tls) = &tls {
+        tokio::spawn(Arc::clone(tls).watch());
+    }
+    loop {
+        hangups.next().await;
+        match &tls {
+            Some(tls) => tls.reload(true),
+            None => tracing::info!("SIGHUP: there is no certificate to be read again"),
+        }
+    }
+}
+
 pub(crate) fn manners(config: &Config, files: usize) -> Manners {
     let limits = &config.limits;
     Manners {
         sources: config.server.sources.clone(),
+        tls: None,
         first_request_timeout: limits.first_request_timeout,
         head_timeout: limits.head_timeout,
         head_size: limits.head_size,

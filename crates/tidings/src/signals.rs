@@ -1,4 +1,4 @@
-//! When to stop: SIGTERM or SIGINT; a second one at once.
+//! When to stop: SIGTERM or SIGINT; a second one at once. When to read files again: SIGHUP.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -20,5 +20,20 @@ impl Stop {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// The signal that asks this process to read its files again.
+pub(crate) struct Hangups(Signal);
+
+impl Hangups {
+    /// From now on the signal does not end the process.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
     }
 }

@@ -39,9 +39,9 @@ pub(super) fn last(key: &Key) -> &'static str {
     key.name.rsplit('.').next().unwrap_or(key.name)
 }
 
-/// The default as TOML: numbers bare, everything else quoted.
+/// The default as TOML: numbers bare, everything else quoted, and so what begins with a 0 (an octal mode).
 pub(super) fn toml(key: &Key) -> String {
-    let number = !key.default.is_empty() && key.default.bytes().all(|byte| byte.is_ascii_digit());
+    let number = key.default.parse::<u64>().is_ok_and(|number| number.to_string() == key.default);
     if number { key.default.to_owned() } else { format!("{:?}", key.default) }
 }
 

@@ -164,8 +164,8 @@ impl Layers {
 
 /// What there is instead of an unknown key.
 fn unknown(name: &str) -> String {
-    let section = name.split_once('.').map_or("", |(section, _)| section);
-    let known = SECTIONS.iter().find(|known| known.name == section && !section.is_empty());
+    let mut sections = std::iter::successors(name.rsplit_once('.'), |(rest, _)| rest.rsplit_once('.'));
+    let known = sections.find_map(|(section, _)| SECTIONS.iter().find(|known| known.name == section));
     let keys: Vec<_> = match known {
         Some(known) => known.keys.iter().map(|key| key.name).collect(),
         None => SECTIONS

@@ -1,13 +1,14 @@
 //! The listener and the life of the process around it.
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tidings_wire::forwarded::Header;
 
 use super::layers::Layers;
 use super::{Key, Section, value};
-use crate::listener::Sources;
+use crate::listener::tls::Files;
+use crate::listener::{Address, Manner, Sources};
 use crate::networks::Networks;
 
 pub(super) const SECTION: Section = Section {
@@ -17,9 +18,28 @@ pub(super) const SECTION: Section = Section {
         Key {
             name: "server.listen",
             default: "127.0.0.1:8080",
-            allowed: "an IP address and a port, as in \"0.0.0.0:8080\" or \"[::]:8080\"; port 0 takes a free one",
-            doc: "Where to listen.",
+            allowed: "an IP address and a port, as in \"0.0.0.0:8080\" or \"[::]:8080\"; port 0 takes a free one; or a \
+                Unix socket, as in \"unix:/run/tidings.sock\"",
+            doc: "Where to listen. The file of a Unix socket is made, taken over from a process that is gone, and \
+                removed at the end.",
             flag: "--listen",
+            secret: false,
+        },
+        Key {
+            name: "server.unix_mode",
+            default: "0660",
+            allowed: "an octal mode, as in \"0660\" or \"0666\"",
+            doc: "Who may connect to a Unix socket: the mode of its file.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "server.reuse_port",
+            default: "false",
+            allowed: "true or false",
+            doc: "Whether several processes may listen on the address (`SO_REUSEPORT`); the kernel then shares the \
+                connections out. Off, a second process is told that the address is taken.",
+            flag: "",
             secret: false,
         },
         Key {
@@ -96,11 +116,47 @@ pub(super) const SECTION: Section = Section {
     ],
 };
 
+pub(super) const TLS: Section = Section {
+    name: "server.tls",
+    doc: "TLS 1.2 and 1.3 on the listener, with HTTP/2 and HTTP/1.1. The files are read again on SIGHUP and when they \
+        have changed; when they cannot be used then, the log says so and the certificate of before is shown.",
+    keys: &[
+        Key {
+            name: "server.tls.cert",
+            default: "",
+            allowed: "a PEM file: the certificate, then those that lead to one that clients know",
+            doc: "The certificate. Without it, connections are not encrypted.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "server.tls.key",
+            default: "",
+            allowed: "a PEM file without a password",
+            doc: "The key of the certificate.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "server.tls.check_interval",
+            default: "10s",
+            allowed: "a duration from 100ms to 1d",
+            doc: "How often to look whether the files have changed.",
+            flag: "",
+            secret: false,
+        },
+    ],
+};
+
 /// The listener and the life of the process around it.
 #[derive(Debug)]
 pub(crate) struct Server {
     /// Where to listen.
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: Address,
+    /// How to listen there.
+    pub(crate) manner: Manner,
+    /// The certificate, if connections are encrypted.
+    pub(crate) tls: Option<Files>,
     /// How many connections may wait to be accepted.
     pub(crate) backlog: i32,
     /// How long stopping may take.
@@ -117,12 +173,23 @@ impl Server {
     pub(super) fn resolve(layers: &mut Layers) -> Self {
         let up_to_an_hour = |text: &str| value::time(text, Duration::ZERO..=Duration::from_secs(3_600));
         let address = |text: &str| {
-            text.parse().map_err(|_| {
-                "must be an IP address and a port, as in \"127.0.0.1:8080\", \"0.0.0.0:8080\" or \"[::]:8080\"".to_owned()
+            Address::parse(text).ok_or_else(|| {
+                "must be an IP address and a port, as in \"127.0.0.1:8080\", \"0.0.0.0:8080\" or \"[::]:8080\", or a Unix \
+                 socket, as in \"unix:/run/tidings.sock\"".to_owned()
             })
         };
+        let listen = layers.take("server.listen", address);
+        let mode = |text: &str| {
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+            mode.ok_or("must be an octal mode from 0000 to 0777, as in \"0660\"".to_owned())
+        };
         Self {
-            listen: layers.take("server.listen", address),
+            tls: tls(layers, &listen),
+            listen,
+            manner: Manner {
+                reuse_port: layers.take("server.reuse_port", value::switch),
+                unix_mode: layers.take("server.unix_mode", mode),
+            },
             backlog: layers.take("server.backlog", |text| value::number(text, 1..=65_535)),
             shutdown_timeout: layers.take("server.shutdown_timeout", |text| {
                 value::time(text, Duration::from_secs(1)..=Duration::from_secs(3_600))
@@ -131,6 +198,30 @@ impl Server {
             drain_window: layers.take("server.drain_window", up_to_an_hour),
             sources: sources(layers),
         }
+    }
+}
+
+fn tls(layers: &mut Layers, listen: &Address) -> Option<Files> {
+    let file = |text: &str| Ok(Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()));
+    let (cert, key) = (layers.take("server.tls.cert", file), layers.take("server.tls.key", file));
+    let check_interval = layers.take("server.tls.check_interval", |text| {
+        value::time(text, Duration::from_millis(100)..=Duration::from_secs(86_400))
+    });
+    match (cert, key) {
+        (None, None) => None,
+        (Some(_), None) => {
+            layers.refuse("server.tls.cert", "needs server.tls.key");
+            None
+        }
+        (None, Some(_)) => {
+            layers.refuse("server.tls.key", "needs server.tls.cert");
+            None
+        }
+        (Some(_), Some(_)) if matches!(listen, Address::Unix(_)) => {
+            layers.refuse("server.tls.cert", "is for TCP: on a Unix socket nothing is encrypted");
+            None
+        }
+        (Some(cert), Some(key)) => Some(Files { cert, key, check_interval }),
     }
 }
 

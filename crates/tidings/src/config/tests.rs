@@ -53,7 +53,7 @@ fn the_later_source_wins() {
         "[server]\nlisten = \"127.0.0.1:1\"\n[clients]\nping_interval = \"1s\"\n[outbox]\nframes = 100\n";
     let environment = [("TIDINGS_SERVER__LISTEN", "127.0.0.1:2"), ("TIDINGS_CLIENTS__PING_INTERVAL", "2s")];
     let config = load(toml, &environment, &[("server.listen", "127.0.0.1:3")]).unwrap();
-    assert_eq!(config.server.listen.port(), 3);
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:3");
     assert_eq!(config.clients.ping_interval.as_secs(), 2);
     assert_eq!(config.outbox.frames, 100);
 }
@@ -87,12 +87,12 @@ fn what_is_wrong_is_named() {
         &[("log.level", "loud")],
         expect![[r#"
             configuration: store.path (t.toml:8): must be a string or a whole number; this is of type array
-            configuration: server.listen_on = "x" (t.toml:4): is not a known key; there are server.listen, server.backlog, server.shutdown_timeout, server.drain_pause, server.drain_window, server.proxy_protocol, server.proxy_protocol_from, server.trusted_proxies, server.forwarded_header
-            configuration: sever.x = "1" (t.toml:11): is not a known key; there are shards, admin_key, server, store, clients, limits, outbox, overload, log
-            configuration: shard = "1" (t.toml:1): is not a known key; there are shards, admin_key, server, store, clients, limits, outbox, overload, log
+            configuration: server.listen_on = "x" (t.toml:4): is not a known key; there are server.listen, server.unix_mode, server.reuse_port, server.backlog, server.shutdown_timeout, server.drain_pause, server.drain_window, server.proxy_protocol, server.proxy_protocol_from, server.trusted_proxies, server.forwarded_header
+            configuration: sever.x = "1" (t.toml:11): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, log
+            configuration: shard = "1" (t.toml:1): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, log
             configuration: outbox.frame = "5" (environment variable TIDINGS_OUTBOX__FRAME): is not a known key; there are outbox.frames, outbox.size, outbox.unsent
             configuration: shards = "65" (environment variable TIDINGS_SHARDS): must be a whole number from 0 to 64
-            configuration: server.listen = "8080" (t.toml:3): must be an IP address and a port, as in "127.0.0.1:8080", "0.0.0.0:8080" or "[::]:8080"
+            configuration: server.listen = "8080" (t.toml:3): must be an IP address and a port, as in "127.0.0.1:8080", "0.0.0.0:8080" or "[::]:8080", or a Unix socket, as in "unix:/run/tidings.sock"
             configuration: server.backlog = "0" (t.toml:5): must be a whole number from 1 to 65535
             configuration: store.cache = "big" (t.toml:9): must be a whole number with a unit (B, KB, MB, GB, KiB, MiB or GiB), as in "64MiB"
             configuration: clients.ping_interval = "5" (environment variable TIDINGS_CLIENTS__PING_INTERVAL): must be a whole number with a unit (ms, s, m, h or d), as in "90s"

@@ -27,6 +27,10 @@ pub(crate) enum Cut {
     ProxyHeader,
     /// It comes from somebody who may not write PROXY headers.
     ProxySource,
+    /// Its TLS handshake failed.
+    Tls,
+    /// It speaks something else than TLS where that is spoken.
+    NoTls,
     /// An HTTP/2 connection on which nothing was asked for a long time.
     Idle,
 }
@@ -44,6 +48,8 @@ impl Cut {
             Self::Crowded => "crowded",
             Self::ProxyHeader => "proxy_header",
             Self::ProxySource => "proxy_source",
+            Self::Tls => "tls",
+            Self::NoTls => "no_tls",
             Self::Idle => "idle",
         }
     }

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use hyper::HeaderMap;
 use rustix::net::{RecvFlags, recv};
+use tidings_gateway::Stream;
 use tidings_model::ClientAddress;
 use tidings_wire::{forwarded, proxy};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use crate::networks::Networks;
 
@@ -43,7 +43,7 @@ impl Sources {
     /// [`NoSource`] says what is wrong.
     pub(crate) async fn of_connection(
         &self,
-        stream: &TcpStream,
+        stream: &Stream,
         peer: ClientAddress,
     ) -> Result<ClientAddress, NoSource> {
         if !self.proxy_protocol {
@@ -70,7 +70,7 @@ impl Sources {
 }
 
 /// Takes a PROXY header off a connection, and not a byte more.
-async fn read_header(stream: &TcpStream) -> Result<Option<IpAddr>, NoSource> {
+async fn read_header(stream: &Stream) -> Result<Option<IpAddr>, NoSource> {
     let mut buffer = vec![0; proxy::HEADER_BYTES_MAX];
     let mut filled = 0;
     loop {
@@ -87,8 +87,17 @@ async fn read_header(stream: &TcpStream) -> Result<Option<IpAddr>, NoSource> {
     }
 }
 
-async fn receive(stream: &TcpStream, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, NoSource> {
-    let received = stream.async_io(Interest::READABLE, || Ok(recv(stream, &mut *buffer, flags)?.0)).await;
+async fn receive(stream: &Stream, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, NoSource> {
+    let received = match stream {
+        Stream::Tcp(stream) => {
+            stream.async_io(Interest::READABLE, || Ok(recv(stream, &mut *buffer, flags)?.0)).await
+        }
+        Stream::Unix(stream) => {
+            stream.async_io(Interest::READABLE, || Ok(recv(stream, &mut *buffer, flags)?.0)).await
+        }
+        // The header comes before the handshake.
+        Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+    };
     match received {
         Ok(0) => Err(NoSource::Io(io::ErrorKind::UnexpectedEof.into())),
         Ok(count) => Ok(count),
@@ -100,7 +109,7 @@ async fn receive(stream: &TcpStream, buffer: &mut [u8], flags: RecvFlags) -> Res
 mod tests {
     use hyper::header::HeaderValue;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -117,7 +126,8 @@ mod tests {
     async fn arrive(sources: &Sources, pieces: &[&[u8]]) -> Result<(String, Vec<u8>), NoSource> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut server, peer) = listener.accept().await.unwrap();
+        let (server, peer) = listener.accept().await.unwrap();
+        let mut server = Stream::Tcp(server);
         client.set_nodelay(true).unwrap();
         let peer = ClientAddress::new(peer.ip());
         let write = async {

@@ -1,0 +1,238 @@
+// What the server listens on: TLS and Unix sockets.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import http2 from 'node:http2';
+import net from 'node:net';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import tls from 'node:tls';
+
+import { io } from 'socket.io-client-4';
+
+import { RawSocket } from './lib/raw.mjs';
+import { metric, request } from './lib/request.mjs';
+import { runToExit, Server, temporaryDirectory } from './lib/server.mjs';
+import { until, within } from './lib/until.mjs';
+
+/** A certificate of its own for 127.0.0.1, with its key. */
+function certificate(name = 'one') {
+  const directory = temporaryDirectory(`tls-${name}`);
+  const [cert, key] = ['cert.pem', 'key.pem'].map((file) => path.join(directory, file));
+  execFileSync(
+    'openssl',
+    ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', `/CN=${name}`]
+      .concat(['-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert]),
+    { stdio: 'ignore' },
+  );
+  return { cert, key };
+}
+
+const environment = ({ cert, key }, more = {}) => ({ TIDINGS_SERVER__TLS__CERT: cert, TIDINGS_SERVER__TLS__KEY: key, ...more });
+
+async function startTls(t, files, more) {
+  const ca = readFileSync(files.cert);
+  const probe = async (server) => (await request(server, { path: '/readyz', ca })).status === 200;
+  const server = await Server.start(t, { env: environment(files, more), probe });
+  return Object.assign(server, { ca });
+}
+
+/** Who answers a handshake, and what was agreed on. */
+function shake(server, options = {}) {
+  const socket = tls.connect({ host: '127.0.0.1', port: server.port, rejectUnauthorized: false, ...options });
+  return within(
+    'the TLS handshake',
+    new Promise((resolve, reject) => {
+      socket.on('error', reject);
+      socket.on('secureConnect', () => {
+        resolve({ name: socket.getPeerCertificate().subject?.CN, protocol: socket.alpnProtocol, version: socket.getProtocol() });
+        socket.destroy();
+      });
+    }),
+  );
+}
+
+async function pushTo(target, server, device, options) {
+  const answer = await request(target, {
+    method: 'POST',
+    path: '/v1/namespaces/demo/messages',
+    headers: { authorization: `Bearer ${server.adminKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ to: { devices: [device] }, data: { hello: device } }),
+    ...options,
+  });
+  assert.equal(answer.status, 202, answer.text);
+}
+
+describe('TLS', () => {
+  test('every protocol works behind it', async (t) => {
+    const server = await startTls(t, certificate());
+    assert.match(server.output, /listening on https:\/\//);
+    const { ca } = server;
+    const base = `127.0.0.1:${server.port}`;
+    const ws = await RawSocket.open(`wss://${base}/v1/namespaces/demo/connect`, { ca });
+    t.after(() => ws.close());
+    ws.send(JSON.stringify({ id: 1, cmd: 'connect', device: 'ws' }));
+    assert.ok(JSON.parse(await ws.next('an answer to connect')).ok);
+    await pushTo(server, server, 'ws', { ca });
+    assert.deepEqual(JSON.parse(await ws.next('a push')).push.data, { hello: 'ws' });
+
+    for (const transports of [['websocket'], ['polling', 'websocket'], ['polling']]) {
+      const device = `sio-${transports.join('-')}`;
+      const socket = io(`https://${base}/demo`, { transports, ca, auth: { device }, reconnection: false, forceNew: true });
+      t.after(() => socket.close());
+      await within(`${device} is ready`, new Promise((resolve, reject) => socket.on('ready', resolve).on('connect_error', reject)));
+      const pushed = new Promise((resolve) => socket.on('push', (message, ack) => (ack(), resolve(message))));
+      await pushTo(server, server, device, { ca });
+      assert.deepEqual((await within(`a push for ${device}`, pushed)).data, { hello: device });
+    }
+
+    const session = http2.connect(`https://${base}`, { ca });
+    t.after(() => session.destroy());
+    const stream = session.request({ ':path': '/v1/namespaces/demo/sse?device=h2' });
+    let text = '';
+    stream.setEncoding('utf8').on('data', (chunk) => (text += chunk));
+    await until('the stream is ready', () => text.includes('event: ready'));
+    await pushTo(server, server, 'h2', { ca });
+    await until('the message comes', () => text.includes('"data":{"hello":"h2"}'));
+    assert.equal(session.alpnProtocol, 'h2');
+  });
+
+  test('versions and protocols are agreed on', async (t) => {
+    const server = await startTls(t, certificate());
+    assert.deepEqual(await shake(server, { ALPNProtocols: ['h2', 'http/1.1'] }), { name: 'one', protocol: 'h2', version: 'TLSv1.3' });
+    assert.deepEqual(await shake(server, { ALPNProtocols: ['http/1.1'], maxVersion: 'TLSv1.2' }), { name: 'one', protocol: 'http/1.1', version: 'TLSv1.2' });
+    await assert.rejects(shake(server, { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }));
+    assert.ok((await metric(server, 'tidings_listener_cut_total{reason="tls"}', { ca: server.ca })) >= 1);
+  });
+
+  test('who does not speak it is told so, and who is slow is cut off', async (t) => {
+    const server = await startTls(t, certificate(), { TIDINGS_LIMITS__FIRST_REQUEST_TIMEOUT: '500ms' });
+    const plain = await request(server, { path: '/healthz' });
+    assert.deepEqual([plain.status, plain.text], [400, 'This port speaks TLS: use https:// or wss:// here']);
+    for (const bytes of ['', '\x16\x03\x01']) {
+      const socket = net.connect(server.port, '127.0.0.1');
+      t.after(() => socket.destroy());
+      let ended = false;
+      socket.on('error', () => {}).on('close', () => (ended = true)).resume();
+      socket.write(bytes);
+      await until(`${JSON.stringify(bytes)} is cut off`, () => ended);
+    }
+    const { ca } = server;
+    assert.equal(await metric(server, 'tidings_listener_cut_total{reason="no_tls"}', { ca }), 1);
+    assert.equal(await metric(server, 'tidings_listener_cut_total{reason="silent"}', { ca }), 2);
+  });
+
+  test('a new certificate is shown after SIGHUP or by itself, a bad one never', async (t) => {
+    const files = certificate();
+    const server = await startTls(t, files);
+    const old = await RawSocket.open(`wss://127.0.0.1:${server.port}/v1/namespaces/demo/connect`, { ca: server.ca });
+    t.after(() => old.close());
+    writeFileSync(files.key, 'rubbish');
+    process.kill(server.pid, 'SIGHUP');
+    await until('the log says what is wrong', () => /key\.pem has no key/.test(server.output));
+    assert.equal((await shake(server)).name, 'one');
+    const two = certificate('two');
+    copyFileSync(two.key, files.key);
+    copyFileSync(two.cert, files.cert);
+    process.kill(server.pid, 'SIGHUP');
+    await until('the new one is shown', async () => (await shake(server)).name === 'two');
+    old.send(JSON.stringify({ id: 1, cmd: 'connect', device: 'old' }));
+    assert.ok(JSON.parse(await old.next('connections stay')).ok);
+
+    const watched = certificate('watched');
+    const watching = await startTls(t, watched, { TIDINGS_SERVER__TLS__CHECK_INTERVAL: '100ms' });
+    const three = certificate('three');
+    copyFileSync(three.key, watched.key);
+    copyFileSync(three.cert, watched.cert);
+    await until('the files are looked after', async () => (await shake(watching)).name === 'three');
+  });
+
+  test('wrong files are an error at the start', async () => {
+    const [one, two] = [certificate(), certificate('two')];
+    for (const [files, says] of [
+      [{ cert: one.cert, key: two.key }, /no TLS: .*key\.pem is not the key of the certificate in .*cert\.pem/],
+      [{ cert: '/nowhere/cert.pem', key: one.key }, /no TLS: \/nowhere\/cert\.pem cannot be read/],
+      [{ cert: one.key, key: one.key }, /key\.pem has no certificate/],
+      [{ cert: one.cert, key: '' }, /server\.tls\.cert .*needs server\.tls\.key/],
+    ]) {
+      const store = path.join(temporaryDirectory('store'), 'data');
+      const { code, output } = await runToExit(['serve', '--listen', '127.0.0.1:0', '--store', store], { env: environment(files) });
+      assert.equal(code, 1, output);
+      assert.match(output, says);
+    }
+  });
+});
+
+describe('a Unix socket', () => {
+  const probe = async (server) => (await request(server.listen.slice(5), { path: '/readyz' })).status === 200;
+
+  test('serves every protocol, is taken over from the dead, and goes with the server', async (t) => {
+    const file = path.join(temporaryDirectory('unix'), 't.sock');
+    const env = { TIDINGS_SERVER__UNIX_MODE: '0600', TIDINGS_SERVER__TRUSTED_PROXIES: 'unix', TIDINGS_LIMITS__CONNECTIONS_PER_ADDRESS: '1' };
+    const server = await Server.start(t, { listen: `unix:${file}`, probe, env });
+    assert.match(server.output, new RegExp(`listening on unix:${file}`));
+    assert.equal(statSync(file).mode & 0o777, 0o600);
+    const open = (address) => RawSocket.open(`ws+unix:${file}:/v1/namespaces/demo/connect`, address ? { headers: { 'X-Forwarded-For': address } } : {});
+    const ws = await open('192.0.2.1');
+    t.after(() => ws.close());
+    ws.send(JSON.stringify({ id: 1, cmd: 'connect', device: 'ws' }));
+    assert.ok(JSON.parse(await ws.next('an answer to connect')).ok);
+    await pushTo(file, server, 'ws');
+    assert.deepEqual(JSON.parse(await ws.next('a push')).push.data, { hello: 'ws' });
+    await assert.rejects(open('192.0.2.1'), { status: 429 }, 'the proxy says who it is');
+    for (const address of ['192.0.2.2', undefined, undefined]) {
+      const other = await open(address);
+      t.after(() => other.close());
+    }
+    const sse = await request(file, { path: '/v1/namespaces/demo/sse?device=s', stream: true, headers: { 'X-Forwarded-For': '192.0.2.3' } });
+    sse.close();
+    assert.equal(sse.status, 200);
+
+    const store = path.join(temporaryDirectory('store'), 'data');
+    const second = await runToExit(['serve', '--listen', `unix:${file}`, '--store', store]);
+    assert.equal(second.code, 1);
+    assert.match(second.output, /is taken by another process/);
+    await server.kill9();
+    assert.ok(existsSync(file), 'nobody was there to remove it');
+    await server.start();
+    await pushTo(file, server, 'ws');
+    await server.stop();
+    assert.ok(!existsSync(file));
+  });
+
+  test('carries PROXY headers', async (t) => {
+    const file = path.join(temporaryDirectory('unix'), 't.sock');
+    const env = { TIDINGS_SERVER__PROXY_PROTOCOL: 'required', TIDINGS_SERVER__PROXY_PROTOCOL_FROM: 'unix' };
+    const ask = (bytes) =>
+      within(
+        'an answer',
+        new Promise((resolve) => {
+          let said = '';
+          // Whoever is refused is reset: nobody has read what it sent.
+          const socket = net.connect(file).on('error', () => {}).on('close', () => resolve(said)).on('data', (chunk) => (said += chunk));
+          socket.write(bytes);
+        }),
+      );
+    const request = 'GET /healthz HTTP/1.0\r\n\r\n';
+    await Server.start(t, { listen: `unix:${file}`, env, probe: async () => true });
+    assert.match(await ask(`PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n${request}`), /^HTTP\/1\.0 200/);
+    assert.equal(await ask(request), '');
+  });
+});
+
+test('processes share a port where they are told to', async (t) => {
+  const env = { TIDINGS_SERVER__REUSE_PORT: 'true' };
+  const one = await Server.start(t, { env });
+  const two = new Server({ env, port: one.port });
+  t.after(() => two.dispose());
+  two.spawn();
+  await until(() => `the second one starts\n${two.tail()}`, () => /listening on /.test(two.output));
+  const nodes = new Set();
+  await until('both are asked', async () => {
+    const { status, text } = await request(one, { path: '/v1/namespaces', headers: { authorization: `Bearer ${one.adminKey}` } });
+    assert.ok(status === 200 || status === 401, text);
+    nodes.add(status);
+    return nodes.size === 2;
+  });
+});
