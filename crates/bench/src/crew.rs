@@ -13,6 +13,7 @@ use indicatif::ProgressBar;
 use crate::{
     child::Child,
     error::BenchError,
+    fleet::FIRST_NUMBER,
     interrupt,
     worker::{Assignment, Done, Order, Said},
 };
@@ -111,6 +112,16 @@ impl Crew {
         Ok(sum)
     }
 
+    /// The first of `count` numbers from [`FIRST_NUMBER`] on that did not come, `most` at most.
+    pub(crate) fn missing(&mut self, count: u64, most: usize) -> Result<Vec<u64>, BenchError> {
+        let seen = self.ask(&Order::Seen)?.seen;
+        let came = |index: &u64| {
+            let word = usize::try_from(index / 64).ok().and_then(|word| seen.get(word));
+            word.is_some_and(|word| word >> (index % 64) & 1 == 1)
+        };
+        Ok((0..count).filter(|index| !came(index)).take(most).map(|index| FIRST_NUMBER + index).collect())
+    }
+
     /// Waits until all have answered the oldest order that is unanswered.
     pub(crate) fn wait(&mut self) -> Result<Done, BenchError> {
         self.wait_with(&ProgressBar::hidden())
@@ -146,6 +157,8 @@ impl Crew {
             sum.cpu_seconds += done.cpu_seconds;
             sum.broken.extend(done.broken);
             sum.heard.add(&done.heard);
+            sum.seen.resize(sum.seen.len().max(done.seen.len()), 0);
+            sum.seen.iter_mut().zip(&done.seen).for_each(|(all, own)| *all |= own);
         }
         Ok(Some(sum))
     }

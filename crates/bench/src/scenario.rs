@@ -18,6 +18,7 @@ use crate::{
     error::BenchError,
     fleet::{Destination, Script, new_run},
     floor, interrupt, limits,
+    metrics::Metrics,
     report::{self, Report, Section},
     server::Server,
     source::Source,
@@ -27,6 +28,8 @@ use crate::{
 
 /// The room that all clients join.
 const ROOM: &str = "bench";
+/// Missing messages that are told.
+const MISSING_MAX: usize = 40;
 /// How long surplus messages are waited for at the end.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -162,6 +165,7 @@ fn assignment(plan: &Plan, server: &Server) -> Assignment {
         tries_again: false,
         stamped: true,
         naps: false,
+        distinct: false,
         in_order_from: None,
     }
 }
@@ -173,12 +177,21 @@ struct Books {
     sum: u64,
     /// How long nothing may come while something is missing.
     patience: Duration,
+    /// Whether each message is meant for one client only.
+    distinct: bool,
+    /// Whom to ask what became of what is missing.
+    server: SocketAddr,
 }
 
 impl Books {
-    /// Nothing was pushed yet.
-    fn new(plan: &Plan) -> Self {
-        Self { accepted: 0, sum: 0, patience: plan.patience }
+    /// Nothing was pushed yet to `server`.
+    fn new(plan: &Plan, server: &Server) -> Self {
+        Self { accepted: 0, sum: 0, patience: plan.patience, distinct: false, server: server.address() }
+    }
+
+    /// Every message is meant for one client only.
+    fn of_single(self) -> Self {
+        Self { distinct: true, ..self }
     }
 
     /// Waits until everything that `source` pushed since the last call has come to all of its `receivers`; answers what
@@ -194,7 +207,10 @@ impl Books {
         let sum = source.sum().wrapping_sub(self.sum);
         (self.accepted, self.sum) = (source.accepted(), source.sum());
         let expected = accepted * receivers;
-        let done = crew.hear(expected, self.patience)?;
+        let done = match crew.hear(expected, self.patience) {
+            Err(BenchError::Lost(why)) => return Err(self.lost(&why, source, crew, what)),
+            done => done?,
+        };
         let heard = done.heard;
         let mut faults = done.broken;
         faults.extend(heard.faults.iter().cloned());
@@ -207,6 +223,25 @@ impl Books {
             "{what}: {accepted} pushes accepted, {expected} messages expected, {} received, {} of them wrong{faults}",
             heard.received, heard.faulty
         )))
+    }
+}
+
+impl Books {
+    /// What is missing, as far as it can be told.
+    fn lost(&self, why: &str, source: &Source, crew: &mut Crew, what: &str) -> BenchError {
+        let mut text = format!("{what}: {why}");
+        if self.distinct {
+            match crew.missing(source.total(), MISSING_MAX) {
+                Ok(missing) => text.push_str(&format!("\n  the first that are missing: {missing:?}")),
+                Err(error) => return error,
+            }
+        }
+        if let Some(metrics) = Metrics::read(self.server) {
+            for name in ["tidings_deliveries_total", "tidings_unwritten_total", "tidings_connections"] {
+                text.push_str(&format!("\n  {name} {}", metrics.sum(name).unwrap_or_default()));
+            }
+        }
+        BenchError::Lost(text)
     }
 }
 

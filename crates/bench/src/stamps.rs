@@ -5,12 +5,14 @@ use hdrhistogram::Histogram;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
-use crate::{clock, tally::new_histogram};
+use crate::{clock, fleet::FIRST_NUMBER, tally::new_histogram};
 
 /// What stands before the number in a payload; a quote that may be escaped, a colon and perhaps a space follow.
 const NUMBER: &[u8] = b"\"seq";
 /// What stands before the moment.
 const MOMENT: &[u8] = b"\"at";
+/// Words of 64 numbers that are remembered at most.
+const SEEN_MAX: usize = 1 << 20;
 /// Faults that are told; the rest is counted.
 const FAULTS_MAX: usize = 5;
 
@@ -41,6 +43,8 @@ fn field(payload: &[u8], name: &[u8]) -> Option<u64> {
 pub(crate) struct Stamps {
     /// The number that the first message of each client has, when numbers must follow on one another.
     pub in_order_from: Option<u64>,
+    /// Which numbers came, where each is meant for one client only: a bit for each.
+    seen: Option<Vec<u64>>,
     /// When what is being read now was read.
     now: Option<u64>,
     heard: Heard,
@@ -67,9 +71,10 @@ pub(crate) struct Heard {
 }
 
 impl Stamps {
-    /// Nothing heard yet.
-    pub(crate) fn new(in_order_from: Option<u64>) -> Self {
-        Self { in_order_from, now: None, heard: Heard::default(), latency: new_histogram() }
+    /// Nothing heard yet. With `distinct`, each number is meant for one client only, and is remembered.
+    pub(crate) fn new(in_order_from: Option<u64>, distinct: bool) -> Self {
+        let seen = distinct.then(Vec::new);
+        Self { in_order_from, seen, now: None, heard: Heard::default(), latency: new_histogram() }
     }
 
     /// Other bytes are read from here on.
@@ -87,11 +92,33 @@ impl Stamps {
         };
         self.heard.sum = self.heard.sum.wrapping_add(number);
         self.latency.saturating_record(now.saturating_sub(at) / 1000);
+        if self.note(number) == Some(false) {
+            self.fault(|| format!("message {number} came twice"));
+        }
         if let Some(first) = self.in_order_from
             && number != first + u64::from(before)
         {
             self.fault(|| format!("message {number} came where {} was due", first + u64::from(before)));
         }
+    }
+
+    /// Remembers `number`; whether it is new, where that is known.
+    fn note(&mut self, number: u64) -> Option<bool> {
+        let seen = self.seen.as_mut()?;
+        let index = usize::try_from(number.checked_sub(FIRST_NUMBER)?).ok()?;
+        let (word, bit) = (index / 64, 1_u64 << (index % 64));
+        if word >= seen.len() {
+            seen.resize((word + 1).min(SEEN_MAX), 0);
+        }
+        let word = seen.get_mut(word)?;
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        Some(is_new)
+    }
+
+    /// The bits of the numbers that came, from [`FIRST_NUMBER`] on.
+    pub(crate) fn seen(&self) -> &[u64] {
+        self.seen.as_deref().unwrap_or_default()
     }
 
     /// Acknowledgements were sent.
@@ -153,8 +180,18 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_twice_is_named() {
+        let mut stamps = Stamps::new(None, true);
+        for number in [FIRST_NUMBER, FIRST_NUMBER + 70, FIRST_NUMBER, FIRST_NUMBER + 1] {
+            stamps.message(0, data(number, clock::now(), "").as_bytes());
+        }
+        assert_eq!(stamps.seen(), [0b11, 1 << 6]);
+        assert_eq!(stamps.take().faults, [format!("message {FIRST_NUMBER} came twice")]);
+    }
+
+    #[test]
     fn what_is_heard_adds_up() {
-        let mut stamps = Stamps::new(Some(7));
+        let mut stamps = Stamps::new(Some(7), false);
         let at = clock::now() - 3_000_000;
         stamps.message(0, data(7, at, "..").as_bytes());
         stamps.next_read();

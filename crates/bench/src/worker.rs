@@ -59,6 +59,8 @@ pub(crate) struct Assignment {
     pub stamped: bool,
     /// Whether it may nap between messages, which costs a little latency and saves many wake-ups.
     pub naps: bool,
+    /// Whether each message is meant for one client only.
+    pub distinct: bool,
     /// The number of the first message of every client, when they must come in order.
     pub in_order_from: Option<u64>,
 }
@@ -74,6 +76,8 @@ pub(crate) enum Order {
     DropLast(usize),
     /// Report, and begin to count anew.
     Report,
+    /// Report which messages have come since the beginning, where each is meant for one client only.
+    Seen,
 }
 
 /// What is answered when an order is carried out.
@@ -91,6 +95,8 @@ pub(crate) struct Done {
     pub broken: Vec<String>,
     /// What was heard; only from a report.
     pub heard: Heard,
+    /// The bits of the numbers that came; only when asked for.
+    pub seen: Vec<u64>,
 }
 
 /// A line to the parent.
@@ -115,7 +121,7 @@ pub(crate) fn run() -> Result<(), BenchError> {
     let script = Script { protocol, authority, namespace, room, users, run, acks };
     let mut fleet = Fleet::new(script.clone(), assignment.first)?;
     if assignment.stamped {
-        fleet.stamp(Stamps::new(assignment.in_order_from), assignment.naps);
+        fleet.stamp(Stamps::new(assignment.in_order_from, assignment.distinct), assignment.naps);
     }
     let waker = fleet.waker()?;
     let (sender, orders) = sync_channel(ORDERS_MAX);
@@ -164,7 +170,7 @@ impl Worker {
 
     fn carry_out(&mut self, order: &Order) -> Result<Done, BenchError> {
         let begin = Instant::now();
-        let mut heard = Heard::default();
+        let (mut heard, mut seen) = (Heard::default(), Vec::new());
         match order {
             Order::Connect(count) => {
                 let mut last = Instant::now();
@@ -178,6 +184,10 @@ impl Worker {
             }
             Order::Drop => self.fleet.drop_all(),
             Order::DropLast(count) => self.fleet.drop_last(*count),
+            Order::Seen => {
+                let stamps = self.fleet.stamps_mut();
+                seen = stamps.map_or_else(Vec::new, |stamps| stamps.seen().to_vec());
+            }
             Order::Report => {
                 let stamps = self.fleet.stamps_mut();
                 heard = stamps.map_or_else(Heard::default, Stamps::take);
@@ -190,6 +200,7 @@ impl Worker {
             cpu_seconds: process::cpu_seconds(std::process::id())?,
             broken: self.fleet.broken(BROKEN_MAX),
             heard,
+            seen,
         })
     }
 }

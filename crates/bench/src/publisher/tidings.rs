@@ -1,5 +1,6 @@
 //! Pushes over Tidings' HTTP: `messages` for one, `messages:batch` for several.
 
+use memchr::memmem;
 use serde_json::Value;
 
 use super::{Backend, Publish, Publisher, Push, To};
@@ -8,6 +9,8 @@ use crate::http::parse_answer;
 /// `--publisher tidings`.
 pub(crate) const TIDINGS: Publisher = Publisher { name: "tidings", batches: true, open };
 
+/// How an answer says that a push was meant for no device.
+const NOBODY: &[u8] = b"\"meant\":{\"devices\":0}";
 /// Bytes of an answer that are read before giving up on it.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
 
@@ -69,6 +72,10 @@ impl Publish for Tidings {
 /// An error that quotes the refusal, unless all of `pushes` were accepted.
 fn accepted(status: u16, body: &[u8], pushes: usize) -> Result<(), String> {
     let quote = || String::from_utf8_lossy(body);
+    // Every push of a scenario is meant for somebody who has connected before.
+    if memmem::find(body, NOBODY).is_some() {
+        return Err(format!("accepted, but meant for nobody: {}", quote()));
+    }
     match (status, pushes) {
         (202, 1) => return Ok(()),
         (200, _) => {}
@@ -125,6 +132,12 @@ mod tests {
             assert_eq!(accepted(status, body, 2).unwrap_err(), expected);
         };
         check(401, b"{\"code\":\"unauthorized\"}", "answered with 401 {\"code\":\"unauthorized\"}");
+        let nobody = br#"{"results":[{"id":"x","meant":{"devices":0}}]}"#;
+        check(
+            200,
+            nobody,
+            r#"accepted, but meant for nobody: {"results":[{"id":"x","meant":{"devices":0}}]}"#,
+        );
         check(200, b"{}", "a batch was answered without results: {}");
         check(200, b"{\"results\":[{}]}", "1 results for a batch of 2");
         check(

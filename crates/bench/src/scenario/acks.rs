@@ -81,7 +81,7 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
     let mut source = Source::new(poster, 1, FIRST_NUMBER, 0, |_| To::Room(ROOM.to_owned()))?;
     let (first, first_written) = (receipts(server)?, written(server));
     let (mut due, mut rates, mut received, mut acked) = (first, Vec::new(), 0, 0);
-    let (mut books, cpu) = (Books::new(plan), server.cpu_seconds()?);
+    let (mut books, cpu) = (Books::new(plan, server), server.cpu_seconds()?);
     let bar = progress::bar("acks", rounds as u64);
     for _ in 0..rounds {
         let begin = Instant::now();

@@ -78,7 +78,7 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
     let mut one = Source::new(server.poster(plan, durability), LINES, FIRST_NUMBER, 0, move |_| to.clone())?;
     let to_room = |_| To::Room(ROOM.to_owned());
     let mut all = Source::new(server.poster(plan, durability), LINES, FIRST_NUMBER, 0, to_room)?;
-    let (mut one_books, mut all_books) = (Books::new(plan), Books::new(plan));
+    let (mut one_books, mut all_books) = (Books::new(plan, server), Books::new(plan, server));
     let duration = plan.seconds(options.duration);
     let bar = progress::bar("fairness: alone, beside the room", 2);
     // Everything is warm, and the code is in memory.

@@ -67,6 +67,10 @@ struct Figures {
 /// Everybody joins a room and goes; messages come; everybody comes back, several times (nothing is acknowledged, so
 /// that every time all of it is missed).
 pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Section, BenchError> {
+    if plan.protocol.name == "polling" {
+        let what = "--protocol polling: its sessions outlive their connections, so that nobody comes back";
+        return Err(BenchError::Arguments(what.to_owned()));
+    }
     let devices = plan.connections_or(DEVICES)?;
     let rounds = plan.rounds_or(3);
     let parts = split(devices, plan.processes, plan.per_process);
@@ -91,7 +95,7 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
         let begin = Instant::now();
         crew.order_connect(devices)?;
         crew.wait()?;
-        let mut books = Books::new(plan);
+        let mut books = Books::new(plan, server);
         let heard = books.balance(&source, devices as u64, &mut crew, "resume")?;
         rates.push(devices as f64 / begin.elapsed().as_secs_f64());
         received += heard.received;

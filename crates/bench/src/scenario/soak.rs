@@ -140,11 +140,11 @@ fn connect<'a>(plan: &Plan, clients: usize, server: &'a Server) -> Result<Run<'a
     let persons = (clients / 4).max(1);
     let first = assignment.first;
     (assignment.protocol, assignment.acks) = ("ws".to_owned(), true);
-    (assignment.room, assignment.users) = (None, true);
+    (assignment.room, assignment.users, assignment.distinct) = (None, true, true);
     let mut private = Crew::start(&assignment, &[persons])?;
     private.connect(persons, &indicatif::ProgressBar::hidden())?;
     assignment.first += persons;
-    assignment.users = false;
+    (assignment.users, assignment.distinct) = (false, false);
     let churners = ((clients as f64 * CHURNING) as usize).max(1);
     let churning = Crew::start(&assignment, &[churners])?;
     let durability = plan.durability_or(Durability::Durable);
@@ -153,14 +153,14 @@ fn connect<'a>(plan: &Plan, clients: usize, server: &'a Server) -> Result<Run<'a
     let to_room = |_| To::Room(ROOM.to_owned());
     Ok(Run {
         server,
-        room_books: members.iter().map(|_| Books::new(plan)).collect(),
+        room_books: members.iter().map(|_| Books::new(plan, server)).collect(),
         members,
         private,
         churning,
         churners,
         room: Source::new(server.poster(plan, durability), LINES, FIRST_NUMBER, 0, to_room)?,
         one: Source::new(server.poster(plan, durability), LINES, FIRST_NUMBER, 0, to_one)?,
-        one_books: Books::new(plan),
+        one_books: Books::new(plan, server).of_single(),
         parts,
         received: 0,
     })

@@ -90,7 +90,8 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
     let poster = server.poster(plan, plan.durability_or(Durability::Durable));
     let mut source = Source::new(poster, LINES, FIRST_NUMBER, 0, |_| To::Room(WATCHED.to_owned()))?;
     let fresh = fleet.connect(clients, &progress::bar("storm: connecting", clients as u64))?;
-    let mut run = Run { source: &mut source, watchers: &mut watchers, books: Books::new(plan), received: 0 };
+    let mut run =
+        Run { source: &mut source, watchers: &mut watchers, books: Books::new(plan, server), received: 0 };
 
     let bar = progress::bar("storm: dropping, coming back", 3);
     let duration = plan.seconds(options.duration);

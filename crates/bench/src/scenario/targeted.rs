@@ -108,7 +108,7 @@ struct Run<'a> {
 pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Section, BenchError> {
     let users = plan.connections_or(USERS)?;
     let mut assignment = assignment(plan, server);
-    (assignment.room, assignment.users) = (None, true);
+    (assignment.room, assignment.users, assignment.distinct) = (None, true, true);
     let name = assignment.run.clone();
     let mut crew = Crew::start(&assignment, &split(users, plan.processes, plan.per_process))?;
     crew.connect(users, &progress::bar("targeted: connecting", users as u64))?;
@@ -117,7 +117,7 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
     let filling = plan.frame_bytes.saturating_sub(FRAME_OVERHEAD);
     let lines = options.lines.clamp(1, plan.per_process);
     let source = Source::new(poster, lines, FIRST_NUMBER, filling, to)?;
-    let mut run = Run { server, crew, source, books: Books::new(plan), received: 0 };
+    let mut run = Run { server, crew, source, books: Books::new(plan, server).of_single(), received: 0 };
     let duration = plan.seconds(options.duration);
     let steps = 2 + options.rates.len().max(PARTS.len()) as u64;
     let bar = progress::bar("targeted", steps);

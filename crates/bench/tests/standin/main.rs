@@ -311,6 +311,7 @@ fn bad_arguments_are_refused() {
     fails("--url https://localhost --key k", "", 2, &["must begin with http://"]);
     fails("--url http://127.0.0.1:1", "", 2, &["--key"]);
     fails("acks --protocol sse", "", 2, &["--protocol sse: its clients send no ack"]);
+    fails("resume --protocol polling", "", 2, &["outlive their connections"]);
     fails("storm --servers 2", "", 2, &["--servers: this scenario has one server"]);
     fails("idle --url http://127.0.0.1:1 --key k -n 10", "", 1, &["client b-", "refused"]);
 }

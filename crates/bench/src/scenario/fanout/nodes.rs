@@ -54,7 +54,7 @@ pub(super) fn run(
         Source::new(server.poster(plan, durability), 1, FIRST_NUMBER, 0, |_| To::Room(ROOM.to_owned()))
     };
     let sources = servers.iter().map(source).collect::<Result<Vec<_>, _>>()?;
-    let mut run = Run { crew, sources, servers, connections, books: Books::new(plan), received: 0 };
+    let mut run = Run { crew, sources, servers, connections, books: Books::new(plan, first), received: 0 };
     let bar = progress::bar("fan-out: rounds", 2 * rounds as u64);
     let (single, single_cpu) = run.series(rounds, 1, &bar)?;
     let (many, many_cpu) = run.series(rounds, plan.in_flight, &bar)?;
