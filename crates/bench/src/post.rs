@@ -4,6 +4,7 @@
 //! here, from the answers, apart from what arrives at the clients. What a call looks like is a publisher's to know.
 
 use std::{
+    collections::VecDeque,
     io::{self, Read, Write},
     net::SocketAddr,
 };
@@ -36,6 +37,7 @@ pub(crate) enum Call {
 pub(crate) struct Poster {
     address: SocketAddr,
     batches: bool,
+    pipelines: bool,
     publish: Box<dyn Publish>,
     lines: Vec<Line>,
     lines_max: usize,
@@ -50,11 +52,16 @@ struct Line {
     answer: Vec<u8>,
     /// Whether the server has answered what a fresh connection says.
     greeted: bool,
-    /// Pushes in the call that is under way.
+    /// The calls that are under way, several only where they may follow each other.
+    calls: VecDeque<Waiting>,
+    closed: bool,
+}
+
+/// A call without its answer yet.
+struct Waiting {
     pushes: usize,
     /// When they were meant to be sent, where that is known.
     intended: Vec<u64>,
-    closed: bool,
 }
 
 impl Poster {
@@ -64,6 +71,7 @@ impl Poster {
         Self {
             address,
             batches: publisher.batches,
+            pipelines: publisher.pipelines,
             publish,
             lines: Vec::new(),
             lines_max: LINES_MAX,
@@ -93,7 +101,7 @@ impl Poster {
 
     /// Calls that wait for their answers.
     pub(crate) fn under_way(&self) -> usize {
-        self.lines.iter().filter(|line| line.pushes > 0).count()
+        self.lines.iter().map(|line| line.calls.len()).sum()
     }
 
     /// Pushes that the server has accepted so far.
@@ -103,7 +111,7 @@ impl Poster {
 
     /// True while a call waits for its answer.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.lines.iter().any(|line| line.pushes > 0)
+        self.lines.iter().any(|line| !line.calls.is_empty())
     }
 
     /// Starts the calls for `pushes`.
@@ -127,13 +135,13 @@ impl Poster {
         pushes: &[Push],
         intended: Vec<u64>,
     ) -> Result<(), BenchError> {
-        let index = match self.lines.iter().position(Line::is_free) {
+        let pipelines = self.pipelines;
+        let index = match self.lines.iter().position(|line| line.takes_a_call(pipelines)) {
             Some(free) => free,
             None => self.open(registry)?,
         };
         let line = &mut self.lines[index];
-        line.pushes = pushes.len();
-        line.intended = intended;
+        line.calls.push_back(Waiting { pushes: pushes.len(), intended });
         self.publish.write(pushes, &mut line.unsent);
         line.flush().map_err(|error| broken(&error))
     }
@@ -157,8 +165,7 @@ impl Poster {
             unsent,
             answer: Vec::new(),
             greeted: false,
-            pushes: 0,
-            intended: Vec::new(),
+            calls: VecDeque::new(),
             closed: false,
         };
         match self.lines.get_mut(index) {
@@ -184,18 +191,20 @@ impl Poster {
             line.greeted = true;
             line.answer.drain(..length);
         }
-        if line.greeted
-            && line.pushes > 0
-            && let Some(length) = self.publish.read(&line.answer, line.pushes).map_err(refused)?
+        while line.greeted
+            && let Some(call) = line.calls.front()
+            && let Some(length) = self.publish.read(&line.answer, call.pushes).map_err(refused)?
         {
             line.answer.drain(..length);
-            self.accepted += std::mem::take(&mut line.pushes) as u64;
             let now = clock::now();
-            for intended in line.intended.drain(..) {
-                self.answers.saturating_record(now.saturating_sub(intended) / 1000);
+            if let Some(Waiting { pushes, intended }) = line.calls.pop_front() {
+                self.accepted += pushes as u64;
+                for intended in intended {
+                    self.answers.saturating_record(now.saturating_sub(intended) / 1000);
+                }
             }
         }
-        if line.closed && line.pushes > 0 {
+        if line.closed && !line.calls.is_empty() {
             return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
         }
         Ok(())
@@ -211,8 +220,8 @@ fn refused(what: String) -> BenchError {
 }
 
 impl Line {
-    fn is_free(&self) -> bool {
-        self.pushes == 0 && !self.closed
+    fn takes_a_call(&self, pipelines: bool) -> bool {
+        !self.closed && (pipelines || self.calls.is_empty())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -239,5 +248,49 @@ impl Line {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, net::TcpListener};
+
+    use mio::{Events, Poll};
+
+    use super::*;
+    use crate::publisher::{
+        nats::NATS,
+        node::NODE,
+        tests::{BACKEND, pushes},
+    };
+
+    /// Two calls at once need `lines` connections; both are accepted when `answers` come on the first of them.
+    #[track_caller]
+    fn check(publisher: &Publisher, lines: usize, answers: &[u8]) {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut poll = Poll::new().unwrap();
+        let mut poster = Poster::new(server.local_addr().unwrap(), publisher, &BACKEND);
+        for _ in 0..2 {
+            poster.post(poll.registry(), &pushes(2), Call::Batch).unwrap();
+        }
+        assert_eq!((poster.lines.len(), poster.under_way()), (lines, 2), "{}", publisher.name);
+        let mut streams: Vec<_> = (0..lines).map(|_| server.accept().unwrap().0).collect();
+        for stream in &mut streams {
+            stream.write_all(answers).unwrap();
+        }
+        let mut events = Events::with_capacity(8);
+        while poster.is_waiting() {
+            poll.poll(&mut events, None).unwrap();
+            for event in &events {
+                poster.ready(event.token().0, event.is_readable()).unwrap();
+            }
+        }
+        assert_eq!(poster.accepted(), 4, "{}", publisher.name);
+    }
+
+    #[test]
+    fn calls_share_a_connection_only_where_they_may_follow_each_other() {
+        check(&NODE, 2, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        check(&NATS, 1, b"INFO {}\r\nPONG\r\nPONG\r\n");
     }
 }

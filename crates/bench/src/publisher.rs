@@ -20,6 +20,9 @@ pub(crate) struct Publisher {
     pub name: &'static str,
     /// Whether several pushes can be handed over in one call; otherwise `--call batch` is made of single calls.
     pub batches: bool,
+    /// Whether calls follow each other on one connection without waiting for answers; otherwise those that are under
+    /// way at once have a connection each.
+    pub pipelines: bool,
     /// Begins to publish.
     pub open: fn(&Backend<'_>) -> Box<dyn Publish>,
 }

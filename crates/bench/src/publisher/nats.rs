@@ -3,8 +3,8 @@
 use super::{Backend, Publish, Publisher, Push, To};
 use crate::protocol::nats::CONNECT;
 
-/// `--publisher nats`.
-pub(crate) const NATS: Publisher = Publisher { name: "nats", batches: true, open };
+/// `--publisher nats`. Order holds among the messages of one connection, hence one for all.
+pub(crate) const NATS: Publisher = Publisher { name: "nats", batches: true, pipelines: true, open };
 
 /// Ends lines.
 const END: &[u8] = b"\r\n";

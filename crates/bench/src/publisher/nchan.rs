@@ -3,7 +3,7 @@
 use super::{Backend, Publish, Publisher, Push, node::answered};
 
 /// `--publisher nchan`.
-pub(crate) const NCHAN: Publisher = Publisher { name: "nchan", batches: false, open };
+pub(crate) const NCHAN: Publisher = Publisher { name: "nchan", batches: false, pipelines: false, open };
 
 /// The status when there are subscribers.
 const CREATED: u16 = 201;

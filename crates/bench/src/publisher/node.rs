@@ -4,7 +4,7 @@ use super::{Backend, Publish, Publisher, Push};
 use crate::http::parse_answer;
 
 /// `--publisher node`.
-pub(crate) const NODE: Publisher = Publisher { name: "node", batches: true, open };
+pub(crate) const NODE: Publisher = Publisher { name: "node", batches: true, pipelines: false, open };
 
 fn open(backend: &Backend<'_>) -> Box<dyn Publish> {
     Box::new(Node { authority: backend.authority.into() })

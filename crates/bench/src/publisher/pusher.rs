@@ -11,7 +11,7 @@ use super::{Backend, Publish, Publisher, Push, To, node::answered};
 use crate::protocol::pusher::KEY;
 
 /// `--publisher pusher`.
-pub(crate) const PUSHER: Publisher = Publisher { name: "pusher", batches: true, open };
+pub(crate) const PUSHER: Publisher = Publisher { name: "pusher", batches: true, pipelines: false, open };
 
 /// The application in `peers/sockudo/config.json`, and what its calls are signed with.
 const APPLICATION: &str = "bench";

@@ -7,7 +7,7 @@ use super::{Backend, Publish, Publisher, Push, To};
 use crate::http::parse_answer;
 
 /// `--publisher tidings`.
-pub(crate) const TIDINGS: Publisher = Publisher { name: "tidings", batches: true, open };
+pub(crate) const TIDINGS: Publisher = Publisher { name: "tidings", batches: true, pipelines: false, open };
 
 /// How an answer says that a push was meant for no device.
 const NOBODY: &[u8] = b"\"meant\":{\"devices\":0}";

@@ -187,9 +187,23 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_the_files_is_said() {
-        refused("none.pem", "key.pem", &expect!["none.pem cannot be read: No such file or directory (os error 2)"]);
-        refused("rubbish.pem", "key.pem", &expect!["rubbish.pem has no certificate: a PEM file with BEGIN CERTIFICATE is needed"]);
-        refused("cert.pem", "cert.pem", &expect!["cert.pem has no key: a PEM file with BEGIN PRIVATE KEY and without a password is needed"]);
+        refused(
+            "none.pem",
+            "key.pem",
+            &expect!["none.pem cannot be read: No such file or directory (os error 2)"],
+        );
+        refused(
+            "rubbish.pem",
+            "key.pem",
+            &expect!["rubbish.pem has no certificate: a PEM file with BEGIN CERTIFICATE is needed"],
+        );
+        refused(
+            "cert.pem",
+            "cert.pem",
+            &expect![
+                "cert.pem has no key: a PEM file with BEGIN PRIVATE KEY and without a password is needed"
+            ],
+        );
         refused("cert.pem", "other.pem", &expect!["other.pem is not the key of the certificate in cert.pem"]);
     }
 
