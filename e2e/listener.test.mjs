@@ -236,3 +236,31 @@ test('processes share a port where they are told to', async (t) => {
     return nodes.size === 2;
   });
 });
+
+test('the doctor says what it found, and ends with how bad it is', async () => {
+  const store = path.join(temporaryDirectory('doctor'), 'data');
+  const doctor = (args, env) => runToExit(['doctor', '--store', store, ...args], { env });
+  const { code, stdout } = await doctor(['--json', '--listen', '127.0.0.1:0', '--connections', '10']);
+  const report = JSON.parse(stdout);
+  assert.equal(report.connections, 10);
+  assert.equal(code, { ok: 0, warn: 1, fail: 2 }[report.worst], stdout);
+  const checks = new Map(report.findings.map((finding) => [finding.check, finding]));
+  for (const check of ['configuration', 'open files', 'address', 'disk space', 'disk sync', 'clock']) assert.ok(checks.has(check), check);
+  for (const finding of report.findings) assert.equal(finding.verdict !== 'ok', 'change' in finding, JSON.stringify(finding));
+  assert.ok(!existsSync(store), 'it makes nothing');
+
+  const many = await doctor(['--listen', '127.0.0.1:0', '--connections', '100000000']);
+  assert.equal(many.code, 2);
+  assert.match(many.stdout, /^fail {2}open files: .*; change it: .*LimitNOFILE=100001024/m);
+
+  const wrong = await doctor(['--listen', 'here'], { TIDINGS_SERVER__BACKLOG: '0' });
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stdout, /^fail {2}configuration: server\.backlog/m);
+  assert.match(wrong.stdout, /^fail {2}configuration: server\.listen/m);
+
+  const busy = net.createServer().listen(0, '127.0.0.1');
+  await until('a port is taken', () => busy.listening);
+  const taken = await doctor(['--listen', `127.0.0.1:${busy.address().port}`]);
+  busy.close();
+  assert.match(taken.stdout, /^warn {2}address: .* a process listens there/m);
+});

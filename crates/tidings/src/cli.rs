@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, Sources, document, log};
 use crate::conformance::{self, ConformanceArgs};
-use crate::run;
+use crate::{doctor, run};
 
 /// Tidings: a push server. Without a command, `serve`.
 #[derive(Debug, Parser)]
@@ -27,12 +27,26 @@ enum Command {
     Bench(Box<tidings_bench::Args>),
     /// Run what the public protocol suites expect: echoes and a Socket.IO application, nothing else
     Conformance(ConformanceArgs),
+    /// Look at the limits, the kernel and the disk, and say what to change and how
+    Doctor(DoctorArgs),
     /// Look for errors in the configuration, and start nothing
     CheckConfig(ServeArgs),
     /// Print a commented configuration file with every default
     DefaultConfig,
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+    /// How many connections of clients there are to be
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    connections: u64,
+    /// For programs: one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -88,6 +102,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(args) => serve(args),
         Command::Bench(args) => tidings_bench::run(*args),
         Command::Conformance(args) => ended(conformance::serve(&args)),
+        Command::Doctor(args) => doctor::run(args.serve.load(), args.connections, args.json),
         Command::CheckConfig(args) => check(args),
         Command::DefaultConfig => {
             print!("{}", document::default_file());

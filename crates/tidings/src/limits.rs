@@ -24,6 +24,12 @@ pub(crate) fn connections(asked: usize, files: usize) -> usize {
     most
 }
 
+/// How many files it takes to have so many connections.
+pub(crate) fn files_for(connections: u64) -> u64 {
+    let kept = (connections / (KEPT_SHARE as u64 - 1) + 1).clamp(64, 1_024);
+    connections.saturating_add(kept)
+}
+
 /// Raises the number of files that this process may have open as far as it may do so itself. Answers how
 /// many that is.
 pub(crate) fn raise_open_files() -> usize {
@@ -54,6 +60,14 @@ pub(crate) fn memory(configured: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_for_connections_are_enough() {
+        for asked in [1, 900, 960, 2_000, 19_375, 31_743, 31_744, 1_000_000] {
+            let files = files_for(asked) as usize;
+            assert!(connections(0, files) >= asked as usize, "{asked} {files}");
+        }
+    }
 
     #[test]
     fn connections_leave_files_for_the_rest() {

@@ -4,6 +4,7 @@
 mod cli;
 mod config;
 mod conformance;
+mod doctor;
 mod greeting;
 mod limits;
 mod listener;
