@@ -1,0 +1,90 @@
+// A server that is told to stop while it is busy: load balancers hear of it, clients are sent away and
+// come back, nothing that was accepted is lost, and clients that do not read hold up nobody.
+
+import assert from 'node:assert/strict';
+import net from 'node:net';
+import { test } from 'node:test';
+
+import { Api } from './lib/api.mjs';
+import { assertPositions } from './lib/check.mjs';
+import { connected, KINDS } from './lib/clients.mjs';
+import { request } from './lib/request.mjs';
+import { Server } from './lib/server.mjs';
+import { until } from './lib/until.mjs';
+
+const BACK_MS = 20_000;
+const EACH = 4;
+const HEARTBEATS = ['--ping-interval', '2s', '--ping-timeout', '2s'];
+
+const readiness = async (server) => (await request(server, { path: '/readyz' })).status;
+
+test('a stop under load: everybody hears the goodbye, comes back, and has everything', async (t) => {
+  const env = { TIDINGS_SERVER__DRAIN_PAUSE: '1s', TIDINGS_SERVER__DRAIN_WINDOW: '2s' };
+  const server = await Server.start(t, { restartable: true, args: HEARTBEATS, env });
+  const api = new Api(server);
+  const clients = [];
+  for (const kind of Object.keys(KINDS)) {
+    for (let n = 0; n < EACH; n += 1) clients.push(await connected(t, server, kind, { user: `u-${kind}-${n}`, device: `d-${kind}-${n}`, rooms: ['lobby'] }));
+  }
+  const accepted = [];
+  const push = async () => {
+    const data = accepted.length;
+    accepted.push({ id: (await api.push({ to: { rooms: ['lobby'] }, data })).id, data });
+  };
+  await push();
+  const stopped = server.stop();
+  // At first only load balancers notice.
+  await until('it is no longer ready', async () => (await readiness(server)) === 503);
+  const late = await connected(t, server, 'ws', { user: 'late', device: 'late', rooms: ['lobby'] });
+  clients.push(late);
+  await push();
+  // Pushes go on until nobody listens any more.
+  let refused;
+  for (;;) {
+    try {
+      await push();
+      if (!refused) {
+        const answer = await api.call('GET', '/socket.io/?EIO=4&transport=polling');
+        if (answer.status === 503) refused = answer;
+      }
+    } catch (error) {
+      assert.ok(error.cause?.code, `pushes are accepted or find nobody: ${error.stack}`);
+      break;
+    }
+  }
+  await stopped;
+  assert.match(refused?.headers.get('retry-after') ?? '', /^\d+$/, 'new clients were asked to come back later');
+  for (const each of clients) {
+    await each.waitUntil(`${each.name} was told`, () => each.notices.some(({ notice }) => notice === 'goaway'));
+    const { data } = each.notices.find(({ notice }) => notice === 'goaway');
+    assert.deepEqual([data.code, data.reason, data.reconnect], [3001, 'shutdown', true], each.name);
+    if (each.kind === 'ws') assert.equal(each.disconnects[0], '3001 shutdown');
+  }
+  const advice = new Set(clients.map((each) => each.notices.find(({ notice }) => notice === 'goaway').data.after_ms));
+  assert.ok(advice.size > clients.length / 2, `not all of them are to come back at once: ${[...advice]}`);
+
+  await server.start();
+  await push();
+  for (const each of clients) {
+    // The late one was in nobody's room when the first was pushed.
+    const ids = accepted.slice(each === late ? 1 : 0).map(({ id }) => id);
+    await each.waitUntil(`${each.name} has everything`, () => ids.every((id) => each.uniqueIds.includes(id)), { ms: BACK_MS });
+    assertPositions(each);
+    assert.deepEqual(each.uniqueIds.filter((id) => ids.includes(id)), ids, each.state());
+  }
+});
+
+test('a client that does not read does not keep the server from stopping in time', async (t) => {
+  const env = { TIDINGS_SERVER__SHUTDOWN_TIMEOUT: '4s', TIDINGS_OUTBOX__SIZE: '64MiB' };
+  const server = await Server.start(t, { restartable: true, env });
+  const api = new Api(server);
+  const stuck = net.connect(server.port, '127.0.0.1').on('error', () => {});
+  t.after(() => stuck.destroy());
+  stuck.write('GET /v1/namespaces/demo/sse?user=ann&device=stuck HTTP/1.1\r\nhost: x\r\n\r\n');
+  await until('the stuck client is there', async () => (await api.push({ to: { users: ['ann'] }, data: 0 })).online.connections === 1);
+  stuck.pause();
+  for (let n = 0; n < 200; n += 1) await api.push({ to: { users: ['ann'] }, data: 'x'.repeat(60_000) });
+  const ann = await connected(t, server, 'ws', { user: 'bob', device: 'bob' });
+  await server.stop({ ms: 6_000 });
+  await ann.waitUntil('the other one was told', () => ann.notices.some(({ notice }) => notice === 'goaway'));
+});
