@@ -18,8 +18,18 @@ const HEARTBEATS = ['--ping-interval', '2s', '--ping-timeout', '2s'];
 
 const readiness = async (server) => (await request(server, { path: '/readyz' })).status;
 
+/** A client that reads nothing while more waits for it than the kernel takes. */
+async function stuckClient(t, server, api) {
+  const stuck = net.connect(server.port, '127.0.0.1').on('error', () => {});
+  t.after(() => stuck.destroy());
+  stuck.write('GET /v1/namespaces/demo/sse?user=ann&device=stuck HTTP/1.1\r\nhost: x\r\n\r\n');
+  await until('the stuck client is there', async () => (await api.push({ to: { users: ['ann'] }, data: 0 })).online.connections === 1);
+  stuck.pause();
+  for (let n = 0; n < 200; n += 1) await api.push({ to: { users: ['ann'] }, data: 'x'.repeat(60_000) });
+}
+
 test('a stop under load: everybody hears the goodbye, comes back, and has everything', async (t) => {
-  const env = { TIDINGS_SERVER__DRAIN_PAUSE: '1s', TIDINGS_SERVER__DRAIN_WINDOW: '2s' };
+  const env = { TIDINGS_SERVER__DRAIN_PAUSE: '1s', TIDINGS_SERVER__DRAIN_WINDOW: '2s', TIDINGS_OUTBOX__SIZE: '64MiB' };
   const server = await Server.start(t, { restartable: true, args: HEARTBEATS, env });
   const api = new Api(server);
   const clients = [];
@@ -32,7 +42,9 @@ test('a stop under load: everybody hears the goodbye, comes back, and has everyt
     accepted.push({ id: (await api.push({ to: { rooms: ['lobby'] }, data })).id, data });
   };
   await push();
-  const stopped = server.stop();
+  // It is waited for, so there is time to see what a server that drains does.
+  await stuckClient(t, server, api);
+  const stopped = server.stop({ ms: 15_000 });
   // At first only load balancers notice.
   await until('it is no longer ready', async () => (await readiness(server)) === 503);
   const late = await connected(t, server, 'ws', { user: 'late', device: 'late', rooms: ['lobby'] });
@@ -78,13 +90,8 @@ test('a client that does not read does not keep the server from stopping in time
   const env = { TIDINGS_SERVER__SHUTDOWN_TIMEOUT: '4s', TIDINGS_OUTBOX__SIZE: '64MiB' };
   const server = await Server.start(t, { restartable: true, env });
   const api = new Api(server);
-  const stuck = net.connect(server.port, '127.0.0.1').on('error', () => {});
-  t.after(() => stuck.destroy());
-  stuck.write('GET /v1/namespaces/demo/sse?user=ann&device=stuck HTTP/1.1\r\nhost: x\r\n\r\n');
-  await until('the stuck client is there', async () => (await api.push({ to: { users: ['ann'] }, data: 0 })).online.connections === 1);
-  stuck.pause();
-  for (let n = 0; n < 200; n += 1) await api.push({ to: { users: ['ann'] }, data: 'x'.repeat(60_000) });
+  await stuckClient(t, server, api);
   const ann = await connected(t, server, 'ws', { user: 'bob', device: 'bob' });
-  await server.stop({ ms: 6_000 });
+  await server.stop({ ms: 8_000 });
   await ann.waitUntil('the other one was told', () => ann.notices.some(({ notice }) => notice === 'goaway'));
 });
