@@ -134,3 +134,25 @@ async fn a_server_that_is_late_asks_new_clients_to_wait() {
     // What is published is accepted as ever.
     server.push(user("ann"), json!(1)).await;
 }
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_and_counted() {
+    let server = Server::start(Settings::default()).await;
+    for (path, status, reason, count) in [
+        ("/socket.io/?EIO=9&transport=polling", "400", "bad_request", 1),
+        ("/socket.io/?EIO=4&transport=pigeon", "400", "bad_request", 2),
+        ("/socket.io/?EIO=4&transport=polling&sid=00nobody", "400", "bad_request", 3),
+        ("/v1/namespaces/demo/connect", "400", "bad_request", 4),
+        ("/v1/namespaces/demo/sse?platform=toaster", "400", "bad_request", 5),
+        ("/v1/namespaces/nowhere/sse", "404", "not_found", 1),
+    ] {
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path} {answer}");
+        let refused = &server.node.metrics().clients_refused;
+        assert_eq!(refused.get_or_create(&Refused { reason }).get(), count, "{path}");
+    }
+}

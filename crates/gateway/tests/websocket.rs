@@ -138,6 +138,16 @@ async fn violations_of_the_protocol_end_their_own_connection_with_the_right_code
         socket.write_all(&bytes).await.unwrap();
         assert_eq!(close_code(&mut socket).await, code, "{what}");
     }
+    for (code, reason, count) in [
+        (1000, "normal", 1),
+        (1002, "protocol_error", 2),
+        (1003, "unsupported", 1),
+        (1007, "invalid_utf8", 1),
+        (1009, "too_large", 1),
+    ] {
+        let closed = &server.node.metrics().connections_closed;
+        assert_eq!(closed.get_or_create(&Reason { code, reason }).get(), count, "{code}");
+    }
     server.push(user("bob"), json!("still here")).await;
     assert_eq!(bystander.next().await["push"]["data"], "still here");
 }

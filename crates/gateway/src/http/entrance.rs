@@ -9,7 +9,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{Extensions, HeaderValue, Method, StatusCode, header};
 use tidings_model::ClientAddress;
-use tracing::Instrument as _;
+use tidings_node::metrics::Refused;
+use tracing::{Instrument as _, Span};
 
 use super::{problem, query};
 use crate::Front;
@@ -33,10 +34,14 @@ pub(super) async fn enter(State(front): State<Arc<Front>>, mut request: Request,
     let client = request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL);
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response = match judge(&front, client, &mut request) {
-        Ok(false) => next.run(request).await,
-        Ok(true) => {
-            let span = tracing::info_span!("client", %client);
-            next.run(request).instrument(span).await
+        Ok(begins) => {
+            let span = if begins { tracing::info_span!("client", %client) } else { Span::none() };
+            let response = next.run(request).instrument(span).await;
+            // Whatever is refused for another reason is counted where that is found.
+            if let Some(reason) = senseless(response.status()) {
+                front.node.metrics().clients_refused.get_or_create(&Refused { reason }).inc();
+            }
+            response
         }
         Err(why) => {
             front.door.note(front.node.metrics(), client, why);
@@ -45,6 +50,16 @@ pub(super) async fn enter(State(front): State<Arc<Front>>, mut request: Request,
     };
     front.door.allow_origin(origin.as_ref(), response.headers_mut());
     response
+}
+
+/// The label in metrics of an answer to what makes no sense.
+fn senseless(status: StatusCode) -> Option<&'static str> {
+    match status.as_u16() {
+        400 | 405 | 413 | 426 => Some("bad_request"),
+        404 => Some("not_found"),
+        408 => Some("too_slow"),
+        _ => None,
+    }
 }
 
 /// Whether a request begins a connection; if so, it has a place from now on.

@@ -23,11 +23,11 @@ pub(super) const SMALL_ROOM: usize = 64;
 /// Recipients of a room that one step of a fan-out serves.
 const SLICE: usize = 1_024;
 
-/// Steps of fan-out in one turn: about 2 ms of putting frames into outboxes.
-const TURN_SLICES: usize = 32;
+/// Steps of fan-out in one turn: about 1 ms of putting frames into outboxes that are in no cache.
+const TURN_SLICES: usize = 8;
 
-/// Connections in one turn that are written to because of a room: about 1 ms of system calls.
-pub(super) const TURN_WRITES: usize = 128;
+/// Connections in one turn that are written to because of a room: about half a millisecond of system calls.
+pub(super) const TURN_WRITES: usize = 64;
 
 /// Messages to rooms that are put into outboxes before those are written. Well below any sensible bound of
 /// an outbox, so that only a reader can be slow, never the writer.
