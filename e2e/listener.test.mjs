@@ -123,6 +123,25 @@ describe('TLS', () => {
     assert.equal(await metric(server, 'tidings_listener_cut_total{reason="silent"}', { ca }), 2);
   });
 
+  test('a PROXY header comes before it', async (t) => {
+    const files = certificate();
+    const ca = readFileSync(files.cert);
+    const more = { TIDINGS_SERVER__PROXY_PROTOCOL: 'required', TIDINGS_SERVER__PROXY_PROTOCOL_FROM: '127.0.0.1', TIDINGS_LIMITS__CONNECTIONS_PER_ADDRESS: '1' };
+    const server = await Server.start(t, { env: environment(files, more), probe: async () => true });
+    const ask = async (client) => {
+      const plain = net.connect(server.port, '127.0.0.1');
+      t.after(() => plain.destroy());
+      plain.write(`PROXY TCP4 ${client} 127.0.0.1 1 2\r\n`);
+      const socket = tls.connect({ socket: plain, ca });
+      let said = '';
+      socket.on('data', (chunk) => (said += chunk)).on('error', () => {});
+      socket.write('GET /v1/namespaces/demo/connect HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n');
+      await until('an answer', () => said.includes('\r\n\r\n'));
+      return said.slice(9, 12);
+    };
+    assert.deepEqual([await ask('192.0.2.1'), await ask('192.0.2.1'), await ask('192.0.2.2')], ['101', '429', '101']);
+  });
+
   test('a new certificate is shown after SIGHUP or by itself, a bad one never', async (t) => {
     const files = certificate();
     const server = await startTls(t, files);

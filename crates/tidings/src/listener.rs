@@ -17,7 +17,7 @@ use hyper_util::server::conn::auto;
 use tidings_gateway::Stream;
 use tidings_model::ClientAddress;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use bind::Door;
@@ -28,7 +28,7 @@ use request::Requests;
 use sources::NoSource;
 pub(crate) use sources::Sources;
 use tls::Tls;
-use waiting::Waiting;
+use waiting::{Place, Waiting};
 
 /// Most requests at once on an HTTP/2 connection. Each may hold [`HTTP2_SEND_BYTES`] and a window.
 const HTTP2_STREAMS_MAX: u32 = 128;
@@ -50,6 +50,10 @@ const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// How often a silent HTTP/2 connection is pinged: one whose client is gone must not be kept.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long a new connection may be silent at most when there are too many of them: a third of the time for a
+/// first request, and not longer than a busy server needs to look at what has come long ago.
+const GRACE_MAX: Duration = Duration::from_secs(5);
 
 /// How long accepting pauses after an error that will not go away by itself, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -109,7 +113,8 @@ impl Listener {
         router: Router,
     ) -> io::Result<Self> {
         let door = bound.listen(backlog)?;
-        let (http, waiting) = (http(&manners), Waiting::new(manners.waiting));
+        let grace = (manners.first_request_timeout / 3).min(GRACE_MAX);
+        let (http, waiting) = (http(&manners), Waiting::new(manners.waiting, grace));
         let shared = Arc::new(Shared { http, router, manners, waiting, metrics });
         Ok(Self { door, shared, stop: watch::Sender::new(()) })
     }
@@ -123,12 +128,14 @@ impl Listener {
     pub(crate) async fn accept(&self) {
         let mut pause = Duration::from_millis(10);
         loop {
+            self.shared.waiting.room().await;
             match self.door.accept().await {
                 Ok((stream, peer)) => {
                     pause = Duration::from_millis(10);
                     self.shared.metrics.accepted.inc();
                     let (shared, stopping) = (Arc::clone(&self.shared), self.stop.subscribe());
-                    tokio::spawn(shared.serve(stream, peer, stopping));
+                    let turn = self.shared.waiting.enter();
+                    tokio::spawn(shared.serve(stream, peer, turn, stopping));
                 }
                 Err(why) if is_of_one_connection(&why) => {
                     tracing::debug!(error = %why, "a connection was gone at once")
@@ -174,9 +181,14 @@ fn http(manners: &Manners) -> auto::Builder<TokioExecutor> {
 
 impl Shared {
     /// Serves a connection until it ends or is a socket of a client, which is somebody else's then.
-    async fn serve(self: Arc<Self>, stream: Stream, peer: ClientAddress, mut stopping: watch::Receiver<()>) {
+    async fn serve(
+        self: Arc<Self>,
+        stream: Stream,
+        peer: ClientAddress,
+        (place, mut told): (Place, oneshot::Receiver<()>),
+        mut stopping: watch::Receiver<()>,
+    ) {
         let _open = Open::new(&self.metrics);
-        let (place, mut told) = self.waiting.enter();
         let mut timer = std::pin::pin!(tokio::time::sleep(self.manners.first_request_timeout));
         let (stream, client) = tokio::select! {
             arrived = self.arrive(stream, peer) => match arrived {

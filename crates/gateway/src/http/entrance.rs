@@ -68,7 +68,7 @@ fn judge(front: &Front, client: ClientAddress, request: &mut Request) -> Result<
     let text = request.uri().query().unwrap_or_default();
     let begins = match is_engineio(request) {
         true => *request.method() != Method::OPTIONS && query::find(text, &["sid"]).is_none(),
-        false => *request.method() == Method::GET,
+        false => *request.method() != Method::OPTIONS,
     };
     if begins {
         if front.is_draining() {

@@ -66,8 +66,9 @@ pub(super) const SECTION: Section = Section {
             name: "limits.waiting",
             default: "8192",
             allowed: "16 to 1000000",
-            doc: "Most connections that have not sent a request yet; with one more, the oldest of them is closed. \
-                At most half of the files that the process may open.",
+            doc: "Most connections that have not sent a request yet. The next ones wait to be accepted until one of \
+                them has, or until the oldest was silent for a third of `first_request_timeout` (5 s at most) and is \
+                closed. At most half of the files that the process may open.",
             flag: "",
             secret: false,
         },

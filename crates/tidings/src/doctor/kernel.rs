@@ -328,13 +328,17 @@ mod tests {
 
     #[test]
     fn more_connections_need_more() {
-        found(2_000_000, &[], expect![[r#"
+        found(
+            2_000_000,
+            &[],
+            expect![[r#"
             fail  open files: 1024 soft, 1048576 hard — a connection takes one, 2001024 are needed; the server raises soft to hard by itself; change it: ulimit -Hn 2001024, or LimitNOFILE=2001024 in the systemd unit
             fail  fs.nr_open: 1048576 — the most that LimitNOFILE can be; 2001024 are wanted; change it: sysctl -w fs.nr_open=2001024
             fail  net.ipv4.tcp_mem: 95000 127000 190000 — pages for the TCP buffers of all connections; 2000000 when each has one message on its way, and beyond 127000 the kernel gets stingy; change it: sysctl -w net.ipv4.tcp_mem="2000000 3000000 4000000"
             fail  net.netfilter.nf_conntrack_max: 262144 — the firewall remembers so many connections, those that have just ended too, and drops others; change it: sysctl -w net.netfilter.nf_conntrack_max=4000000, or do not track the port
             fail  memory: 2048 MiB — the control group has it; about 15881 MiB are needed, 8192 bytes for each connection; change it: give it 22687 MiB, or split the connections over more nodes
-            fail  cpu limit: 2.00 — cores that the control group may use; heartbeats alone take 4.00, and a process that is paused in the middle of a fan-out delivers late; change it: raise or remove the CPU limit"#]]);
+            fail  cpu limit: 2.00 — cores that the control group may use; heartbeats alone take 4.00, and a process that is paused in the middle of a fan-out delivers late; change it: raise or remove the CPU limit"#]],
+        );
     }
 
     #[test]

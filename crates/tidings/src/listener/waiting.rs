@@ -3,22 +3,27 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
-/// Connections that have not asked for anything yet. When there are too many, the oldest has to go: who
-/// holds many of them open and says nothing cannot keep others out.
+/// Connections that have not asked for anything yet. When there are too many, the next one waits in the kernel
+/// until somebody has asked, which is soon in a storm of clients; or until the oldest has been silent for some
+/// time, and has to go: who holds many of them open and says nothing cannot keep others out.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     limit: usize,
+    grace: Duration,
     line: Mutex<Line>,
+    left: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Line {
     next: u64,
     /// By arrival. What is taken out hears of it.
-    places: BTreeMap<u64, oneshot::Sender<()>>,
+    places: BTreeMap<u64, (Instant, oneshot::Sender<()>)>,
 }
 
 /// A place in the line, given back by [`Place::leave`] or when it is dropped.
@@ -30,9 +35,32 @@ pub(crate) struct Place {
 }
 
 impl Waiting {
-    /// A line for at most `limit`.
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, line: Mutex::default() })
+    /// A line for at most `limit`, in which everybody may be silent for `grace`.
+    pub(crate) fn new(limit: usize, grace: Duration) -> Arc<Self> {
+        Arc::new(Self { limit, grace, line: Mutex::default(), left: Notify::new() })
+    }
+
+    /// Waits until there is room for one more.
+    pub(crate) async fn room(&self) {
+        loop {
+            let oldest = {
+                let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+                if line.places.len() < self.limit {
+                    return;
+                }
+                let Some(oldest) = line.places.first_entry() else { return };
+                let since = oldest.get().0;
+                if since.elapsed() >= self.grace {
+                    drop(oldest.remove());
+                    return;
+                }
+                since
+            };
+            tokio::select! {
+                () = self.left.notified() => {}
+                () = tokio::time::sleep_until(oldest + self.grace) => {}
+            }
+        }
     }
 
     /// A new connection. The second answer is told, by an error, when the place is lost or given back.
@@ -41,10 +69,8 @@ impl Waiting {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         let number = line.next;
         line.next += 1;
-        line.places.insert(number, lost);
-        let oldest = if line.places.len() > self.limit { line.places.pop_first() } else { None };
+        line.places.insert(number, (Instant::now(), lost));
         drop(line);
-        drop(oldest);
         (Place { waiting: Arc::clone(self), number, left: AtomicBool::new(false) }, told)
     }
 
@@ -62,6 +88,7 @@ impl Place {
             let place = line.places.remove(&self.number);
             drop(line);
             drop(place);
+            self.waiting.left.notify_one();
         }
     }
 
@@ -79,23 +106,42 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use tokio::sync::oneshot::error::TryRecvError;
+
     use super::*;
 
-    #[test]
-    fn the_oldest_has_to_go() {
-        let waiting = Waiting::new(2);
+    #[tokio::test]
+    async fn the_oldest_has_to_go_when_it_was_silent() {
+        let waiting = Waiting::new(2, Duration::ZERO);
         let (first, mut first_told) = waiting.enter();
+        waiting.room().await;
         let (second, mut second_told) = waiting.enter();
-        assert!(first_told.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        assert_eq!(first_told.try_recv(), Err(TryRecvError::Empty));
+        waiting.room().await;
         let (third, mut third_told) = waiting.enter();
-        assert!(first_told.try_recv() == Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!(first_told.try_recv(), Err(TryRecvError::Closed));
         assert!(!first.has_left() && waiting.len() == 2);
         second.leave();
         assert!(second.has_left() && waiting.len() == 1);
-        assert!(second_told.try_recv() == Err(oneshot::error::TryRecvError::Closed));
-        let (_fourth, _) = waiting.enter();
-        assert!(third_told.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        assert_eq!(second_told.try_recv(), Err(TryRecvError::Closed));
+        waiting.room().await;
+        assert_eq!(third_told.try_recv(), Err(TryRecvError::Empty), "there was room");
         drop((first, second, third));
-        assert_eq!(waiting.len(), 1);
+        assert_eq!(waiting.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_next_one_waits_while_everybody_is_new() {
+        let waiting = Waiting::new(1, Duration::from_secs(3_600));
+        let (place, mut told) = waiting.enter();
+        let mut room = pin!(waiting.room());
+        assert!(poll_fn(|context| Poll::Ready(room.as_mut().poll(context).is_pending())).await);
+        assert_eq!(told.try_recv(), Err(TryRecvError::Empty));
+        place.leave();
+        room.await;
     }
 }
