@@ -132,7 +132,7 @@ describe('TLS', () => {
       const plain = net.connect(server.port, '127.0.0.1');
       t.after(() => plain.destroy());
       plain.write(`PROXY TCP4 ${client} 127.0.0.1 1 2\r\n`);
-      const socket = tls.connect({ socket: plain, ca });
+      const socket = tls.connect({ socket: plain, ca, host: '127.0.0.1', checkServerIdentity: () => undefined });
       let said = '';
       socket.on('data', (chunk) => (said += chunk)).on('error', () => {});
       socket.write('GET /v1/namespaces/demo/connect HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n');
