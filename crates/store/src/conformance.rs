@@ -34,7 +34,8 @@ macro_rules! store_conformance {
             use super::*;
 
             $crate::store_conformance_tests! { $constructor;
-                messages: numbers_grow_by_order_of_appending, offsets_count_each_topic_from_1,
+                messages: numbers_grow_by_order_of_appending, an_append_has_its_place_from_the_first_poll_on,
+                    offsets_count_each_topic_from_1,
                     a_message_is_answered_as_it_is_stored, several_topics_get_one_message,
                     a_repeated_id_is_a_duplicate, a_repeated_id_in_one_call_is_a_duplicate,
                     another_push_under_an_id_is_a_conflict, an_id_is_free_after_a_day,

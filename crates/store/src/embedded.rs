@@ -33,6 +33,7 @@ use tidings_model::{
     Durability, Epoch, Message, MessageId, NamespaceName, Ordinal, RoomName, Seq, Timestamp, Topic,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::coop::unconstrained;
 
 use crate::port::{
     Answer, Appended, Census, Device, Devices, From, LogSlice, Messages, NewMessage, ReceiptRecord, Receipts,
@@ -189,7 +190,9 @@ impl Shared {
 
 impl Messages for EmbeddedStore {
     fn append(&self, messages: Vec<NewMessage>, durability: Durability) -> Answer<'_, Vec<Appended>> {
-        Box::pin(self.submit(Append::new(messages, durability, self.shared.epoch)))
+        // A task without budget would be sent away at the first `await`, and could come back behind
+        // an append that it made later.
+        Box::pin(unconstrained(self.submit(Append::new(messages, durability, self.shared.epoch))))
     }
 
     fn read_topic(

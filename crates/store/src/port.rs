@@ -27,6 +27,10 @@ pub trait Messages {
     /// survive a power cut ([`Durability::Durable`]) or are at least ordered and readable
     /// ([`Durability::Memory`]). Concurrent calls share one fsync. A message whose id is known already
     /// is not appended: see [`Appended`].
+    ///
+    /// A call has its place among others once its answer has been polled for the first time, whatever
+    /// budget the task has left, unless it has to wait for room: who relies on the order of numbers, as
+    /// the live delivery does, may have several appends under way.
     fn append(&self, messages: Vec<NewMessage>, durability: Durability) -> Answer<'_, Vec<Appended>>;
 
     /// The entries of a topic after `from`, oldest first; when there are more than `limit`, the newest ones.

@@ -3,13 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use tidings_model::{Durability, Except, NamespaceName, Platform, Priority, Seq, Target, Timestamp, Topic};
+use tokio::task::coop;
 
 use super::given::{DAY, append, append_new, chosen, demo, message, name, stored, topic};
-use crate::port::{Appended, From, Store};
+use crate::StoreError;
+use crate::port::{Answer, Appended, From, Store};
 
 pub async fn numbers_grow_by_order_of_appending(store: &impl Store) {
     assert_eq!(store.head(&demo()), Seq(0));
@@ -24,6 +28,41 @@ pub async fn numbers_grow_by_order_of_appending(store: &impl Store) {
         }
         assert_eq!(store.head(&demo()), last);
     }
+}
+
+pub async fn an_append_has_its_place_from_the_first_poll_on(store: &impl Store) {
+    for round in 0..3 {
+        let append =
+            |id: String| store.append(vec![message(&format!("{id}{round}"), &["all"])], Durability::Memory);
+        let (mut first, mut second) = (append("first".into()), append("second".into()));
+        while coop::has_budget_remaining() {
+            coop::consume_budget().await;
+        }
+        let early = poll_once(&mut first).await;
+        // As in a later turn of the task.
+        let late = coop::unconstrained(poll_once(&mut second)).await;
+        let seq = |appended: Vec<Appended>| match &appended[..] {
+            [Appended::New(message)] => message.seq,
+            other => panic!("{other:?}"),
+        };
+        let late = seq(match late {
+            Some(late) => late.unwrap(),
+            None => second.await.unwrap(),
+        });
+        let early = seq(match early {
+            Some(early) => early.unwrap(),
+            None => first.await.unwrap(),
+        });
+        assert!(early < late, "{early:?} was asked for before {late:?}");
+    }
+}
+
+async fn poll_once<T>(answer: &mut Answer<'_, T>) -> Option<Result<T, StoreError>> {
+    poll_fn(|context| match answer.as_mut().poll(context) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 pub async fn offsets_count_each_topic_from_1(store: &impl Store) {
