@@ -31,7 +31,10 @@ const FIRST_BATCH: u64 = 1;
 const MESSAGE_MEMTABLE_BYTES: u64 = 16 << 20;
 
 /// Largest memtable of a keyspace about devices, in bytes: what connects must not leave megabytes behind.
-const DEVICE_MEMTABLE_BYTES: u64 = 1 << 20;
+const DEVICE_MEMTABLE_BYTES: u64 = 512 << 10;
+
+/// Largest memtable of cursors, in bytes: of all that is about devices they change most.
+const CURSOR_MEMTABLE_BYTES: u64 = 1 << 20;
 
 /// Largest memtable of every other keyspace, in bytes.
 const MEMTABLE_BYTES: u64 = 8 << 20;
@@ -212,11 +215,10 @@ fn keyspaces(db: &Database) -> fjall::Result<[fjall::Keyspace; Keyspace::ALL.len
 fn memtable_bytes(keyspace: Keyspace) -> u64 {
     match keyspace {
         Keyspace::Message => MESSAGE_MEMTABLE_BYTES,
-        Keyspace::Device
-        | Keyspace::DeviceId
-        | Keyspace::DeviceCursor
-        | Keyspace::UserDevice
-        | Keyspace::RoomMember => DEVICE_MEMTABLE_BYTES,
+        Keyspace::Device | Keyspace::DeviceId | Keyspace::UserDevice | Keyspace::RoomMember => {
+            DEVICE_MEMTABLE_BYTES
+        }
+        Keyspace::DeviceCursor => CURSOR_MEMTABLE_BYTES,
         _ => MEMTABLE_BYTES,
     }
 }
