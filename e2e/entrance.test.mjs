@@ -413,6 +413,34 @@ describe('HTTP/2', () => {
     await until('the other one afterwards', () => busy.closed);
   });
 
+  test('a head that never ends, and a client that opens no window, cost themselves only', async (t) => {
+    const server = await start(t);
+    const frame = (type, flags, stream, payload = Buffer.alloc(0)) => {
+      const head = Buffer.alloc(9);
+      head.writeUIntBE(payload.length, 0, 3);
+      head.writeUInt8(type, 3);
+      head.writeUInt8(flags, 4);
+      head.writeUInt32BE(stream, 5);
+      return Buffer.concat([head, payload]);
+    };
+    const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+    const [HEADERS, SETTINGS, CONTINUATION] = [1, 4, 9];
+    // ":method GET" from the static table, and no end of the head.
+    const flood = speak(t, server, Buffer.concat([preface, frame(SETTINGS, 0, 0), frame(HEADERS, 1, 1, Buffer.from([0x82]))]));
+    const pieces = Buffer.concat(Array.from({ length: 100 }, () => frame(CONTINUATION, 0, 1)));
+    const flooding = setInterval(() => flood.socket.write(pieces), 5);
+    t.after(() => clearInterval(flooding));
+    await until('the flood is ended', () => flood.ended);
+
+    const session = http2.connect(server.url, { settings: { initialWindowSize: 0 } });
+    session.on('error', () => {});
+    t.after(() => session.destroy());
+    const stuck = Array.from({ length: 100 }, () => call(session, { ':path': '/openapi.json' }));
+    await until('all are answered, as far as the head', () => stuck.every(({ head }) => head));
+    assert.ok(stuck.every(({ text }) => text === ''));
+    assert.equal((await request(server, { path: '/healthz' })).status, 200);
+  });
+
   test('who resets streams as fast as it opens them is shut out', async (t) => {
     const server = await start(t);
     const session = open(t, server);
