@@ -215,17 +215,17 @@ describe('Socket.IO', () => {
     test(`${packet} is let in and shown its auth`, async (t) => {
       const socket = await openSocket(t, '/socket.io/');
       socket.send(packet);
-      const granted = await socket.next('the answer');
+      const granted = await socket.nextLike(/^4/);
       assert.ok(granted.startsWith(`40${namespace}{`), granted);
       assert.deepEqual(Object.keys(JSON.parse(granted.slice(2 + namespace.length))), ['sid']);
-      assert.equal(await socket.next('auth'), `42${namespace}["auth",${auth}]`);
+      assert.equal(await socket.nextLike(/^4/), `42${namespace}["auth",${auth}]`);
     });
   }
 
   test('an unknown namespace is refused', async (t) => {
     const socket = await openSocket(t, '/socket.io/');
     socket.send('40/random');
-    assert.equal(await socket.next('the refusal'), '44/random,{"message":"Invalid namespace"}');
+    assert.equal(await socket.nextLike(/^4/), '44/random,{"message":"Invalid namespace"}');
   });
 
   test('no namespace within the connect timeout', async (t) => {
@@ -275,7 +275,12 @@ describe('Socket.IO', () => {
     test(`${what} comes back`, async (t) => {
       const socket = await connected(t);
       socket.send(...sent);
-      for (const expected of received) assert.deepEqual(await socket.next('the answer'), expected);
+      for (const expected of received) {
+        let packet = await socket.next('the answer');
+        // A heartbeat may come at any time.
+        if (packet === '2') packet = await socket.next('the answer');
+        assert.deepEqual(packet, expected);
+      }
     });
   }
 

@@ -226,9 +226,11 @@ pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
     if pinged != 0 {
         return local.close(connection, Disconnect::NO_PONG);
     }
-    // When it was due, unless the shard was late: a client may count on the announced times.
+    // When it was due: a client may count on the announced times. Unless the shard was so late that the client
+    // would be left less than half of its time.
     let due = next_timer(local, connection);
-    let now = if now - due <= 2 * local.tick_ms() { due } else { now };
+    let (_, timeout) = local.settings.heartbeat(connection.platform.get());
+    let now = if now - due <= timeout.as_millis() as u64 / 2 { due } else { now };
     connection.beat_at.set(now);
     match kind(connection) {
         Kind::Json => {

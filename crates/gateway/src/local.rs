@@ -119,11 +119,6 @@ impl Local {
         self.started.elapsed().as_millis() as u64 + 1
     }
 
-    /// How coarse the timers are.
-    pub(crate) fn tick_ms(&self) -> u64 {
-        tick_ms(&self.settings)
-    }
-
     pub(crate) fn metrics(&self) -> &Metrics {
         self.node.metrics()
     }

@@ -114,7 +114,9 @@ async fn probe(
         tokio::select! {
             readable = poll_fn(|context| socket.poll_read_ready(context)) => readable.ok()?,
             _ = nudge.tick(), if probed => {
-                local.send(session, engineio::NOOP);
+                if !local.has_output(session) {
+                    local.send(session, engineio::NOOP);
+                }
                 local.flush_one(session);
                 continue;
             }
