@@ -33,12 +33,16 @@ debian() {
   policy=/usr/sbin/policy-rc.d
   guard=no
   if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT INT TERM
     printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && guard=yes
   fi
   installed=yes
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing; } >&2 ||
     installed=no
-  [ "$guard" = no ] || rm -f "$policy"
+  if [ "$guard" = yes ]; then
+    rm -f "$policy"
+    trap - EXIT INT TERM
+  fi
   if [ "$installed" = no ]; then
     reason="apt-get failed (above)"
     return 1

@@ -1,7 +1,6 @@
 // The Socket.IO server of the bench, set up for throughput: WebSocket only, no compression, production mode.
 //
-// A client joins with the event `join`; `POST /publish` takes a JSON array of strings' worth of data and emits each
-// entry to the room.
+// A client joins with the event `join`; `POST /publish` takes a JSON array and emits each entry to the room.
 import { createServer } from 'node:http';
 import { Server } from 'socket.io';
 import { readArray } from './publish.mjs';
@@ -33,4 +32,6 @@ io.on('connection', (socket) => {
     acknowledge();
   });
 });
+// Publishers keep their connections.
+server.keepAliveTimeout = 0;
 server.listen({ port: Number(process.env.PEER_PORT), host: '127.0.0.1', backlog: 4096 });

@@ -21,4 +21,6 @@ const server = createServer((request, response) => {
   });
 });
 const sockets = new WebSocketServer({ server, perMessageDeflate: false });
+// Publishers keep their connections.
+server.keepAliveTimeout = 0;
 server.listen({ port: Number(process.env.PEER_PORT), host: '127.0.0.1', backlog: 4096 });

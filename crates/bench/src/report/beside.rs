@@ -102,7 +102,7 @@ impl Beside {
                 "{connections} connections, frames of {frame_bytes} bytes on the wire, 1 and {in_flight} pushes in \
                  flight; medians over {visits} visits of {rounds} rounds of each kind, the servers in turn"
             ),
-            format!("Tidings: durability \"{}\"; the others keep nothing", plan.durability_or(Durability::Memory).word()),
+            format!("Tidings: durability \"{}\"", plan.durability_or(Durability::Memory).word()),
             "CPU: user and system time of all processes of the server. Memory: their RssAnon, slope between two \
              numbers of idle connections. Latency: from the intended start of a push to each delivery, 1 in flight"
                 .to_owned(),
