@@ -33,6 +33,12 @@ const WRITE_AFTER: Duration = Duration::from_millis(50);
 /// How long a receipt may wait: what a crash forgets has to be sent again.
 const WRITE_RECEIPTS_AFTER: Duration = Duration::from_millis(5);
 
+/// Cursors that are written down together. When everybody leaves at once, pushes come in between.
+const CURSORS_AT_ONCE: usize = 512;
+
+/// How long the next ones wait then.
+const WRITE_MORE_AFTER: Duration = Duration::from_millis(2);
+
 /// How often books are let go that nothing happens to any more.
 const LET_GO_EVERY: Duration = Duration::from_secs(1);
 
@@ -160,8 +166,7 @@ impl Books {
                 // Neither may starve the other, hence not biased.
                 count = entered.recv_many(&mut batch, 256) => {
                     if count == 0 {
-                        self.write_down().await;
-                        return;
+                        return self.write_all().await;
                     }
                     self.load_missing(&batch).await;
                     for one in batch.drain(..) {
@@ -255,7 +260,7 @@ impl Books {
                 let _ = tell.send(found.collect());
             }
             Entered::Flush(tell) => {
-                self.write_down().await;
+                self.write_all().await;
                 let _ = tell.send(());
             }
         }
@@ -313,10 +318,24 @@ impl Books {
         true
     }
 
+    /// Writes everything down; what the store refuses is lost with the process.
+    async fn write_all(&mut self) {
+        loop {
+            let before = self.settled.len();
+            self.write_down().await;
+            if self.settled.is_empty() || self.settled.len() == before {
+                return;
+            }
+        }
+    }
+
     async fn write_down(&mut self) {
         self.write_at = None;
         if self.write_receipts().await {
             self.write_cursors().await;
+            if !self.settled.is_empty() {
+                self.write_within(WRITE_MORE_AFTER);
+            }
         } else {
             self.write_within(WRITE_AFTER);
         }
@@ -356,8 +375,12 @@ impl Books {
 
     async fn write_cursors(&mut self) {
         let mut by_namespace: HashMap<NamespaceName, Vec<(Ordinal, Seq, Timestamp)>> = HashMap::new();
-        for ((namespace, device), (seq, at)) in self.settled.drain() {
-            by_namespace.entry(namespace).or_default().push((device, seq, at));
+        let some: Vec<_> = self.settled.keys().take(CURSORS_AT_ONCE).cloned().collect();
+        for (namespace, device) in some {
+            let key = (namespace, device);
+            if let Some((seq, at)) = self.settled.remove(&key) {
+                by_namespace.entry(key.0).or_default().push((device, seq, at));
+            }
         }
         for (namespace, devices) in by_namespace {
             if let Err(why) = self.store.settle(&namespace, devices).await {

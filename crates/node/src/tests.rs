@@ -370,6 +370,23 @@ async fn what_was_let_go_is_in_the_books_and_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn however_many_leave_at_once_a_flush_writes_all_of_it() {
+    let world = World::new().await;
+    let mut here = Vec::new();
+    for n in 0..1_100 {
+        here.push(world.device(&format!("d{n}"), "ann").await);
+    }
+    for who in &here {
+        world.node.settled(&who.namespace, who.device.ordinal, Seq(1 + u64::from(who.device.ordinal.0)));
+    }
+    world.node.ledger.flush().await;
+    for who in here {
+        let back = world.device(who.device.id.as_str(), "ann").await;
+        assert_eq!(back.device.cursor, Seq(1 + u64::from(who.device.ordinal.0)));
+    }
+}
+
+#[tokio::test]
 async fn an_ack_for_somebody_elses_message_counts_for_nothing() {
     let world = World::new().await;
     let (_, bob) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
