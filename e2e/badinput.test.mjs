@@ -3,13 +3,14 @@
 
 import assert from 'node:assert/strict';
 import { cpSync, readdirSync, statSync, truncateSync } from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { Api, assertProblem, describe as describeAnswer } from './lib/api.mjs';
 import { bystander } from './lib/check.mjs';
 import { client, connected } from './lib/clients.mjs';
-import { frame, RawSocket, RawTcp } from './lib/raw.mjs';
+import { frame, Polling, RawSocket, RawTcp } from './lib/raw.mjs';
 import { ADMIN_KEY, launch, runToExit, Server, temporaryDirectory } from './lib/server.mjs';
 import { until } from './lib/until.mjs';
 
@@ -402,4 +403,26 @@ test('a server that is killed while it starts leaves a store that starts', async
   // A key that is kept has been shown: by one of those that were killed, or by this one.
   const last = await Server.start(t, { store, adminKey });
   await new Api(last).push({ to: { all: true }, data: 'works' });
+});
+
+describe('bodies of one polling session', () => {
+  /** Begins a POST of `length` bytes and sends all but the last. */
+  function begin(polling, length) {
+    const socket = net.connect(server.port, '127.0.0.1');
+    const answer = { text: '' };
+    socket.setEncoding('utf8').on('data', (text) => (answer.text += text)).on('error', () => {});
+    socket.write(`POST ${polling.base} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: ${length}\r\n\r\n${'3'.padEnd(length - 1)}`);
+    return Object.assign(answer, { socket });
+  }
+
+  test('a second one is refused before its body is read, and ends the session', async (t) => {
+    const polling = await Polling.open(server);
+    const first = begin(polling, 900_000);
+    t.after(() => first.socket.destroy());
+    // Whichever of two requests comes first, the shard sees both before either body is there.
+    const second = begin(polling, 900_000);
+    t.after(() => second.socket.destroy());
+    await until('one of them is refused', () => [first, second].some((one) => /^HTTP\/1\.1 400 /.test(one.text)));
+    assert.equal((await polling.get()).status, 400);
+  });
 });

@@ -69,8 +69,11 @@ pub(crate) enum Command {
     PollGone { sid: String },
     /// Packets from the client.
     Post { sid: String, body: Bytes, binary: bool, reply: oneshot::Sender<Result<(), PollError>> },
-    /// Whether there is such a session.
-    Exists { sid: String, reply: oneshot::Sender<bool> },
+    /// Whether a session takes a POST now; if so, it takes no other one until that has come or is gone. Asked
+    /// before the body is read, so that a session has one body in memory at most.
+    MayPost { sid: String, reply: oneshot::Sender<Result<(), PollError>> },
+    /// The POST that a session waits for does not come.
+    PostGone { sid: String },
     /// Whether a session may be upgraded; if so, it is reserved for this one socket.
     MayUpgrade { sid: String, reply: oneshot::Sender<bool> },
     /// The socket for a session that was reserved; `None` when it did not come.

@@ -32,6 +32,10 @@ use crate::settings::Settings;
 /// millisecond.
 const READ_BYTES: usize = 16 * 1024;
 
+/// Bytes of messages, as they are once decompressed, that one connection has looked at before others come in
+/// between.
+const SHARE_BYTES: usize = 64 * 1024;
+
 /// Messages to big rooms that wait to be served at most.
 const BACKLOG_MESSAGES: usize = 512;
 
@@ -221,8 +225,11 @@ impl Local {
         let mut decoder = connection.decoder.take();
         let mut inflater = self.take_inflater(connection);
         let max = connection.dialect.borrow().max_message(&self.settings);
-        let mut at = 0;
+        let (mut at, mut spent) = (0, 0);
         while at < bytes.len() && connection.is_open() {
+            if spent > SHARE_BYTES && !connection.busy.get() {
+                self.wait_for_share(connection);
+            }
             if connection.busy.get() {
                 let mut spill = connection.spill.take();
                 spill.extend_from_slice(&bytes[at..]);
@@ -234,6 +241,7 @@ impl Local {
                 Ok((taken, message)) => {
                     at += taken;
                     if let Some(message) = message {
+                        spent += message.len();
                         self.message(connection, message);
                         self.answer_early(connection);
                     } else if taken == 0 {
@@ -251,6 +259,16 @@ impl Local {
         if inflater.is_some() {
             self.inflater.replace(inflater);
         }
+    }
+
+    /// A connection has had its share of this turn: what else it has sent waits for the next.
+    fn wait_for_share(self: &Rc<Self>, connection: &Rc<Connection>) {
+        connection.busy.set(true);
+        let (local, connection) = (Rc::clone(self), Rc::clone(connection));
+        tokio::task::spawn_local(async move {
+            local.next_share().await;
+            local.unbusy(&connection);
+        });
     }
 
     /// Answers go out while a client still talks, so that its own outbox is not what stops it.

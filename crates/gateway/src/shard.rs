@@ -169,9 +169,8 @@ fn obey(local: &Rc<Local>, command: Command) {
         Command::Post { sid, body, binary, reply } => {
             dialect::engineio::post(local, &sid, body, binary, reply);
         }
-        Command::Exists { sid, reply } => {
-            let _ = reply.send(local.by_sid(&sid).is_some());
-        }
+        Command::MayPost { sid, reply } => dialect::engineio::reserve_post(local, &sid, reply),
+        Command::PostGone { sid } => dialect::engineio::release_post(local, &sid),
         Command::MayUpgrade { sid, reply } => {
             let may = dialect::engineio::reserve_upgrade(local, &sid);
             if reply.send(may).is_err() && may {

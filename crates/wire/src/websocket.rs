@@ -82,6 +82,24 @@ pub enum Message<'a> {
     },
 }
 
+impl Message<'_> {
+    /// Bytes of its payload, decompressed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes.len(),
+            Self::Close { reason, .. } => reason.len(),
+        }
+    }
+
+    /// Whether its payload is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Why the bytes are not the protocol. The connection is to be closed with [`Error::close_code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {

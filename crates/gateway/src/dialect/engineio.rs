@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use tidings_hub::{Bounds, Lane};
 use tidings_model::{Disconnect, Platform};
 use tidings_wire::engineio::{self, Packet, PayloadEncoder, PayloadFormat, Version};
 use tidings_wire::socketio::Assembler;
@@ -41,8 +42,8 @@ pub(crate) struct State {
     pub(super) application: Application,
     /// The namespaces of the fixture that were joined.
     pub(super) joined: conformance::Joined,
-    /// A socket is about to take over from polling.
-    upgrading: bool,
+    /// Until when a socket may take over from polling, in the shard's milliseconds; 0 when none is about to.
+    upgrading_until: u64,
     /// A POST is being worked on; there may be only one.
     posting: bool,
 }
@@ -58,7 +59,7 @@ impl State {
             joined: conformance::Joined::default(),
             query,
             assembler: Assembler::new(),
-            upgrading: false,
+            upgrading_until: 0,
             posting: false,
         }
     }
@@ -218,7 +219,7 @@ pub(crate) fn poll(local: &Rc<Local>, sid: &str, reply: oneshot::Sender<PollRepl
         // is told so, and the second one, dropped here, is refused.
         return local.close(&connection, Disconnect::PROTOCOL_ERROR);
     }
-    let upgrading = with(&connection, |state| state.upgrading).unwrap_or_default();
+    let upgrading = with(&connection, |state| state.upgrading_until).unwrap_or_default() > local.now_ms();
     if upgrading && !local.has_output(&connection) {
         // The client waits for this poll to end before it moves to its socket.
         local.send(&connection, engineio::NOOP);
@@ -275,7 +276,7 @@ pub(crate) fn flush_poll(local: &Local, connection: &Rc<Connection>) {
     let any_binary = frames.iter().any(|frame| frame.is_binary());
     let format = PayloadFormat::choose(version, takes_binary, any_binary);
     let mut body = PayloadEncoder::new(format);
-    for frame in frames {
+    for frame in &frames {
         match std::str::from_utf8(frame.payload()) {
             Ok(text) if !frame.is_binary() => body.text(text),
             _ => body.binary(frame.payload()),
@@ -284,13 +285,43 @@ pub(crate) fn flush_poll(local: &Local, connection: &Rc<Connection>) {
     let body = body.finish();
     local.wrote(body.len());
     if reply.send(PollReply::Body { sid, content_type: format.content_type(), body }).is_err() {
-        // The client has just gone away, and what was in this answer with it.
+        // The client has just gone away. What was in this answer was never written, and is told so.
+        if let Some(outbox) = local.hub.borrow_mut().outbox(connection.key) {
+            for frame in frames {
+                let _ = outbox.push(Lane::Normal, frame, Bounds::NONE);
+            }
+        }
         return local.close(connection, Disconnect::GONE);
     }
     connection.notify();
 }
 
-/// Packets came by POST: takes them one after the other, and answers when the last one has been taken.
+/// A POST is about to come: the session takes no other one meanwhile. Two at once end it, as nobody knows which
+/// one comes first.
+pub(crate) fn reserve_post(local: &Rc<Local>, sid: &str, reply: oneshot::Sender<Result<(), PollError>>) {
+    let Some(connection) = in_time(local, sid).filter(|connection| connection.is_open()) else {
+        let _ = reply.send(Err(PollError::UnknownSession));
+        return;
+    };
+    let polling = matches!(&*connection.transport.borrow(), Transport::Poll(_));
+    let first = with(&connection, |state| !std::mem::replace(&mut state.posting, true)).unwrap_or_default();
+    if !polling || !first {
+        let _ = reply.send(Err(PollError::BadRequest));
+        return local.close(&connection, Disconnect::PROTOCOL_ERROR);
+    }
+    if reply.send(Ok(())).is_err() {
+        release_post(local, sid);
+    }
+}
+
+/// The POST for which a session was reserved does not come.
+pub(crate) fn release_post(local: &Local, sid: &str) {
+    if let Some(connection) = local.by_sid(sid) {
+        with(&connection, |state| state.posting = false);
+    }
+}
+
+/// Packets came by POST, for which the session was reserved: takes them one after the other, and answers when the last one has been taken.
 pub(crate) fn post(
     local: &Rc<Local>,
     sid: &str,
@@ -302,9 +333,7 @@ pub(crate) fn post(
         let _ = reply.send(Err(PollError::UnknownSession));
         return;
     };
-    let polling = matches!(&*connection.transport.borrow(), Transport::Poll(_));
-    let first = with(&connection, |state| !std::mem::replace(&mut state.posting, true)).unwrap_or_default();
-    if !polling || !first {
+    if !matches!(&*connection.transport.borrow(), Transport::Poll(_)) {
         let _ = reply.send(Err(PollError::BadRequest));
         return local.close(&connection, Disconnect::PROTOCOL_ERROR);
     }

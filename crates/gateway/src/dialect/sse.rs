@@ -13,8 +13,9 @@ use crate::connection::{self, Connection, Transport};
 use crate::local::Local;
 use crate::session::{self, Refusal};
 
-/// Writes that the HTTP side may be behind before the outbox fills.
-const CHUNKS: usize = 16;
+/// Writes that the HTTP side may be behind before the outbox fills. Each is a copy of up to 64 KiB or of one larger
+/// frame, which the bounds of an outbox do not see: so few.
+const CHUNKS: usize = 2;
 
 /// How long a browser waits before it reconnects, in milliseconds.
 const RETRY_MS: u64 = 1_000;

@@ -195,11 +195,11 @@ async fn post(front: &Front, request: Request, sid: String, jsonp: bool) -> Resu
     let shard = front.shard_of(&sid).ok_or(SESSION_UNKNOWN)?;
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let binary = content_type.is_some_and(|value| value.starts_with("application/octet-stream"));
-    let (reply, exists) = oneshot::channel();
-    tell(shard, Command::Exists { sid: sid.clone(), reply }).await?;
-    if !exists.await.map_err(|_| STOPPING)? {
-        return Err(SESSION_UNKNOWN);
-    }
+    let (reply, may) = oneshot::channel();
+    // The client may go away while it sends; this future is dropped then.
+    let mut posting = Posting { shard, sid: Some(sid.clone()) };
+    tell(shard, Command::MayPost { sid: sid.clone(), reply }).await?;
+    may.await.map_err(|_| STOPPING)?.map_err(refused)?;
     let body = axum::body::to_bytes(request.into_body(), front.settings.max_message);
     let body = tokio::time::timeout(front.settings.body_timeout, body)
         .await
@@ -208,6 +208,7 @@ async fn post(front: &Front, request: Request, sid: String, jsonp: bool) -> Resu
     let body = if jsonp { jsonp::unwrap(&body).map_err(|_| BAD_REQUEST)?.into() } else { body };
     let (reply, taken) = oneshot::channel();
     tell(shard, Command::Post { sid, body, binary, reply }).await?;
+    posting.sid = None;
     match taken.await.map_err(|_| STOPPING)? {
         Ok(()) => {
             let mut response = Response::new(Body::from("ok"));
@@ -215,8 +216,29 @@ async fn post(front: &Front, request: Request, sid: String, jsonp: bool) -> Resu
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
             Ok(response)
         }
-        Err(PollError::UnknownSession) => Err(SESSION_UNKNOWN),
-        Err(PollError::BadRequest) => Err(BAD_REQUEST),
+        Err(why) => Err(refused(why)),
+    }
+}
+
+fn refused(why: PollError) -> Refused {
+    match why {
+        PollError::UnknownSession => SESSION_UNKNOWN,
+        PollError::BadRequest => BAD_REQUEST,
+    }
+}
+
+/// Tells the shard when a POST that it waits for does not come.
+struct Posting<'a> {
+    shard: &'a ShardHandle,
+    sid: Option<String>,
+}
+
+impl Drop for Posting<'_> {
+    fn drop(&mut self) {
+        if let Some(sid) = self.sid.take() {
+            // When there is no room, the session takes no POST any more and ends with its next one.
+            let _ = self.shard.commands.try_send(Command::PostGone { sid });
+        }
     }
 }
 
@@ -235,7 +257,6 @@ fn body(reply: PollReply, jsonp: Option<u32>) -> Result<(String, Response), Refu
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
             Ok((sid, response))
         }
-        PollReply::Error(PollError::UnknownSession) => Err(SESSION_UNKNOWN),
-        PollReply::Error(PollError::BadRequest) => Err(BAD_REQUEST),
+        PollReply::Error(why) => Err(refused(why)),
     }
 }

@@ -25,20 +25,28 @@ const PROBE_BYTES_MAX: usize = 64;
 /// How often a poll that waits is ended while the client wants to move.
 const NUDGE: Duration = Duration::from_millis(100);
 
-/// Reserves a session for one socket. Answers whether there is such a session, and it polls, and no other
+/// Reserves a session for one socket, for a time: its request may be lost on the way. Answers whether there is such a session, and it polls, and no other
 /// socket was faster.
 pub(crate) fn reserve_upgrade(local: &Local, sid: &str) -> bool {
     let Some(connection) = local.by_sid(sid) else { return false };
+    let now = local.now_ms();
     let polls = matches!(&*connection.transport.borrow(), Transport::Poll(_));
     polls
         && connection.is_open()
-        && with(&connection, |state| !std::mem::replace(&mut state.upgrading, true)).unwrap_or_default()
+        && with(&connection, |state| {
+            let free = state.upgrading_until <= now;
+            if free {
+                state.upgrading_until = now + 2 * UPGRADE_TIMEOUT.as_millis() as u64;
+            }
+            free
+        })
+        .unwrap_or_default()
 }
 
 /// The socket for which a session was reserved did not come, or did not get through.
 pub(crate) fn release_upgrade(local: &Local, sid: &str) {
     if let Some(connection) = local.by_sid(sid) {
-        with(&connection, |state| state.upgrading = false);
+        with(&connection, |state| state.upgrading_until = 0);
     }
 }
 
@@ -64,7 +72,7 @@ pub(crate) fn upgrade(local: &Rc<Local>, sid: String, upgraded: Upgraded) {
             session.deflate.set(deflate);
             local.hub.borrow_mut().set_deflate(session.key, window);
         }
-        with(&session, |state| state.upgrading = false);
+        with(&session, |state| state.upgrading_until = 0);
         if let Transport::Poll(Some(reply)) = waiting {
             let body = engineio::NOOP.as_bytes().to_vec();
             let content_type = "text/plain; charset=UTF-8";
