@@ -385,6 +385,32 @@ mod tests {
         assert_eq!((gone, outbox.next_write(&mut Vec::new())), (1, &b"rstthird"[..]));
     }
 
+    #[test]
+    fn nothing_is_let_go_for_what_does_not_fit_even_then() {
+        for when_full in [WhenFull::DropOldest, WhenFull::KeepLatest] {
+            let policy = Policy { bounds: Bounds { frames: 4, bytes: 10 }, when_full };
+            for (begun, size, expected) in
+                [(0, 40, 2), (0, 5, 1), (1, 40, 0), (1, 9, 0), (1, 8, 2), (1, 5, 1)]
+            {
+                let (mut outbox, mut gone) = (Outbox::default(), 0);
+                push(&mut outbox, Lane::Normal, "abc");
+                // Two bytes of it stay, then.
+                outbox.advance(begun);
+                push(&mut outbox, Lane::Normal, "def");
+                if begun > 0 {
+                    push(&mut outbox, Lane::Normal, "ghi");
+                }
+                let large = frame(&"x".repeat(size), 3, 100);
+                outbox.make_room(Lane::Normal, &large, policy, |_| gone += 1);
+                if when_full == WhenFull::DropOldest || expected == 0 {
+                    assert_eq!(gone, expected, "{when_full:?}: {size} beside {begun} begun");
+                }
+                let fits = outbox.push(Lane::Normal, large, policy.bounds).is_ok();
+                assert_eq!(fits, expected > 0, "{when_full:?}: {size} beside {begun} begun");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_the_bound_holds_and_no_frame_is_lost_track_of(

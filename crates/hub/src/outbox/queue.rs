@@ -55,7 +55,8 @@ impl Queue {
     }
 
     /// Makes room for a message of `namespace`, by letting go of others of it, each reported to `dropped`. What
-    /// has begun to leave stays, and what is no message does. There may be no room even then.
+    /// has begun to leave stays, and what is no message does. There may be no room even then; nothing is let go
+    /// for a message that is too large to stand beside what stays.
     pub(super) fn make_room(
         &mut self,
         lane: Lane,
@@ -63,6 +64,9 @@ impl Queue {
         policy: Policy,
         mut dropped: impl FnMut(&Frame),
     ) {
+        if policy.when_full == WhenFull::Disconnect || !self.can_make_room(lane, frame, policy) {
+            return;
+        }
         if policy.when_full == WhenFull::KeepLatest {
             self.keep_latest(frame, &mut dropped);
         }
@@ -85,6 +89,21 @@ impl Queue {
                 dropped(&oldest);
             }
         }
+    }
+
+    /// Whether there would be room with everything gone that may go. Looks only as far as it takes to find enough.
+    fn can_make_room(&self, lane: Lane, frame: &Frame, policy: Policy) -> bool {
+        // What is overtaken goes whatever its priority.
+        let first = if policy.when_full == WhenFull::KeepLatest { Lane::High } else { lane };
+        let (mut frames, mut bytes) = (self.len(), self.bytes + frame.bytes().len());
+        let fits = |frames, bytes| frames < policy.bounds.frames && bytes <= policy.bounds.bytes;
+        let mut may_go = (first as usize..=Lane::Normal as usize).rev().flat_map(|lane| &self.lanes[lane]);
+        while !fits(frames, bytes) {
+            let Some(next) = may_go.find(|waiting| waiting.namespace == frame.namespace) else { break };
+            frames -= 1;
+            bytes -= next.bytes().len();
+        }
+        frames == 0 || fits(frames, bytes)
     }
 
     /// Lets go of each message that has a newer one with the same subject behind it, or in `newest`.
