@@ -333,6 +333,14 @@ describe('handshakes that dawdle', () => {
     assert.ok(silent.filter(({ ended }) => ended).length >= 16);
   });
 
+  test('a crowd of one address does not keep others out', async (t) => {
+    // Without a crowd, each 64 may be silent for 5 s.
+    const server = await start(t, { TIDINGS_LIMITS__WAITING: '64', TIDINGS_LIMITS__FIRST_REQUEST_TIMEOUT: '15s' });
+    const silent = Array.from({ length: 256 }, () => speak(t, server));
+    await until('they are there', () => silent.every(({ socket }) => !socket.connecting));
+    assert.equal((await handshake(t, server)).status, 101);
+  });
+
   test('heads may not be too large or have too many headers', async (t) => {
     const server = await start(t, { TIDINGS_LIMITS__HEAD_SIZE: '8KiB', TIDINGS_LIMITS__HEADERS: '20' });
     const large = await request(server, { path: '/healthz', headers: { 'X-Large': 'x'.repeat(9_000) } });

@@ -28,7 +28,7 @@ use request::Requests;
 use sources::NoSource;
 pub(crate) use sources::Sources;
 use tls::Tls;
-use waiting::{Place, Waiting};
+use waiting::{Patience, Place, Waiting};
 
 /// Most requests at once on an HTTP/2 connection. Each may hold [`HTTP2_SEND_BYTES`] and a window.
 const HTTP2_STREAMS_MAX: u32 = 128;
@@ -54,6 +54,9 @@ const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long a new connection may be silent at most when there are too many of them: a third of the time for a
 /// first request, and not longer than a busy server needs to look at what has come long ago.
 const GRACE_MAX: Duration = Duration::from_secs(5);
+
+/// The part of that which those of one address have when they are a crowd: enough for who has something to say.
+const CROWD_GRACE: u32 = 10;
 
 /// How long accepting pauses after an error that will not go away by itself, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -114,7 +117,8 @@ impl Listener {
     ) -> io::Result<Self> {
         let door = bound.listen(backlog)?;
         let grace = (manners.first_request_timeout / 3).min(GRACE_MAX);
-        let (http, waiting) = (http(&manners), Waiting::new(manners.waiting, grace));
+        let patience = Patience { with_all: grace, with_a_crowd: grace / CROWD_GRACE };
+        let (http, waiting) = (http(&manners), Waiting::new(manners.waiting, patience));
         let shared = Arc::new(Shared { http, router, manners, waiting, metrics });
         Ok(Self { door, shared, stop: watch::Sender::new(()) })
     }
@@ -134,7 +138,7 @@ impl Listener {
                     pause = Duration::from_millis(10);
                     self.shared.metrics.accepted.inc();
                     let (shared, stopping) = (Arc::clone(&self.shared), self.stop.subscribe());
-                    let turn = self.shared.waiting.enter();
+                    let turn = self.shared.waiting.enter(self.shared.manners.sources.counted_as(peer));
                     tokio::spawn(shared.serve(stream, peer, turn, stopping));
                 }
                 Err(why) if is_of_one_connection(&why) => {

@@ -68,7 +68,8 @@ pub(super) const SECTION: Section = Section {
             allowed: "16 to 1000000",
             doc: "Most connections that have not sent a request yet. The next ones wait to be accepted until one of \
                 them has, or until the oldest was silent for a third of `first_request_timeout` (5 s at most) and is \
-                closed. At most half of the files that the process may open.",
+                closed. Those of an address that has more than an eighth of the places, and is no proxy that is \
+                believed, have a tenth of that time. At most half of the files that the process may open.",
             flag: "",
             secret: false,
         },

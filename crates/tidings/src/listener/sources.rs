@@ -55,6 +55,12 @@ impl Sources {
         Ok(read_header(stream).await?.map_or(peer, ClientAddress::new))
     }
 
+    /// What a new connection counts for: its address, unless that is of somebody who brings those of others.
+    pub(crate) fn counted_as(&self, peer: ClientAddress) -> Option<u64> {
+        let brings = self.proxy_protocol && self.proxy_protocol_from.contain(peer);
+        if brings || self.trusted.contain(peer) { None } else { peer.counted_as() }
+    }
+
     /// Where the client of a request is, when `peer` has sent it.
     pub(crate) fn of_request(&self, peer: ClientAddress, headers: &HeaderMap) -> ClientAddress {
         if self.trusted.is_empty() {
@@ -112,6 +118,21 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    #[test]
+    fn who_brings_others_is_no_crowd() {
+        for (proxy_protocol, ip, counted) in [
+            (false, "127.0.0.1", false),
+            (false, "10.1.2.3", false),
+            (false, "192.0.2.1", true),
+            (true, "127.0.0.2", true),
+        ] {
+            let peer = ClientAddress::new(ip.parse().unwrap());
+            assert_eq!(sources(proxy_protocol).counted_as(peer).is_some(), counted, "{ip}");
+        }
+        let of_proxy = Sources { trusted: Networks::default(), ..sources(true) };
+        assert_eq!(of_proxy.counted_as(ClientAddress::new("127.0.0.1".parse().unwrap())), None);
+    }
 
     fn sources(proxy_protocol: bool) -> Sources {
         Sources {
