@@ -294,6 +294,23 @@ describe('origins', () => {
     assert.equal(await metric(server, 'tidings_clients_refused_total{reason="origin"}'), 25);
   });
 
+  test('scripts and other sites do not pass by the list', async (t) => {
+    const server = await start(t, { TIDINGS_CLIENTS__ALLOWED_ORIGINS: allowed });
+    const script = `${POLLING}&j=0`;
+    for (const [path, headers, status] of [
+      [script, {}, 403],
+      [script, { Referer: 'https://evil.example/page' }, 403],
+      [script, { Referer: 'https://app.example.com/page' }, 200],
+      [script, { Origin: 'https://app.example.com' }, 200],
+      [POLLING, { 'Sec-Fetch-Site': 'cross-site' }, 403],
+      [POLLING, { 'Sec-Fetch-Site': 'same-origin' }, 200],
+    ]) {
+      assert.equal((await request(server, { path, headers })).status, status, JSON.stringify([path, headers]));
+    }
+    const open = await start(t);
+    assert.equal((await request(open, { path: script, headers: { 'Sec-Fetch-Site': 'cross-site' } })).status, 200, 'without a list');
+  });
+
   test('without a list every page may connect', async (t) => {
     const server = await start(t);
     const headers = { Origin: 'https://anywhere.example' };

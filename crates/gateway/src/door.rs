@@ -8,7 +8,7 @@ mod seats;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use tidings_model::{ClientAddress, ErrorCode};
 use tidings_node::Metrics;
 use tidings_node::metrics::Refused;
@@ -62,13 +62,13 @@ impl Door {
         }
     }
 
-    /// Judges the page that a request belongs to, if it says so: browsers do.
+    /// Judges the page that a request belongs to, if it says so: browsers do. The answer of a `script` can be
+    /// read by every page that has one, and browsers name no origin when they fetch it.
     ///
     /// # Errors
     /// [`Closed::Origin`].
-    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Closed> {
-        let allowed = headers.get_all(header::ORIGIN).iter().all(|origin| self.origins.allow(origin));
-        if allowed { Ok(()) } else { Err(Closed::Origin) }
+    pub(crate) fn check_origin(&self, headers: &HeaderMap, script: bool) -> Result<(), Closed> {
+        if self.origins.allow_request(headers, script) { Ok(()) } else { Err(Closed::Origin) }
     }
 
     /// Lets somebody in for as long as it has the place.

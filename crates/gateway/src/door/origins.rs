@@ -53,6 +53,26 @@ impl Origins {
         Ok(Self::Only(only))
     }
 
+    /// Whether the page that a request belongs to may connect. Without an origin it may, since programs name
+    /// none; unless a browser says that it comes from another site, or the request is for a `script`, which
+    /// any page may run: there the page has to be named.
+    pub(crate) fn allow_request(&self, headers: &HeaderMap, script: bool) -> bool {
+        if *self == Self::Any {
+            return true;
+        }
+        let mut named = headers.get_all(header::ORIGIN).iter().peekable();
+        if named.peek().is_some() {
+            return named.all(|origin| self.allow(origin));
+        }
+        if script {
+            return headers
+                .get(header::REFERER)
+                .and_then(origin_of)
+                .is_some_and(|origin| self.allow(&origin));
+        }
+        headers.get("sec-fetch-site").is_none_or(|site| site != "cross-site")
+    }
+
     /// Whether pages of an origin may connect.
     pub(crate) fn allow(&self, origin: &HeaderValue) -> bool {
         match self {
@@ -81,6 +101,12 @@ impl Origins {
         // Whatever it said of the origin before is said here.
         headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     }
+}
+
+/// The origin of a page.
+fn origin_of(page: &HeaderValue) -> Option<HeaderValue> {
+    let uri: Uri = page.to_str().ok()?.parse().ok()?;
+    HeaderValue::from_str(&format!("{}://{}", uri.scheme_str()?, uri.authority()?)).ok()
 }
 
 impl Origin {
@@ -161,6 +187,38 @@ mod tests {
         }
         assert!(allows("null", "null") && !allows("null", "https://null"));
         assert!(allows("https://*.example.org:8443", "https://a.example.org:8443"));
+    }
+
+    #[test]
+    fn who_names_no_origin_may_connect_but_for_scripts_and_other_sites() {
+        let allows = |list: &str, given: &[(&'static str, &str)], script| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in given {
+                headers.append(*name, HeaderValue::from_str(value).unwrap());
+            }
+            Origins::parse(list).unwrap().allow_request(&headers, script)
+        };
+        const OURS: &str = "https://app.example.com";
+        for (given, call, script) in [
+            (&[][..], true, false),
+            (&[("origin", OURS)], true, true),
+            (&[("origin", OURS), ("origin", "https://evil.net")], false, false),
+            (&[("origin", "https://evil.net"), ("referer", OURS)], false, false),
+            (&[("origin", OURS), ("sec-fetch-site", "cross-site")], true, true),
+            (&[("referer", "https://app.example.com/page?x=1")], true, true),
+            (&[("referer", "https://app.example.com/"), ("sec-fetch-site", "cross-site")], false, true),
+            (&[("referer", "https://evil.net/https://app.example.com/")], true, false),
+            (&[("referer", "https://app.example.com@evil.net/")], true, false),
+            (&[("referer", "/page")], true, false),
+            (&[("referer", "")], true, false),
+            (&[("sec-fetch-site", "cross-site")], false, false),
+            (&[("sec-fetch-site", "same-site")], true, false),
+            (&[("sec-fetch-site", "none")], true, false),
+        ] {
+            assert_eq!(allows(LIST, given, false), call, "{given:?}");
+            assert_eq!(allows(LIST, given, true), script, "{given:?} for a script");
+            assert!(allows("*", given, true) && allows("*", given, false), "{given:?}");
+        }
     }
 
     #[test]

@@ -64,8 +64,9 @@ fn senseless(status: StatusCode) -> Option<&'static str> {
 
 /// Whether a request begins a connection; if so, it has a place from now on.
 fn judge(front: &Front, client: ClientAddress, request: &mut Request) -> Result<bool, Closed> {
-    front.door.check_origin(request.headers())?;
     let text = request.uri().query().unwrap_or_default();
+    let script = is_engineio(request) && query::find(text, &["j"]).is_some();
+    front.door.check_origin(request.headers(), script)?;
     let begins = match is_engineio(request) {
         true => *request.method() != Method::OPTIONS && query::find(text, &["sid"]).is_none(),
         false => *request.method() != Method::OPTIONS,

@@ -86,7 +86,9 @@ pub(super) const SECTION: Section = Section {
             allowed: "* or origins, as in \"https://app.example.com, https://*.example.com, http://localhost:3000\"; \
                 null for pages without one",
             doc: "The pages whose scripts may connect, by the origin that browsers name. Others are answered 403. Programs \
-                that are no browsers name none, and may connect.",
+                that are no browsers name none, and may connect. What a browser says to come from another site \
+                (`Sec-Fetch-Site`) needs an origin, and JSONP polling (`j=`), whose answers every page can run as a \
+                script, an origin or a `Referer`.",
             flag: "",
             secret: false,
         },
