@@ -1,7 +1,7 @@
 //! What the HTTP side tells a shard.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tidings_model::NamespaceName;
@@ -10,6 +10,7 @@ use tidings_node::connect::Claim;
 use tidings_node::resume::Since;
 use tidings_wire::engineio::Version;
 use tidings_wire::websocket::Window;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::door::Place;
@@ -33,6 +34,23 @@ impl ShardHandle {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         (Self { commands, load: Arc::new(AtomicUsize::new(0)) }, receiver)
     }
+
+    /// Sends a connection to the shard, counted from now on: a burst of them must not all choose the same one.
+    pub(crate) async fn open(&self, command: Command) -> Result<(), SendError<Command>> {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        let coming = Coming(Arc::clone(&self.load));
+        self.commands.send(Command::Open(Box::new(command), coming)).await
+    }
+}
+
+/// A connection on its way to its shard: counted until the shard has counted it itself, or it has got lost.
+#[derive(Debug)]
+pub(crate) struct Coming(Arc<AtomicUsize>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A socket after its HTTP handshake, and what was read beyond it.
@@ -49,6 +67,8 @@ pub(crate) struct Upgraded {
 /// What the HTTP side tells a shard.
 #[derive(Debug)]
 pub(crate) enum Command {
+    /// Any of those that begin a connection.
+    Open(Box<Self>, Coming),
     /// A plain WebSocket that speaks the JSON protocol.
     Json { socket: Upgraded, namespace: NamespaceName, claim: Box<Claim> },
     /// A WebSocket that speaks Engine.IO from the start.
@@ -137,4 +157,31 @@ pub(crate) enum PollError {
     UnknownSession,
     /// The request breaks the protocol; the session is closed.
     BadRequest,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_counted_from_the_moment_it_is_sent() {
+        let (shard, mut commands) = ShardHandle::new();
+        let load = || shard.load.load(Ordering::Relaxed);
+        let polling = || {
+            let (reply, _) = oneshot::channel();
+            let (version, claim, application) = (Version::V4, Box::default(), Application::Push);
+            Command::OpenPolling { version, claim, application, place: None, reply }
+        };
+        for sent in 1..=3 {
+            shard.open(polling()).await.unwrap();
+            assert_eq!(load(), sent);
+        }
+        // Two are lost on their way, the third finds nobody.
+        drop(commands.recv().await);
+        assert_eq!(load(), 2);
+        drop(commands);
+        assert_eq!(load(), 0);
+        assert!(shard.open(polling()).await.is_err());
+        assert_eq!(load(), 0);
+    }
 }

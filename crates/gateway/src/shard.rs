@@ -147,6 +147,7 @@ fn take(local: &Local, message: ToShard) {
 
 fn obey(local: &Rc<Local>, command: Command) {
     match command {
+        Command::Open(command, _coming) => obey(local, *command),
         Command::Json { socket, namespace, claim } => {
             let dialect = Dialect::json(namespace, *claim);
             accept(local, socket, dialect, |_, _| {});

@@ -117,7 +117,7 @@ fn open_socket(
     Ok(handshake.accept(None, move |socket| async move {
         if let Some(socket) = socket {
             let command = Command::EngineIo { socket, version, claim, application };
-            let _ = front.least_loaded().commands.send(command).await;
+            let _ = front.least_loaded().open(command).await;
         }
     }))
 }
@@ -149,7 +149,8 @@ async fn open_polling(
     let (reply, opened) = oneshot::channel();
     let claim = Box::new(Query::parse(query));
     let place = take_place(request.extensions_mut());
-    tell(front.least_loaded(), Command::OpenPolling { version, claim, application, place, reply }).await?;
+    let command = Command::OpenPolling { version, claim, application, place, reply };
+    front.least_loaded().open(command).await.map_err(|_| STOPPING)?;
     let (sid, mut response) = body(opened.await.map_err(|_| STOPPING)?, jsonp_index(query))?;
     if version == Version::V3
         && let Ok(cookie) = HeaderValue::from_str(&format!("io={sid}; Path=/; HttpOnly; SameSite=Strict"))

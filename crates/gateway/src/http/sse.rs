@@ -60,7 +60,7 @@ async fn open(front: &Front, namespace: &str, request: &mut Parts) -> Result<mps
     let (reply, opened) = oneshot::channel();
     let command = Command::Sse { request: Box::new(request), reply };
     let stopping = || Refusal::new(ErrorCode::OVERLOADED, "this node is stopping");
-    front.least_loaded().commands.send(command).await.map_err(|_| stopping())?;
+    front.least_loaded().open(command).await.map_err(|_| stopping())?;
     opened.await.map_err(|_| stopping())?
 }
 

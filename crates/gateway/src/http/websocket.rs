@@ -35,7 +35,7 @@ pub(super) async fn endpoint(
     handshake.accept(protocol, move |socket| async move {
         if let Some(socket) = socket {
             let command = Command::Json { socket, namespace, claim: Box::new(claim) };
-            let _ = front.least_loaded().commands.send(command).await;
+            let _ = front.least_loaded().open(command).await;
         }
     })
 }
@@ -49,7 +49,7 @@ pub(super) async fn echo(State(front): State<Arc<Front>>, mut request: Request) 
     };
     handshake.accept(None, move |socket| async move {
         if let Some(socket) = socket {
-            let _ = front.least_loaded().commands.send(Command::Echo { socket }).await;
+            let _ = front.least_loaded().open(Command::Echo { socket }).await;
         }
     })
 }
