@@ -211,6 +211,15 @@ describe('limits', () => {
     }
   });
 
+  test('an event stream is there for GET alone', async (t) => {
+    const server = await start(t);
+    for (const method of ['HEAD', 'POST']) {
+      const answer = await request(server, { method, path: `${SSE}?device=a` });
+      assert.deepEqual([answer.status, answer.headers.allow], [405, 'GET, OPTIONS'], method);
+    }
+    assert.equal(await metric(server, 'tidings_connections{protocol="sse"}'), 0);
+  });
+
   test('handshakes in a second: 429 in both shapes', async (t) => {
     const server = await start(t, { TIDINGS_LIMITS__HANDSHAKES_PER_SECOND: '1', TIDINGS_LIMITS__HANDSHAKE_BURST: '2' });
     const answers = [];

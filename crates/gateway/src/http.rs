@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, get};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tidings_model::ErrorCode;
 use tidings_wire::problem::{self, FieldError, Problem};
 
 use crate::Front;
@@ -27,7 +28,11 @@ pub(crate) fn router(front: Arc<Front>) -> Router {
         .route("/socket.io/", any(engineio::endpoint))
         .route("/socket.io", any(engineio::endpoint))
         .route("/v1/namespaces/{namespace}/connect", get(websocket::endpoint))
-        .route("/v1/namespaces/{namespace}/sse", get(sse::endpoint).options(preflight))
+        .route(
+            "/v1/namespaces/{namespace}/sse",
+            // A `get` alone takes HEAD too, and would open a session for it.
+            get(sse::endpoint).options(preflight).head(no_stream).fallback(no_stream),
+        )
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&front), entrance::enter))
         .with_state(front)
 }
@@ -51,6 +56,17 @@ pub(crate) fn conformance_router(front: Arc<Front>) -> Router {
 
 /// Longest request id that is taken from a caller, in bytes.
 const REQUEST_ID_MAX: usize = 64;
+
+/// Answers who asks for an event stream with another method.
+async fn no_stream(request: Request) -> Response {
+    let why = Refusal::new(
+        ErrorCode::METHOD_NOT_ALLOWED,
+        format!("an event stream is there for GET, not for {}", request.method()),
+    );
+    let mut response = problem(request.headers(), &why);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, OPTIONS"));
+    response
+}
 
 /// What a browser asks before it reads a stream with a header of ours.
 async fn preflight() -> Response {
