@@ -228,9 +228,13 @@ describe('limits', () => {
     assert.ok(refused.length > 0 && answers.length - refused.length >= 2, `${refused.length} of ${answers.length} refused`);
     for (const answer of refused) assertRefused(answer, 429, 'rate_limited');
     const polls = [];
-    for (let attempt = 0; attempt < 10; attempt += 1) polls.push(await request(server, { path: POLLING }));
+    for (let attempt = 0; attempt < 10; attempt += 1) polls.push(await request(server, { path: POLLING, headers: { Origin: 'https://a.example' } }));
     const late = polls.find(({ status }) => status !== 200);
     assertRefused(late, 429, '', { engineio: true });
+    // Else a browser keeps it from the page.
+    const readable = ['origin', 'credentials'].map((what) => late.headers[`access-control-allow-${what}`]);
+    assert.deepEqual(readable, ['https://a.example', 'true']);
+    assert.match(late.headers['access-control-expose-headers'], /retry-after/);
     assert.ok((await metric(server, 'tidings_clients_refused_total{reason="too_fast"}')) >= refused.length);
     // Calls of backends are something else.
     assert.equal((await request(server, { path: '/healthz' })).status, 200);

@@ -54,7 +54,12 @@ pub(super) async fn serve(front: Arc<Front>, request: Request, application: Appl
     response
 }
 
-fn allow_origin(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
+/// Lets the page that asked read an answer, and when to come again.
+pub(super) fn allow_origin(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
+    if headers.contains_key(header::RETRY_AFTER) {
+        let exposed = HeaderValue::from_static("retry-after");
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
     match origin {
         Some(origin) => {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

@@ -12,7 +12,7 @@ use tidings_model::ClientAddress;
 use tidings_node::metrics::Refused;
 use tracing::{Instrument as _, Span};
 
-use super::{problem, query};
+use super::{engineio, problem, query};
 use crate::Front;
 use crate::door::{Closed, Place};
 
@@ -104,6 +104,9 @@ fn refused(request: &Request, why: Closed) -> Response {
     };
     if why != Closed::Origin {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
+    }
+    if is_engineio(request) {
+        engineio::allow_origin(response.headers_mut(), request.headers().get(header::ORIGIN).cloned());
     }
     response
 }
