@@ -14,6 +14,8 @@ import WebSocket from 'ws';
 import { until, within } from './until.mjs';
 
 const ANSWER_MS = 5_000;
+/** Most ids that the server takes in one call. */
+const ACK_IDS_MAX = 1_000;
 const RECONNECT_MS = { first: 20, most: 250 };
 
 class Client {
@@ -419,7 +421,7 @@ class SseClient extends Client {
   async #post() {
     const path = `/v1/namespaces/${this.namespace}/acks?${new URLSearchParams({ device: this.device })}`;
     while (this.#toAck.size && !this.#closed) {
-      const ids = [...this.#toAck];
+      const ids = [...this.#toAck].slice(0, ACK_IDS_MAX);
       const answer = await fetch(this.server.url + path, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
