@@ -299,10 +299,16 @@ pub(crate) fn flush_poll(local: &Local, connection: &Rc<Connection>) {
 /// A POST is about to come: the session takes no other one meanwhile. Two at once end it, as nobody knows which
 /// one comes first.
 pub(crate) fn reserve_post(local: &Rc<Local>, sid: &str, reply: oneshot::Sender<Result<(), PollError>>) {
-    let Some(connection) = in_time(local, sid).filter(|connection| connection.is_open()) else {
+    let Some(connection) = in_time(local, sid) else {
         let _ = reply.send(Err(PollError::UnknownSession));
         return;
     };
+    if !connection.is_open() {
+        // Its last words wait for its next poll. An error now would make the client give up before it asks;
+        // what it sends is not looked at any more, and its mailbox has what it would have acknowledged.
+        let _ = reply.send(Ok(()));
+        return;
+    }
     let polling = matches!(&*connection.transport.borrow(), Transport::Poll(_));
     let first = with(&connection, |state| !std::mem::replace(&mut state.posting, true)).unwrap_or_default();
     if !polling || !first {
