@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the black-box tests need: the npm packages of package-lock.json, and Debian's Chromium.
+# Installs what the black-box tests need: the npm packages of package-lock.json, and Debian's openssl (for
+# certificates) and Chromium.
 set -eu
 cd "$(dirname "$0")"
 
@@ -13,6 +14,16 @@ if ! cmp -s package-lock.json "$stamp"; then
   echo "setup: npm ci"
   npm ci --no-audit --no-fund
   cp package-lock.json "$stamp"
+fi
+
+if ! command -v openssl >/dev/null 2>&1; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "setup: openssl is missing, installing Debian's package"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openssl
+  else
+    echo "setup: openssl is missing; as root on Debian: apt-get install -y openssl" >&2
+    exit 1
+  fi
 fi
 
 if [ ! -x /usr/bin/chromium ]; then
