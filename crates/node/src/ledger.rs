@@ -310,8 +310,11 @@ impl Books {
             self.metrics.acks_refused.inc();
             return false;
         };
+        let before = entry.record.written.len();
         if entry.acked(ack.device, ack.at) {
             self.metrics.acks.inc();
+            // A receipt may overtake the news that its message was written, which then finds nothing new.
+            self.metrics.deliveries.inc_by(entry.record.written.len() - before);
             mark(&mut self.dirty, entry, key);
             self.write_within(WRITE_RECEIPTS_AFTER);
         }

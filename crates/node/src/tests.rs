@@ -329,6 +329,22 @@ async fn the_books_follow_a_message() {
 }
 
 #[tokio::test]
+async fn a_receipt_that_overtakes_its_delivery_is_counted_as_one_delivery() {
+    let world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    let accepted = world.push(push(users(&["ann"]))).await;
+    let ids = vec![accepted.message.id.clone()];
+    world.node.ack_ids(&ann.namespace, ann.device.ordinal, ids).await.unwrap();
+    let by = Ordinals::One(ann.device.ordinal.0);
+    let written = Event::Written { message: Arc::clone(&accepted.message), by };
+    assert!(world.node.happened(vec![written]).is_empty());
+    // Looking at the books waits for what was told before.
+    let expected = "meant 1 written 1 acked 1 waiting 0 expired 0 dropped {} rate Some(1.0)";
+    assert_eq!(world.report(&accepted).await, expected);
+    assert_eq!(world.node.metrics().deliveries.get(), 1);
+}
+
+#[tokio::test]
 async fn what_was_let_go_is_in_the_books_and_does_not_come_back() {
     let world = World::with(|settings| settings.outbox.when_full = WhenFull::DropOldest).await;
     let (ann, _) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
