@@ -34,12 +34,14 @@ pub(crate) use body::*;
         messages::push,
         batch::push,
         messages::show,
+        messages::recall,
         report::show,
         receipts::list,
         acks::take,
         namespaces::list,
         namespaces::create,
         namespaces::show,
+        namespaces::change,
         rooms::show,
         users::show,
         health::healthz,
@@ -117,7 +119,7 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool) {
     let has_body = operation.request_body.is_some();
     let has_input = has_body || operation.parameters.is_some();
     let pushes = path.ends_with("/messages") && has_body;
-    let creates = path == "/v1/namespaces" && has_body;
+    let creates = path.starts_with("/v1/namespaces") && has_body && !path.contains("}/");
     let mut codes = vec![ErrorCode::INTERNAL, ErrorCode::DEPENDENCY_UNAVAILABLE];
     let mut add = |when: bool, more: &[ErrorCode]| {
         if when {

@@ -146,6 +146,7 @@ impl From<PublishError> for Problem {
                 "id",
                 "was used for another push less than 24 h ago; a retry must be the same push",
             ),
+            PublishError::Gone => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
             PublishError::Overloaded => Self::new(ErrorCode::OVERLOADED, why.to_string()),
             PublishError::TooLarge { bytes, limit } => Self::field(
                 ErrorCode::PAYLOAD_TOO_LARGE,

@@ -13,11 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tidings_model::{
-    DeviceId, Durability, ErrorCode, EventName, Except, MessageId, NameError, Platform, Priority, Push,
-    RoomName, Target, UserId, limit,
+    CollapseKey, DeviceId, Durability, ErrorCode, EventName, Except, MessageId, NameError, Platform,
+    Priority, Push, RoomName, Target, Timestamp, UserId, limit,
 };
-use tidings_wire::nesting;
 use tidings_wire::problem::FieldError;
+use tidings_wire::{nesting, time};
 
 use self::body::{Body, ExceptBody, OfflineBody, Text, ToBody};
 use crate::shape::{self, shown};
@@ -33,8 +33,8 @@ pub(crate) struct Parsed {
     pub(crate) dry_run: bool,
 }
 
-/// Reads a push. `key` is the caller's `Idempotency-Key`.
-pub(crate) fn parse(json: &[u8], key: Option<&str>) -> Result<Parsed, Problem> {
+/// Reads a push that came at `now`. `key` is the caller's `Idempotency-Key`.
+pub(crate) fn parse(json: &[u8], key: Option<&str>, now: Timestamp) -> Result<Parsed, Problem> {
     let body: Body<'_> = shape::decode(json, &SHAPE)?;
     let mut wrong = Wrong::default();
     let to = target(body.to.map(|to| to.0), &mut wrong);
@@ -59,8 +59,9 @@ pub(crate) fn parse(json: &[u8], key: Option<&str>) -> Result<Parsed, Problem> {
     );
     let offline = body.offline.map(|offline| offline.0).unwrap_or_default();
     check_offline(&offline, &mut wrong);
-    wrong.later("collapse_key", body.collapse_key.is_some());
-    wrong.later("deliver_at", body.deliver_at.is_some());
+    let collapse_key = body.collapse_key.as_ref().map(Text::as_str);
+    let collapse_key = collapse_key.and_then(|key| wrong.name("collapse_key", key, CollapseKey::new));
+    let deliver_at = deliver_at(body.deliver_at.as_ref().map(Text::as_str), now, &mut wrong);
     wrong.later("ack.wait", body.ack.is_some_and(|ack| ack.0.wait.is_some()));
     let (Some(event), true) = (event, wrong.is_empty()) else { return Err(wrong.into_problem()) };
     let mut push = Push {
@@ -74,6 +75,10 @@ pub(crate) fn parse(json: &[u8], key: Option<&str>) -> Result<Parsed, Problem> {
         priority,
         durability,
         keep: offline.keep.unwrap_or(true),
+        collapse_key,
+        deliver_at,
+        escalate_after: None,
+        offline: Bytes::new(),
     };
     // Only a push with an id of the caller's can be a retry.
     if push.id.is_some() {
@@ -153,6 +158,26 @@ fn ttl(text: Option<&str>, wrong: &mut Wrong) -> Duration {
         Err(why) => wrong.add("ttl", format!("is {}, {why}", shown(text))),
     }
     default
+}
+
+/// When a push is to be delivered. A moment ago means now: clocks differ.
+fn deliver_at(text: Option<&str>, now: Timestamp, wrong: &mut Wrong) -> Option<Timestamp> {
+    let text = text?;
+    let Some(at) = time::parse_rfc3339(text).map(Timestamp) else {
+        let message = format!("is {}, must be a time like 2026-11-20T14:29:07Z (RFC 3339)", shown(text));
+        wrong.add("deliver_at", message);
+        return None;
+    };
+    let late = Duration::from_secs(limit::SCHEDULE_LATE_SECS_MAX);
+    let ahead = Duration::from_secs(limit::SCHEDULE_SECS_MAX);
+    if now.since(at) > late {
+        let message = format!("is {}, more than {} in the past", shown(text), duration::show(late));
+        wrong.add("deliver_at", message);
+    } else if at.since(now) > ahead {
+        let message = format!("is {}, more than {} ahead", shown(text), duration::show(ahead));
+        wrong.add("deliver_at", message);
+    }
+    Some(at)
 }
 
 fn check_offline(offline: &OfflineBody<'_>, wrong: &mut Wrong) {

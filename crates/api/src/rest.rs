@@ -12,7 +12,7 @@ pub(crate) mod users;
 use axum::Router;
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 
 use crate::{ApiState, auth, health, metrics, openapi};
 
@@ -34,6 +34,14 @@ impl Routes {
 
     fn post<H: Handler<T, ApiState>, T: 'static>(self, path: &'static str, answer: H) -> Self {
         self.route("post", path, post(answer))
+    }
+
+    fn patch<H: Handler<T, ApiState>, T: 'static>(self, path: &'static str, answer: H) -> Self {
+        self.route("patch", path, patch(answer))
+    }
+
+    fn delete<H: Handler<T, ApiState>, T: 'static>(self, path: &'static str, answer: H) -> Self {
+        self.route("delete", path, delete(answer))
     }
 
     fn route(mut self, method: &'static str, path: &'static str, answer: MethodRouter<ApiState>) -> Self {
@@ -60,9 +68,11 @@ fn keyed() -> Routes {
         .get("/v1/namespaces", namespaces::list)
         .post("/v1/namespaces", namespaces::create)
         .get("/v1/namespaces/{ns}", namespaces::show)
+        .patch("/v1/namespaces/{ns}", namespaces::change)
         .post("/v1/namespaces/{ns}/messages", messages::push)
         .post("/v1/namespaces/{ns}/messages:batch", batch::push)
         .get("/v1/namespaces/{ns}/messages/{id}", messages::show)
+        .delete("/v1/namespaces/{ns}/messages/{id}", messages::recall)
         .get("/v1/namespaces/{ns}/messages/{id}/report", report::show)
         .get("/v1/namespaces/{ns}/messages/{id}/receipts", receipts::list)
         .get("/v1/namespaces/{ns}/rooms/{room}", rooms::show)

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tidings_hub::shard::Ordinals;
-use tidings_hub::{Event, Frame, Lane, PeerKey, Shard, Wheel};
+use tidings_hub::{Event, Frame, Lane, PeerKey, Shard, Unwritten, Wheel};
 use tidings_model::{Disconnect, Seq};
 use tidings_node::Node;
 use tidings_node::ack::Ack;
@@ -444,7 +444,7 @@ impl Local {
                             self.close(&connection, Disconnect::SLOW);
                         }
                     }
-                    Event::Dropped { namespace, seq, by } => {
+                    Event::Dropped { namespace, seq, by, .. } => {
                         let all = std::mem::replace(by, Ordinals::None);
                         *by = self.node.without_others(namespace, all);
                         self.hub.borrow_mut().settle_dropped(namespace, *seq, by);
@@ -454,7 +454,7 @@ impl Local {
             }
             // Another connection of the device has been given the same, or is about to be.
             events.retain(|event| {
-                !matches!(event, Event::Unwritten { namespace, ordinal, expired: false, .. }
+                !matches!(event, Event::Unwritten { namespace, ordinal, why: Unwritten::ConnectionLost, .. }
                 if self.node.is_online(namespace, *ordinal))
             });
             if !events.is_empty() {

@@ -198,7 +198,7 @@ pub(crate) async fn open(
         namespace,
         ordinal: identity.device.ordinal,
         rooms: &[],
-        policy: identity.namespace.settings.outbox.policy(local.settings.outbox),
+        policy: identity.namespace.settings().outbox.policy(local.settings.outbox),
     };
     let member = local.hub.borrow_mut().attach(attach).ok_or(None)?;
     let session = Session {

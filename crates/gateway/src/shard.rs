@@ -135,6 +135,13 @@ fn take(local: &Local, message: ToShard) {
                 leave.iter().for_each(|room| hub.leave(member, room));
             }
         }
+        ToShard::Recall { namespace, seq, done } => {
+            hub.recall(&namespace, seq);
+            drop(hub);
+            // Whoever waits relies on the ledger to know by then who was written to.
+            local.settle();
+            drop(done);
+        }
         ToShard::Replaced { namespace, device } => {
             let peers = hub.peers_of_device(&namespace, device);
             drop(hub);

@@ -14,7 +14,7 @@ use harness::{Client, Server, demo, push, until};
 use serde_json::{Value, json};
 use tidings_gateway::Settings;
 use tidings_hub::Bounds;
-use tidings_model::{Message, Push, Target};
+use tidings_model::{DropReason, Message, Push, Target};
 use tidings_node::ledger::report::Counts;
 use tidings_node::metrics::{Reason, Why};
 use tidings_node::namespace::{Outbox, WhenFull};
@@ -33,7 +33,8 @@ async fn server(when_full: WhenFull) -> Server {
 async fn flood(server: &Server, bystander: &mut Client, more: usize) -> Vec<Arc<Message>> {
     let large = "x".repeat(60_000);
     let (mut sent, mut after) = (Vec::new(), 0);
-    let dropped = server.node.metrics().unwritten.get_or_create(&Why::SLOW_READER).clone();
+    let dropped =
+        server.node.metrics().unwritten.get_or_create(&Why::of_drop(DropReason::SlowReader)).clone();
     while after < more {
         let n = sent.len();
         let event = if n % 2 == 0 { "even" } else { "odd" };

@@ -10,7 +10,7 @@ use tidings_model::{Message, Topic, message};
 use tidings_wire::push::{self, Codec, Encoded, Format, PushView};
 use tidings_wire::websocket::{Deflater, Opcode};
 
-use crate::frame::Frame;
+use crate::frame::{Carried, Frame};
 
 /// The frames of one message as it stands in one topic, by format.
 #[derive(Debug, Default)]
@@ -62,24 +62,27 @@ pub fn encode(message: &Message, topic: usize, namespace: u32, codec: Codec) -> 
             data: std::str::from_utf8(&message.data).unwrap_or("null"),
             room: if let Topic::Room(room) = name { Some(room.as_str()) } else { None },
             user: if let Topic::User(user) = name { Some(user.as_str()) } else { None },
-            sent_at_ms: message.accepted_at.0,
+            sent_at_ms: message.sent_at.0,
             topic: &name.to_string(),
             epoch: message.epoch.0,
             offset: *offset,
             seq: message.seq.0,
             ack_id: message::ack_id(message.seq),
             namespace: message.namespace.as_str(),
+            recalls: message.recalls.as_ref().map(|id| id.as_str()),
         },
     );
     // What is already in a queue when the message expires is dropped there; a message that reaches only
     // who is connected now is not: being queued, it has reached them.
-    let expires_at = if message.expires_at > message.accepted_at {
+    let expires_at = if message.expires_at > message.sent_at {
         message.expires_at
     } else {
         tidings_model::Timestamp::NEVER
     };
     let subject = hash(&message.event) << 32 | hash(name) & u64::from(u32::MAX);
-    Frame::message(encoded, namespace, subject, message.seq, expires_at)
+    // 0 is for messages without a key.
+    let collapse = message.collapse_key.as_ref().map_or(0, |key| hash(key) | 1);
+    Frame::message(encoded, Carried { namespace, subject, collapse, seq: message.seq, expires_at })
 }
 
 fn hash(thing: &impl Hash) -> u64 {

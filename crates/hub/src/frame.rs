@@ -34,18 +34,30 @@ pub struct Frame {
     pub namespace: u32,
     /// From when on the frame is not worth writing.
     pub expires_at: Timestamp,
+    /// Messages with the same number here take each other's place; 0 for one that takes nobody's.
+    pub collapse: u64,
+}
+
+/// What a frame knows of the message that it carries.
+#[derive(Clone, Copy, Debug)]
+pub struct Carried {
+    /// See [`Frame::namespace`].
+    pub namespace: u32,
+    /// See [`Frame::subject`].
+    pub subject: u64,
+    /// See [`Frame::collapse`].
+    pub collapse: u64,
+    /// See [`Frame::seq`].
+    pub seq: Seq,
+    /// See [`Frame::expires_at`].
+    pub expires_at: Timestamp,
 }
 
 impl Frame {
     /// A frame that carries a message.
     #[must_use]
-    pub fn message(
-        encoded: Encoded,
-        namespace: u32,
-        subject: u64,
-        seq: Seq,
-        expires_at: Timestamp,
-    ) -> Rc<Self> {
+    pub fn message(encoded: Encoded, carried: Carried) -> Rc<Self> {
+        let Carried { namespace, subject, collapse, seq, expires_at } = carried;
         Rc::new(Self {
             topic: subject as u32,
             subject,
@@ -54,19 +66,22 @@ impl Frame {
             seq,
             namespace,
             expires_at,
+            collapse,
         })
     }
 
     /// The same message in other bytes.
     #[must_use]
     pub fn with(&self, encoded: Encoded) -> Rc<Self> {
-        Self::message(encoded, self.namespace, self.subject, self.seq, self.expires_at)
+        let Self { namespace, subject, collapse, seq, expires_at, .. } = *self;
+        Self::message(encoded, Carried { namespace, subject, collapse, seq, expires_at })
     }
 
     /// A frame that belongs to the protocol: a reply, a heartbeat, a goodbye.
     #[must_use]
     pub fn control(encoded: Encoded) -> Rc<Self> {
-        Self::message(encoded, 0, 0, Seq(0), Timestamp::NEVER)
+        let expires_at = Timestamp::NEVER;
+        Self::message(encoded, Carried { namespace: 0, subject: 0, collapse: 0, seq: Seq(0), expires_at })
     }
 
     /// Everything, as a stream transport writes it.

@@ -18,7 +18,7 @@ pub mod slots;
 pub mod wheel;
 
 pub use directory::Directory;
-pub use frame::{Frame, Lane};
+pub use frame::{Carried, Frame, Lane};
 pub use outbox::{Bounds, Outbox, Policy, WhenFull};
-pub use shard::{Attach, CatchUp, Delivery, Event, MemberKey, Ordinals, PeerKey, Shard};
+pub use shard::{Attach, CatchUp, Delivery, Event, MemberKey, Ordinals, PeerKey, Shard, Unwritten};
 pub use wheel::Wheel;

@@ -123,6 +123,36 @@ impl Outbox {
         }
     }
 
+    /// Lets go of the messages whose place a new one takes, each reported to `dropped`. What has begun to leave stays.
+    pub fn supersede(&mut self, by: &Frame, dropped: impl FnMut(&Frame)) {
+        if by.collapse != 0 {
+            self.take_out(|frame| frame.collapse == by.collapse && frame.namespace == by.namespace, dropped);
+        }
+    }
+
+    /// Takes a message out that is not to be written any more. Answers whether it was there; what has begun to leave
+    /// stays.
+    pub fn withdraw(&mut self, namespace: u32, seq: Seq) -> bool {
+        let mut withdrawn = false;
+        self.take_out(|frame| frame.seq == seq && frame.namespace == namespace, |_| withdrawn = true);
+        withdrawn
+    }
+
+    fn take_out(&mut self, which: impl Fn(&Frame) -> bool, mut dropped: impl FnMut(&Frame)) {
+        match &mut self.waiting {
+            Waiting::Nothing => {}
+            Waiting::One(_, frame) if frame.seq.0 > 0 && which(frame) => {
+                dropped(frame);
+                self.waiting = Waiting::Nothing;
+            }
+            Waiting::One(..) => {}
+            Waiting::Many(queue) => {
+                queue.take_out(which, dropped);
+                self.release_memory();
+            }
+        }
+    }
+
     /// How many frames wait.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -258,12 +288,18 @@ mod tests {
     use tidings_wire::push::Encoded;
 
     use super::*;
+    use crate::frame::Carried;
 
     fn frame(text: &str, seq: u64, expires: u64) -> Rc<Frame> {
+        keyed(text, seq, expires, 0)
+    }
+
+    fn keyed(text: &str, seq: u64, expires: u64, collapse: u64) -> Rc<Frame> {
         let encoded = Encoded { bytes: text.as_bytes().to_vec(), payload_at: 0 };
         // Frames of one lane are of one topic here.
         let subject = u64::from(text.as_bytes()[0]);
-        Frame::message(encoded, 0, subject, Seq(seq), Timestamp(expires))
+        let expires_at = Timestamp(expires);
+        Frame::message(encoded, Carried { namespace: 0, subject, collapse, seq: Seq(seq), expires_at })
     }
 
     fn push(outbox: &mut Outbox, lane: Lane, text: &str) {
@@ -370,6 +406,44 @@ mod tests {
         ] {
             check(when_full, script, expected);
         }
+    }
+
+    #[test]
+    fn a_message_takes_the_place_of_those_with_its_key() {
+        for (waiting, begun, expected) in [
+            (&[("a", 1)][..], 0, "b | a"),
+            (&[("a", 2)], 0, "ab | "),
+            (&[("a", 0)], 0, "ab | "),
+            (&[("a", 1), ("c", 2), ("d", 1)], 0, "cb | a d"),
+            // What has begun to leave stays.
+            (&[("aa", 1), ("c", 1)], 1, "ab | c"),
+        ] {
+            let (mut outbox, mut gone) = (Outbox::default(), Vec::new());
+            for (text, key) in waiting {
+                outbox.push(Lane::Normal, keyed(text, 1, 100, *key), Bounds::default()).unwrap();
+            }
+            outbox.advance(begun);
+            let newer = keyed("b", 2, 100, 1);
+            outbox.supersede(&newer, |frame| gone.push(String::from_utf8_lossy(frame.bytes()).into_owned()));
+            outbox.push(Lane::Normal, newer, Bounds::default()).unwrap();
+            let mut scratch = Vec::new();
+            let left = String::from_utf8_lossy(outbox.next_write(&mut scratch)).into_owned();
+            assert_eq!(format!("{left} | {}", gone.join(" ")), expected, "{waiting:?} {begun}");
+            assert_eq!(outbox.bytes(), left.len());
+        }
+    }
+
+    #[test]
+    fn a_message_is_withdrawn_unless_it_has_begun_to_leave() {
+        let mut outbox = Outbox::default();
+        assert!(!outbox.withdraw(0, Seq(1)));
+        outbox.push(Lane::Normal, frame("ab", 1, 100), Bounds::default()).unwrap();
+        outbox.push(Lane::High, frame("c", 2, 100), Bounds::default()).unwrap();
+        assert!(!outbox.withdraw(1, Seq(2)));
+        assert!(outbox.withdraw(0, Seq(2)));
+        outbox.advance(1);
+        assert!(!outbox.withdraw(0, Seq(1)));
+        assert_eq!(outbox.next_write(&mut Vec::new()), b"b");
     }
 
     #[test]

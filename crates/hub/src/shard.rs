@@ -15,7 +15,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use tidings_model::{Message, NamespaceName, Ordinal, Priority, RoomName, Seq};
+use tidings_model::{DropReason, Message, NamespaceName, Ordinal, Priority, RoomName, Seq};
 
 use tidings_wire::push::Codec;
 use tidings_wire::websocket::Deflater;
@@ -27,6 +27,7 @@ use crate::slots::{Key, Slots};
 
 mod fanout;
 mod members;
+mod recall;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +50,8 @@ pub struct Delivery {
     pub message: Arc<Message>,
     /// For each of its topics: whose topic it is, for topics of a user or a device; empty for rooms and `all`.
     pub direct: Vec<Box<[u32]>>,
+    /// The messages whose place it takes: a device that is given it is not waited for to acknowledge them.
+    pub superseded: Vec<Seq>,
 }
 
 /// A small set of ordinals, often only one.
@@ -105,21 +108,34 @@ pub enum Event {
         seq: Seq,
         /// The device.
         ordinal: Ordinal,
-        /// Whether its time was over; else the connection ended first.
-        expired: bool,
+        /// Why not.
+        why: Unwritten,
     },
-    /// A message was let go for these devices, because their connections take no more. A device without
-    /// another connection will not get it: see [`Shard::settle_dropped`].
+    /// A message was let go for these devices, because their connections take no more, or because a newer one has
+    /// taken its place. A device without another connection will not get it: see [`Shard::settle_dropped`].
     Dropped {
         /// Where the message belongs.
         namespace: NamespaceName,
         /// The message.
         seq: Seq,
+        /// Why.
+        why: DropReason,
         /// The devices.
         by: Ordinals,
     },
     /// The outbox of this connection is full; the connection is to be ended.
     Slow(PeerKey),
+}
+
+/// Why a message that was in an outbox never left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwritten {
+    /// The connection ended first.
+    ConnectionLost,
+    /// Its time was over first.
+    Expired,
+    /// It was recalled first.
+    Recalled,
 }
 
 /// The answer to [`Shard::go_live`].
@@ -169,6 +185,8 @@ struct Place {
     devices: FxHashMap<u32, MemberKey>,
     /// What holds for messages of this namespace that wait.
     policy: Policy,
+    /// The messages that were recalled last: one may still be on its way from a mailbox.
+    recalled: VecDeque<Seq>,
 }
 
 #[derive(Debug)]
@@ -200,8 +218,8 @@ pub struct Shard {
 /// Messages that were let go.
 #[derive(Debug, Default)]
 struct Drops {
-    /// What the ledger has not been told yet: place, message, device.
-    fresh: Vec<(u32, Seq, u32)>,
+    /// What the ledger has not been told yet: place, message, why, device.
+    fresh: Vec<(u32, Seq, DropReason, u32)>,
     /// How many each connection has not been told of yet, by the place of the messages.
     untold: FxHashMap<(PeerKey, u32), u64>,
 }
@@ -326,7 +344,7 @@ impl Shard {
         found.outbox.drop_expired(now, |frame| dropped.push((frame.namespace, frame.seq)));
         if !dropped.is_empty() {
             let members = std::mem::take(&mut found.members);
-            self.report_unwritten(&members, dropped, true);
+            self.report_unwritten(&members, dropped, Unwritten::Expired);
             if let Some(found) = self.peers.get_mut(peer) {
                 found.members = members;
             }
@@ -356,10 +374,10 @@ impl Shard {
         into.append(&mut self.events);
         // One message is let go for many at once: a room has a thousand readers that have stopped.
         self.drops.fresh.sort_unstable();
-        for same in self.drops.fresh.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+        for same in self.drops.fresh.chunk_by(|a, b| (a.0, a.1, a.2) == (b.0, b.1, b.2)) {
             let by: Vec<u32> = same.iter().map(|(.., device)| *device).collect();
             let namespace = self.places[same[0].0 as usize].name.clone();
-            into.push(Event::Dropped { namespace, seq: same[0].1, by: by.into() });
+            into.push(Event::Dropped { namespace, seq: same[0].1, why: same[0].2, by: by.into() });
         }
         self.drops.fresh.clear();
     }
@@ -383,7 +401,7 @@ impl Shard {
         self.jobs.len()
     }
 
-    fn report_unwritten(&mut self, members: &[MemberKey], messages: Vec<(u32, Seq)>, expired: bool) {
+    fn report_unwritten(&mut self, members: &[MemberKey], messages: Vec<(u32, Seq)>, why: Unwritten) {
         for (place, seq) in messages {
             let ordinal = members
                 .iter()
@@ -392,7 +410,7 @@ impl Shard {
                 .map(|member| member.ordinal);
             if let Some(ordinal) = ordinal {
                 let namespace = self.places[place as usize].name.clone();
-                self.events.push(Event::Unwritten { namespace, seq, ordinal, expired });
+                self.events.push(Event::Unwritten { namespace, seq, ordinal, why });
             }
         }
     }
@@ -422,6 +440,13 @@ fn queue(
     if peer.slow {
         return false;
     }
+    let of = (member.place, member.ordinal.0);
+    if frame.collapse != 0 {
+        let fresh = &mut outcome.drops.fresh;
+        peer.outbox.supersede(&frame, |old| {
+            fresh.push((of.0, old.seq, DropReason::Collapsed, of.1));
+        });
+    }
     let mut taken = peer.push(lane, Rc::clone(&frame), policy.bounds);
     if taken == Err(Full) {
         if policy.when_full == WhenFull::Disconnect {
@@ -435,8 +460,8 @@ fn queue(
             let_go.push(message.seq);
         }
         *outcome.drops.untold.entry((member.peer, member.place)).or_default() += let_go.len() as u64;
-        let of = (member.place, member.ordinal.0);
-        outcome.drops.fresh.extend(let_go.into_iter().map(|seq| (of.0, seq, of.1)));
+        let slow = |seq| (of.0, seq, DropReason::SlowReader, of.1);
+        outcome.drops.fresh.extend(let_go.into_iter().map(slow));
     }
     // What was let go is owed all the same, until the shell has found that no other connection has it.
     member.delivered(message.seq);

@@ -5,7 +5,7 @@
 //! keeps its own representation and converts at its edge.
 //!
 //! Reading order: [`name`] (what things are called), [`topic`] (where messages are logged),
-//! [`target`] (who is meant), [`message`] (what was accepted), [`disconnect`] (how a connection ends),
+//! [`target`] (who is meant), [`message`] (what was accepted), [`step`] (what becomes of it), [`disconnect`] (how a connection ends),
 //! [`address`] (where a client is), [`limit`] (how large anything may be).
 
 pub mod address;
@@ -14,6 +14,7 @@ pub mod error_code;
 pub mod limit;
 pub mod message;
 pub mod name;
+pub mod step;
 pub mod target;
 pub mod time;
 pub mod topic;
@@ -22,7 +23,8 @@ pub use address::ClientAddress;
 pub use disconnect::Disconnect;
 pub use error_code::ErrorCode;
 pub use message::{Durability, Message, Priority, Push};
-pub use name::{DeviceId, EventName, MessageId, NameError, NamespaceName, RoomName, UserId};
+pub use name::{CollapseKey, DeviceId, EventName, MessageId, NameError, NamespaceName, RoomName, UserId};
+pub use step::{DropReason, Step};
 pub use target::{Except, Platform, Target};
 pub use time::Timestamp;
 pub use topic::{Epoch, Ordinal, Position, Seq, Topic};

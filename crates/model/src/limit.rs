@@ -7,6 +7,9 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Longest name of a namespace, in bytes.
 pub const NAMESPACE_BYTES_MAX: usize = 50;
 
+/// Longest collapse key, in bytes: what APNs takes (`apns-collapse-id`).
+pub const COLLAPSE_KEY_BYTES_MAX: usize = 64;
+
 /// Most users, devices, rooms or connections that one list of a push may name.
 pub const TARGETS_MAX: usize = 1_000;
 
@@ -27,6 +30,24 @@ pub const TTL_DEFAULT_SECS: u64 = 24 * 60 * 60;
 
 /// Longest life that a push may ask for.
 pub const TTL_SECS_MAX: u64 = 30 * 24 * 60 * 60;
+
+/// How far ahead a push may be scheduled.
+pub const SCHEDULE_SECS_MAX: u64 = 366 * 24 * 60 * 60;
+
+/// How far in the past the time of a scheduled push may be and still mean "now": clocks differ.
+pub const SCHEDULE_LATE_SECS_MAX: u64 = 60;
+
+/// Longest time without a receipt after which another way may be tried.
+pub const ESCALATE_AFTER_SECS_MAX: u64 = 7 * 24 * 60 * 60;
+
+/// How long a device may be without a receipt before another way is tried, unless the namespace says otherwise.
+pub const ESCALATE_AFTER_MS_DEFAULT: u64 = 5_000;
+
+/// How many messages may wait for a device unless the namespace says otherwise.
+pub const MAILBOX_MESSAGES_DEFAULT: usize = 10_000;
+
+/// How many messages may wait for a device: what a namespace may say.
+pub const MAILBOX_MESSAGES: std::ops::RangeInclusive<usize> = 1..=100_000;
 
 /// How many messages may wait for one connection: what may be said.
 pub const OUTBOX_FRAMES: std::ops::RangeInclusive<usize> = 16..=1_000_000;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
-use crate::name::{EventName, MessageId, NamespaceName};
+use crate::name::{CollapseKey, EventName, MessageId, NamespaceName};
 use crate::target::{Except, Target};
 use crate::time::Timestamp;
 use crate::topic::{Epoch, Position, Seq, Topic};
@@ -54,6 +54,14 @@ pub struct Push {
     pub durability: Durability,
     /// Whether it waits for devices that are away.
     pub keep: bool,
+    /// It replaces older messages with this key that a device has not got yet.
+    pub collapse_key: Option<CollapseKey>,
+    /// When it is to be delivered, if not at once. Its life begins then.
+    pub deliver_at: Option<Timestamp>,
+    /// How long a device may be without a receipt before another way is tried; `None`: as the namespace says.
+    pub escalate_after: Option<Duration>,
+    /// What other ways are to say: a JSON object, or nothing.
+    pub offline: Bytes,
 }
 
 /// A push that was accepted: it has an id, an order, and a fixed set of devices that are meant.
@@ -87,6 +95,18 @@ pub struct Message {
     pub priority: Priority,
     /// Whether it waits for devices that are away.
     pub keep: bool,
+    /// It replaces older messages with this key that a device has not got yet.
+    pub collapse_key: Option<CollapseKey>,
+    /// When it was to be delivered, if not at once.
+    pub deliver_at: Option<Timestamp>,
+    /// When it got its place in its topics: when it was accepted or, if it was scheduled, when its time had come.
+    pub sent_at: Timestamp,
+    /// How long a device may be without a receipt before another way is tried; `None`: none is.
+    pub escalate_after: Option<Duration>,
+    /// What other ways are to say: a JSON object, or nothing.
+    pub offline: Bytes,
+    /// The message whose recall this one announces, if that is what it is.
+    pub recalls: Option<MessageId>,
 }
 
 impl Message {
@@ -97,6 +117,12 @@ impl Message {
     #[must_use]
     pub fn position(&self, index: usize) -> Position {
         Position { epoch: self.epoch, offset: self.topics[index].1 }
+    }
+
+    /// Whether its time has not come yet: it has no place in any topic, and nobody is meant so far.
+    #[must_use]
+    pub fn is_scheduled(&self) -> bool {
+        self.topics.is_empty()
     }
 
     /// Whether it is still to be delivered at `now`.

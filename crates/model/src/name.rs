@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::limit::{NAME_BYTES_MAX, NAMESPACE_BYTES_MAX};
+use crate::limit::{COLLAPSE_KEY_BYTES_MAX, NAME_BYTES_MAX, NAMESPACE_BYTES_MAX};
 
 /// Why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,16 +113,26 @@ names! {
     RoomName => check_printable;
     /// The id of a message: the caller's, or one made up by the node. 1–255 bytes, no control characters.
     MessageId => check_printable;
+    /// What a newer message has in common with an older one that it replaces: 1–64 bytes, no control characters.
+    CollapseKey => check_collapse_key;
     /// The name of an event as clients see it: 1–255 bytes, no control characters, not reserved.
     EventName => check_event;
 }
 
 fn check_printable(text: &str) -> Result<(), NameError> {
+    check_text(text, NAME_BYTES_MAX)
+}
+
+fn check_collapse_key(text: &str) -> Result<(), NameError> {
+    check_text(text, COLLAPSE_KEY_BYTES_MAX)
+}
+
+fn check_text(text: &str, limit: usize) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
-    if text.len() > NAME_BYTES_MAX {
-        return Err(NameError::TooLong { bytes: text.len(), limit: NAME_BYTES_MAX });
+    if text.len() > limit {
+        return Err(NameError::TooLong { bytes: text.len(), limit });
     }
     // U+2028 and U+2029 end lines in JavaScript source and in many log viewers.
     let control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
@@ -148,6 +158,25 @@ fn check_namespace(text: &str) -> Result<(), NameError> {
     }
 }
 
+/// The event under which clients are told that a message was recalled. No push may use it.
+pub const RECALL_EVENT: &str = "recall";
+
+impl EventName {
+    /// The event of what announces a recall.
+    #[must_use]
+    pub fn recall() -> Self {
+        Self(RECALL_EVENT.into())
+    }
+
+    /// An event as it is stored: one that a push may have, or one of ours.
+    ///
+    /// # Errors
+    /// [`NameError`] says what is wrong with the text.
+    pub fn stored(text: &str) -> Result<Self, NameError> {
+        if text == RECALL_EVENT { Ok(Self::recall()) } else { Self::new(text) }
+    }
+}
+
 fn check_event(text: &str) -> Result<(), NameError> {
     check_printable(text)?;
     // The clients compare exactly; prefixes are refused because each major version added its own
@@ -157,7 +186,7 @@ fn check_event(text: &str) -> Result<(), NameError> {
         || text.starts_with("reconnect")
         || matches!(text, "error" | "ping" | "pong" | "newListener" | "removeListener")
         // Ours: a client could not tell them from what the server says of itself.
-        || matches!(text, "ready" | "goaway" | "dropped" | "recall" | "presence" | "joined" | "left");
+        || matches!(text, "ready" | "goaway" | "dropped" | RECALL_EVENT | "presence" | "joined" | "left");
     if reserved { Err(NameError::Reserved) } else { Ok(()) }
 }
 

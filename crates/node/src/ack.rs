@@ -85,13 +85,24 @@ impl Node {
             return Ok(outcome);
         }
         let failed = || StoreError::Io("the receipts could not be written down".to_owned());
-        let meant = self.ledger.ack_and_tell(acks).await.ok_or_else(failed)?;
-        for ((id, seq), meant) in known.into_iter().zip(meant) {
-            if meant {
+        let became = self.ledger.ack_and_tell(acks).await.ok_or_else(failed)?;
+        let mut announcements: Vec<Seq> = Vec::new();
+        for ((id, seq), became) in known.into_iter().zip(became) {
+            // Who acknowledges a message that was recalled has heard of that, too: both have its id.
+            announcements.extend(became.announced);
+            if became.meant {
                 outcome.acked.push(seq);
             } else {
                 outcome.unknown.push(id);
             }
+        }
+        if !announcements.is_empty() {
+            let namespace = namespace.name.clone();
+            let ack = |seq| Ack { namespace: namespace.clone(), seq, device, at };
+            let acks = announcements.iter().copied().map(ack).collect();
+            let became = self.ledger.ack_and_tell(acks).await.ok_or_else(failed)?;
+            let heard = announcements.into_iter().zip(became).filter(|(_, became)| became.meant);
+            outcome.acked.extend(heard.map(|(seq, _)| seq));
         }
         Ok(outcome)
     }

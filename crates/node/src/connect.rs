@@ -82,7 +82,7 @@ impl Node {
     /// [`ConnectError`] says why it may not be here.
     pub async fn identify(&self, namespace: &NamespaceName, claim: Claim) -> Result<Identity, ConnectError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(ConnectError::NoNamespace)?;
-        let AuthMode::Open = namespace.settings.auth;
+        let AuthMode::Open = namespace.settings().auth;
         let registered = self
             .store
             .register(Registration {

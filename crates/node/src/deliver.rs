@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidings_hub::Delivery;
-use tidings_model::{NamespaceName, Ordinal, RoomName, Topic};
+use tidings_model::{NamespaceName, Ordinal, RoomName, Seq, Topic};
 use tokio::sync::mpsc;
 
 use crate::Namespace;
@@ -26,6 +26,15 @@ pub enum ToShard {
         join: Arc<[RoomName]>,
         /// The rooms it is no longer in.
         leave: Arc<[RoomName]>,
+    },
+    /// A message is withdrawn from everybody to whom it has not begun to leave.
+    Recall {
+        /// Where the message belongs.
+        namespace: NamespaceName,
+        /// The message.
+        seq: Seq,
+        /// To be let go of once that is done, and the ledger told of it.
+        done: mpsc::Sender<()>,
     },
     /// A device belongs to another user now: the connections of the one before are to end.
     Replaced {

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_hub::Event;
-use tidings_model::{Message, NamespaceName, Ordinal, Seq, Timestamp};
-use tidings_store::Store;
+use tidings_hub::shard::Ordinals;
+use tidings_model::{DropReason, Durability, Message, NamespaceName, Ordinal, Seq, Timestamp};
+use tidings_store::{Recording, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -56,11 +57,24 @@ pub(crate) struct Ledger {
     queue: mpsc::Sender<Entered>,
 }
 
+/// What became of a receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Acked {
+    /// Whether the message was meant for the device.
+    pub(crate) meant: bool,
+    /// The message that announces its recall, if it was recalled.
+    pub(crate) announced: Option<Seq>,
+}
+
 enum Entered {
-    Opened(Arc<Message>),
+    Opened(Arc<Message>, Vec<Arc<Message>>),
     Happened(Vec<Event>),
     Acked(Vec<Ack>),
-    AckedTell(Vec<Ack>, oneshot::Sender<Vec<bool>>),
+    AckedTell(Vec<Ack>, oneshot::Sender<Vec<Acked>>),
+    Trimmed(NamespaceName, Ordinal, Vec<Seq>),
+    Expired(NamespaceName, Vec<Seq>),
+    Recall(NamespaceName, Seq, oneshot::Sender<bool>),
+    Announced(NamespaceName, Seq, Seq),
     Settled(NamespaceName, Ordinal, Seq, Timestamp),
     Look(NamespaceName, Vec<Seq>, oneshot::Sender<Vec<Option<Entry>>>),
     Flush(oneshot::Sender<()>),
@@ -89,9 +103,31 @@ impl Ledger {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    /// A message was accepted.
-    pub(crate) async fn opened(&self, message: Arc<Message>) {
-        let _ = self.queue.send(Entered::Opened(message)).await;
+    /// A message was accepted, and takes the place of older ones.
+    pub(crate) async fn opened(&self, message: Arc<Message>, superseded: Vec<Arc<Message>>) {
+        let _ = self.queue.send(Entered::Opened(message, superseded)).await;
+    }
+
+    /// A device does not get these messages any more, because more waited for it than may.
+    pub(crate) async fn trimmed(&self, namespace: &NamespaceName, device: Ordinal, seqs: Vec<Seq>) {
+        let _ = self.queue.send(Entered::Trimmed(namespace.clone(), device, seqs)).await;
+    }
+
+    /// The life of these messages is over.
+    pub(crate) async fn expired(&self, namespace: &NamespaceName, seqs: Vec<Seq>) {
+        let _ = self.queue.send(Entered::Expired(namespace.clone(), seqs)).await;
+    }
+
+    /// A message is recalled. Answers once that is on disk; false when it could not be written down.
+    pub(crate) async fn recall(&self, namespace: &NamespaceName, seq: Seq) -> bool {
+        let (tell, told) = oneshot::channel();
+        let _ = self.queue.send(Entered::Recall(namespace.clone(), seq, tell)).await;
+        told.await.unwrap_or(false)
+    }
+
+    /// A message's recall is announced by another message.
+    pub(crate) async fn announced(&self, namespace: &NamespaceName, seq: Seq, by: Seq) {
+        let _ = self.queue.send(Entered::Announced(namespace.clone(), seq, by)).await;
     }
 
     /// Something happened on a shard. Gives it back when there is no room now.
@@ -110,11 +146,11 @@ impl Ledger {
         }
     }
 
-    /// Receipts came; answers for each whether the message was meant for the device, and only once they
-    /// are written down: a device that was told so may forget that it has the message.
+    /// Receipts came; answers what became of each, and only once they are written down: a device that was told so
+    /// may forget that it has the message.
     ///
     /// `None` when they could not be written down.
-    pub(crate) async fn ack_and_tell(&self, acks: Vec<Ack>) -> Option<Vec<bool>> {
+    pub(crate) async fn ack_and_tell(&self, acks: Vec<Ack>) -> Option<Vec<Acked>> {
         let (tell, told) = oneshot::channel();
         let _ = self.queue.send(Entered::AckedTell(acks, tell)).await;
         told.await.ok()
@@ -150,7 +186,7 @@ struct Books {
     dirty: Vec<Key>,
     settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
     /// Answers that wait until everything is written down.
-    promised: Vec<(oneshot::Sender<Vec<bool>>, Vec<bool>)>,
+    promised: Vec<(oneshot::Sender<Vec<Acked>>, Vec<Acked>)>,
     /// When what happened is written down at the latest.
     write_at: Option<Instant>,
 }
@@ -204,8 +240,16 @@ impl Books {
                     }
                     Event::Slow(_) => {}
                 }),
-                Entered::Look(namespace, seqs, _) => seqs.iter().for_each(|seq| want(namespace, *seq)),
-                Entered::Opened(_) | Entered::Settled(..) | Entered::Flush(_) => {}
+                Entered::Look(namespace, seqs, _)
+                | Entered::Trimmed(namespace, _, seqs)
+                | Entered::Expired(namespace, seqs) => seqs.iter().for_each(|seq| want(namespace, *seq)),
+                Entered::Opened(_, superseded) => {
+                    superseded.iter().for_each(|old| want(&old.namespace, old.seq));
+                }
+                Entered::Recall(namespace, seq, _) | Entered::Announced(namespace, seq, _) => {
+                    want(namespace, *seq);
+                }
+                Entered::Settled(..) | Entered::Flush(_) => {}
             }
         }
         for (namespace, mut seqs) in missing {
@@ -237,18 +281,49 @@ impl Books {
     async fn enter(&mut self, one: Entered) {
         let now = self.clock.now();
         match one {
-            Entered::Opened(message) => {
+            Entered::Opened(message, superseded) => {
                 let key = (message.namespace.clone(), message.seq);
                 // A shard may have been faster.
                 self.entries.entry(key).or_insert_with(|| Entry::new(&message, Default::default(), now));
+                for old in superseded {
+                    let both = Ordinals::Many(&*old.meant & &*message.meant);
+                    let key = (old.namespace.clone(), old.seq);
+                    self.update(key, |entry, _| drop(entry.dropped(DropReason::Collapsed, &both, now)));
+                }
+            }
+            Entered::Trimmed(namespace, device, seqs) => {
+                for seq in seqs {
+                    let by = Ordinals::One(device.0);
+                    self.update((namespace.clone(), seq), |entry, metrics| {
+                        if entry.dropped(DropReason::Trimmed, &by, now) != Ordinals::None {
+                            metrics.trimmed.inc();
+                        }
+                    });
+                }
+            }
+            Entered::Expired(namespace, seqs) => {
+                for seq in seqs {
+                    let entry = self.entries.get(&(namespace.clone(), seq));
+                    let expired = entry.map_or(0, |entry| report::counts(entry, None, now).expired);
+                    self.metrics.expired.inc_by(expired);
+                }
+            }
+            Entered::Recall(namespace, seq, tell) => {
+                self.update((namespace, seq), |entry, _| {
+                    entry.recalled(now);
+                });
+                let _ = tell.send(self.write_receipts(Durability::Durable).await);
+            }
+            Entered::Announced(namespace, seq, by) => {
+                self.update((namespace, seq), |entry, _| entry.record.announced = Some(by));
             }
             Entered::Happened(events) => events.into_iter().for_each(|event| self.happened(event, now)),
             Entered::Acked(acks) => acks.into_iter().for_each(|ack| {
                 self.ack(ack);
             }),
             Entered::AckedTell(acks, tell) => {
-                let meant = acks.into_iter().map(|ack| self.ack(ack)).collect();
-                self.promised.push((tell, meant));
+                let acked = acks.into_iter().map(|ack| self.ack(ack)).collect();
+                self.promised.push((tell, acked));
             }
             Entered::Settled(namespace, device, seq, at) => {
                 let entry = self.settled.entry((namespace, device)).or_insert((seq, at));
@@ -266,50 +341,53 @@ impl Books {
         }
     }
 
+    /// Changes the books of a message. Without an entry they could not be read; writing down others would lose what is
+    /// in them.
+    fn update(&mut self, key: Key, change: impl FnOnce(&mut Entry, &Metrics)) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            change(entry, &self.metrics);
+            mark(&mut self.dirty, entry, key);
+            self.write_within(WRITE_AFTER);
+        }
+    }
+
     fn write_within(&mut self, wait: Duration) {
         let at = Instant::now() + wait;
         self.write_at = Some(self.write_at.map_or(at, |before| before.min(at)));
     }
 
     fn happened(&mut self, event: Event, now: Timestamp) {
-        self.write_within(WRITE_AFTER);
         match event {
             Event::Written { message, by } => {
                 let key = (message.namespace.clone(), message.seq);
-                // Without an entry its books could not be read; writing down others would lose what is in them.
-                if let Some(entry) = self.entries.get_mut(&key) {
-                    self.metrics.deliveries.inc_by(entry.written(&by, now));
-                    mark(&mut self.dirty, entry, key);
-                }
+                self.update(key, |entry, metrics| {
+                    metrics.deliveries.inc_by(entry.written(&by, now));
+                });
             }
-            Event::Unwritten { namespace, seq, ordinal, expired } => {
-                let key = (namespace, seq);
-                if let Some(entry) = self.entries.get_mut(&key) {
-                    let why = if expired { Why::EXPIRED } else { Why::CONNECTION_LOST };
-                    self.metrics.unwritten.get_or_create(&why).inc_by(entry.unwritten(ordinal, now));
-                    mark(&mut self.dirty, entry, key);
-                }
+            Event::Unwritten { namespace, seq, ordinal, why } => {
+                self.update((namespace, seq), |entry, metrics| {
+                    let count = entry.unwritten(ordinal, why, now);
+                    metrics.unwritten.get_or_create(&Why::of_unwritten(why)).inc_by(count);
+                });
             }
-            Event::Dropped { namespace, seq, by } => {
-                let key = (namespace, seq);
-                if let Some(entry) = self.entries.get_mut(&key) {
-                    let count = entry.dropped(&by, now);
-                    self.metrics.unwritten.get_or_create(&Why::SLOW_READER).inc_by(count);
-                    mark(&mut self.dirty, entry, key);
-                }
+            Event::Dropped { namespace, seq, why, by } => {
+                self.update((namespace, seq), |entry, metrics| {
+                    let count = entry.let_go(why, &by, now);
+                    metrics.unwritten.get_or_create(&Why::of_drop(why)).inc_by(count);
+                });
             }
             Event::Slow(_) => {}
         }
     }
 
-    /// Answers whether the message was meant for the device.
-    fn ack(&mut self, ack: Ack) -> bool {
+    fn ack(&mut self, ack: Ack) -> Acked {
         let key = (ack.namespace, ack.seq);
         let entry = self.entries.get_mut(&key).filter(|entry| entry.meant.contains(ack.device.0));
         let Some(entry) = entry else {
             self.metrics.acks_refused.inc();
-            return false;
+            return Acked { meant: false, announced: None };
         };
+        let announced = entry.record.announced;
         let before = entry.record.written.len();
         if entry.acked(ack.device, ack.at) {
             self.metrics.acks.inc();
@@ -318,7 +396,7 @@ impl Books {
             mark(&mut self.dirty, entry, key);
             self.write_within(WRITE_RECEIPTS_AFTER);
         }
-        true
+        Acked { meant: true, announced }
     }
 
     /// Writes everything down; what the store refuses is lost with the process.
@@ -334,7 +412,7 @@ impl Books {
 
     async fn write_down(&mut self) {
         self.write_at = None;
-        if self.write_receipts().await {
+        if self.write_receipts(Durability::Memory).await {
             self.write_cursors().await;
             if !self.settled.is_empty() {
                 self.write_within(WRITE_MORE_AFTER);
@@ -344,36 +422,37 @@ impl Books {
         }
         // When the store fails, whoever waits is told so by the missing answer, and asks again.
         let failed = !self.dirty.is_empty();
-        for (tell, meant) in self.promised.drain(..) {
+        for (tell, acked) in self.promised.drain(..) {
             if !failed {
-                let _ = tell.send(meant);
+                let _ = tell.send(acked);
             }
         }
     }
 
-    /// Receipts come before cursors: what a cursor has passed must be on record. Answers whether it is.
-    async fn write_receipts(&mut self) -> bool {
-        let mut records = Vec::with_capacity(self.dirty.len());
-        for key in self.dirty.drain(..) {
-            if let Some(entry) = self.entries.get_mut(&key) {
+    /// Receipts come before cursors: what a cursor has passed must be on record. Answers whether it is. When the
+    /// store fails the receipts are kept; the steps of a trace are not worth it.
+    async fn write_receipts(&mut self, durability: Durability) -> bool {
+        let keys = std::mem::take(&mut self.dirty);
+        let mut books = Vec::with_capacity(keys.len());
+        for key in &keys {
+            if let Some(entry) = self.entries.get_mut(key) {
                 entry.dirty = false;
-                records.push((key.0, key.1, entry.record.clone()));
+                let steps = std::mem::take(&mut entry.steps);
+                let (namespace, seq) = key.clone();
+                books.push(Recording { namespace, seq, record: entry.record.clone(), steps });
             }
         }
-        if !records.is_empty() {
-            let keys: Vec<Key> =
-                records.iter().map(|(namespace, seq, _)| (namespace.clone(), *seq)).collect();
-            if let Err(why) = self.store.record(records).await {
-                tracing::error!(error = %why, "receipts could not be written down; kept in memory");
-                for key in keys {
-                    if let Some(entry) = self.entries.get_mut(&key) {
-                        mark(&mut self.dirty, entry, key);
-                    }
-                }
-                return false;
+        if books.is_empty() {
+            return true;
+        }
+        let Err(why) = self.store.record(books, durability).await else { return true };
+        tracing::error!(error = %why, "receipts could not be written down; kept in memory");
+        for key in keys {
+            if let Some(entry) = self.entries.get_mut(&key) {
+                mark(&mut self.dirty, entry, key);
             }
         }
-        true
+        false
     }
 
     async fn write_cursors(&mut self) {

@@ -6,20 +6,23 @@
 //!
 //! Reading order: [`publish`] (a push becomes a message), [`deliver`] (to the shards), [`connect`] (a
 //! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`ack`] (it has the message),
-//! [`ledger`] (who has it and who has not), [`namespace`] (whose rules hold).
+//! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`recall`] (it is withdrawn), [`namespace`] (whose rules hold).
 
 pub mod ack;
 pub mod clock;
 pub mod connect;
 pub mod deliver;
+pub mod due;
 pub mod ids;
 pub mod join;
 pub mod keys;
 pub mod ledger;
 pub mod lookup;
+pub(crate) mod mailbox;
 pub mod metrics;
 pub mod namespace;
 pub mod publish;
+pub mod recall;
 pub mod resume;
 #[cfg(test)]
 mod tests;
@@ -48,6 +51,7 @@ pub struct Node {
     pub(crate) publisher: mpsc::Sender<publish::Job>,
     pub(crate) backlog: Arc<publish::Backlog>,
     pub(crate) ledger: ledger::Ledger,
+    pub(crate) due: Arc<due::DueTimes>,
     pub(crate) keys: keys::Keys,
     pub(crate) turns: join::Turns,
     pub(crate) limits: connect::ConnectionLimits,
@@ -95,6 +99,7 @@ impl Node {
             publisher,
             backlog: Arc::default(),
             ledger,
+            due: Arc::default(),
             limits: parts.limits,
             hasher: RandomState::new(),
             metrics: parts.metrics,
@@ -102,6 +107,7 @@ impl Node {
             runtime: tokio::runtime::Handle::current(),
         });
         tokio::spawn(publish::run(Arc::downgrade(&node), jobs));
+        tokio::spawn(due::run(Arc::downgrade(&node)));
         Ok((node, inboxes))
     }
 

@@ -6,6 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tidings_hub::Unwritten;
+use tidings_model::DropReason;
 
 /// How late each shard gets to what is due.
 #[derive(Debug)]
@@ -34,6 +36,12 @@ pub struct Metrics {
     pub deliveries: Counter,
     /// Messages that were in an outbox and never left, by reason.
     pub unwritten: Family<Why, Counter>,
+    /// Messages that a device does not get because more waited for it than may.
+    pub trimmed: Counter,
+    /// Messages that no longer reach a device because their time is over: devices.
+    pub expired: Counter,
+    /// Messages that were recalled.
+    pub recalls: Counter,
     /// Receipts that were new.
     pub acks: Counter,
     /// Receipts for messages that are unknown or were not meant for the device.
@@ -112,8 +120,24 @@ impl Why {
     pub const CONNECTION_LOST: Self = Self { reason: "connection_lost" };
     /// Its time was over first.
     pub const EXPIRED: Self = Self { reason: "expired" };
-    /// It was let go to make room for newer ones; the device does not get it.
-    pub const SLOW_READER: Self = Self { reason: "slow_reader" };
+    /// It was withdrawn first.
+    pub const RECALLED: Self = Self { reason: "recalled" };
+
+    /// Why a message that was in an outbox was not written.
+    #[must_use]
+    pub fn of_unwritten(why: Unwritten) -> Self {
+        match why {
+            Unwritten::ConnectionLost => Self::CONNECTION_LOST,
+            Unwritten::Expired => Self::EXPIRED,
+            Unwritten::Recalled => Self::RECALLED,
+        }
+    }
+
+    /// Why a message was let go, so that its device does not get it.
+    #[must_use]
+    pub fn of_drop(why: DropReason) -> Self {
+        Self { reason: why.as_str() }
+    }
 }
 
 /// Why a client was not let in.
@@ -145,6 +169,13 @@ impl Metrics {
             "Messages in an outbox that never left, by reason",
             metrics.unwritten.clone(),
         );
+        registry.register(
+            "trimmed",
+            "Messages dropped from mailboxes that were full",
+            metrics.trimmed.clone(),
+        );
+        registry.register("expired", "Deliveries whose time was over", metrics.expired.clone());
+        registry.register("recalls", "Messages that were recalled", metrics.recalls.clone());
         registry.register("acks", "Receipts that were new", metrics.acks.clone());
         registry.register(
             "acks_refused",

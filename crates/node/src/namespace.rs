@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 pub use tidings_hub::WhenFull;
@@ -19,8 +21,7 @@ const PREFIX: &str = "namespace/";
 pub struct Namespace {
     /// Its name.
     pub name: NamespaceName,
-    /// Its rules.
-    pub settings: Settings,
+    settings: ArcSwap<Settings>,
     directory: Mutex<Directory>,
 }
 
@@ -41,6 +42,40 @@ pub struct Settings {
     /// How much may wait for one connection.
     #[serde(default)]
     pub outbox: Outbox,
+    /// How much may wait for a device.
+    #[serde(default)]
+    pub mailbox: Mailbox,
+    /// What happens to what a device does not get in time.
+    #[serde(default)]
+    pub offline: Offline,
+}
+
+/// How much may wait for a device that is away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mailbox {
+    /// Most messages; the oldest ones go first.
+    pub messages: usize,
+    /// For how long, in milliseconds: no message lives longer.
+    pub keep_ms: u64,
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self { messages: limit::MAILBOX_MESSAGES_DEFAULT, keep_ms: limit::TTL_SECS_MAX * 1_000 }
+    }
+}
+
+/// What happens to what a device does not get in time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offline {
+    /// After how many milliseconds without a receipt another way is tried, unless a push says otherwise.
+    pub escalate_after_ms: u64,
+}
+
+impl Default for Offline {
+    fn default() -> Self {
+        Self { escalate_after_ms: limit::ESCALATE_AFTER_MS_DEFAULT }
+    }
 }
 
 /// How much may wait for one connection, and what happens beyond. What is not said is as the server has it.
@@ -103,13 +138,26 @@ impl Settings {
             message_size: limit::DATA_BYTES_DEFAULT,
             rooms_per_device: limit::ROOMS_PER_DEVICE_DEFAULT,
             outbox: Outbox::default(),
+            mailbox: Mailbox::default(),
+            offline: Offline::default(),
         }
     }
 }
 
 impl Namespace {
     fn new(name: NamespaceName, settings: Settings, directory: Directory) -> Arc<Self> {
-        Arc::new(Self { name, settings, directory: Mutex::new(directory) })
+        Arc::new(Self { name, settings: ArcSwap::from_pointee(settings), directory: Mutex::new(directory) })
+    }
+
+    /// The rules that hold now.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// How long a message with this TTL lives here.
+    pub(crate) fn life(&self, ttl: Duration) -> Duration {
+        ttl.min(Duration::from_millis(self.settings.load().mailbox.keep_ms))
     }
 
     /// Who is registered and online. Held only for moments, never across an await.
@@ -164,6 +212,22 @@ impl Node {
         // Whoever else created it meanwhile wrote the same key; the first one in memory stays.
         let fresh = || Namespace::new(name.clone(), settings, Directory::default());
         Ok(Arc::clone(namespaces.entry(name.clone()).or_insert_with(fresh)))
+    }
+
+    /// Changes the rules of a namespace. They hold for what comes from now on.
+    ///
+    /// # Errors
+    /// When they cannot be written down; nothing has changed then.
+    pub async fn change_namespace(
+        &self,
+        namespace: &Namespace,
+        settings: Settings,
+    ) -> Result<(), StoreError> {
+        let name = &namespace.name;
+        let value = serde_json::to_vec(&settings).map_err(|why| damaged(name.as_str(), &why))?;
+        self.store.put(&format!("{PREFIX}{name}"), Some(Bytes::from(value))).await?;
+        namespace.settings.store(Arc::new(settings));
+        Ok(())
     }
 
     /// All namespaces, by name.

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesOrdered;
 use roaring::RoaringBitmap;
 use tidings_hub::Delivery;
 use tidings_hub::directory::Meant;
-use tidings_model::{DeviceId, Durability, Message, NamespaceName, Push, Topic, UserId};
+use tidings_model::{DeviceId, Durability, Except, Message, NamespaceName, Push, Target, Topic, UserId};
 use tidings_store::port::Which;
 use tidings_store::{Appended, NewMessage, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -38,7 +38,9 @@ pub struct Accepted {
     pub message: Arc<Message>,
     /// Whether the same push had been accepted before: nothing new was sent.
     pub duplicate: bool,
-    /// How many connections the devices had that are meant.
+    /// How many devices are meant; of a message that is scheduled, how many would be now.
+    pub meant: u64,
+    /// How many connections they had.
     pub online: u64,
 }
 
@@ -51,6 +53,9 @@ pub enum PublishError {
     /// Another push was accepted under the same id.
     #[error("another push was accepted with this id")]
     Conflict,
+    /// What was scheduled is not there any more.
+    #[error("the scheduled message is not there any more")]
+    Gone,
     /// Too many pushes wait.
     #[error("too many pushes wait to be stored; retry in a moment")]
     Overloaded,
@@ -67,12 +72,20 @@ pub enum PublishError {
     Store(#[from] StoreError),
 }
 
+/// Where the answer to a push arrives.
+pub(crate) type Pending = oneshot::Receiver<Result<Accepted, PublishError>>;
+
+/// For each topic, whose it is, if it is one of a user or a device.
+pub(crate) type Direct = Vec<Box<[u32]>>;
+
 /// A push on its way to the store.
 pub(crate) struct Job {
     namespace: Arc<Namespace>,
     message: NewMessage,
     durability: Durability,
-    direct: Vec<Box<[u32]>>,
+    direct: Direct,
+    /// Who is meant, and how many connections they have, for the answer to a push that is scheduled.
+    expected: Option<(u64, u64)>,
     reply: oneshot::Sender<Result<Accepted, PublishError>>,
     /// Counts it among what waits for as long as it does.
     _waiting: Waiting,
@@ -148,18 +161,14 @@ impl Node {
     /// As [`Node::publish`].
     pub async fn dry_run(&self, namespace: &NamespaceName, push: &Push) -> Result<(u64, u64), PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
-        let (_, _, meant) = self.resolve(&namespace, push).await?;
+        let (_, _, meant) = self.resolve(&namespace, &push.to, &push.except).await?;
         let online = namespace.directory().connections_of(&meant);
         Ok((meant.len(), online))
     }
 
-    async fn submit(
-        &self,
-        namespace: &NamespaceName,
-        push: Push,
-    ) -> Result<oneshot::Receiver<Result<Accepted, PublishError>>, PublishError> {
+    async fn submit(&self, namespace: &NamespaceName, push: Push) -> Result<Pending, PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
-        let limit = namespace.settings.message_size;
+        let limit = namespace.settings().message_size;
         if push.data.len() > limit {
             return Err(PublishError::TooLarge { bytes: push.data.len(), limit });
         }
@@ -168,10 +177,87 @@ impl Node {
             PublishError::Overloaded
         };
         let waiting = self.backlog.enter(push.data.len()).ok_or_else(overloaded)?;
-        let (topics, direct, meant) = self.resolve(&namespace, &push).await?;
-        let now = self.clock.now();
         let (reply, receiver) = oneshot::channel();
-        let job = Job {
+        let job = self.draft(namespace, push, reply, waiting).await?;
+        self.publisher.try_send(job).map_err(|full| match full {
+            mpsc::error::TrySendError::Full(_) => overloaded(),
+            mpsc::error::TrySendError::Closed(_) => PublishError::Store(StoreError::Closed),
+        })?;
+        Ok(receiver)
+    }
+
+    /// Accepts a message that no caller waits to be told is one too many: it waits for room instead.
+    pub(crate) async fn enqueue(
+        &self,
+        namespace: Arc<Namespace>,
+        message: NewMessage,
+        direct: Direct,
+        durability: Durability,
+    ) -> Result<Pending, StoreError> {
+        let (reply, receiver) = oneshot::channel();
+        let bytes = message.data.len();
+        self.backlog.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.backlog.pushes.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting { backlog: Arc::clone(&self.backlog), bytes };
+        let job = Job { namespace, message, durability, direct, expected: None, reply, _waiting: waiting };
+        self.publisher.send(job).await.map_err(|_| StoreError::Closed)?;
+        Ok(receiver)
+    }
+
+    /// Sends a scheduled message, to whom it is for by now. Its life begins.
+    pub(crate) async fn submit_scheduled(
+        &self,
+        namespace: Arc<Namespace>,
+        message: &Message,
+    ) -> Result<Pending, StoreError> {
+        let (topics, direct, meant) = self.resolve(&namespace, &message.to, &message.except).await?;
+        let now = self.clock.now();
+        let life = message.expires_at.since(message.sent_at);
+        let sent = NewMessage {
+            namespace: namespace.name.clone(),
+            id: message.id.clone(),
+            id_may_repeat: false,
+            fingerprint: [0; 16],
+            event: message.event.clone(),
+            data: message.data.clone(),
+            to: message.to.clone(),
+            except: message.except.clone(),
+            topics,
+            meant: Arc::new(meant),
+            accepted_at: message.accepted_at,
+            // Counted from the time it was meant for: a server that was away does not make it live longer.
+            expires_at: message.sent_at.after(life),
+            priority: message.priority,
+            keep: message.keep,
+            collapse_key: message.collapse_key.clone(),
+            deliver_at: message.deliver_at,
+            sent_at: now,
+            escalate_after: message.escalate_after,
+            offline: message.offline.clone(),
+            recalls: None,
+            replaces: Some(message.seq),
+        };
+        self.enqueue(namespace, sent, direct, Durability::Durable).await
+    }
+
+    /// A push on its way to the store. One whose time has not come is for nobody yet.
+    async fn draft(
+        &self,
+        namespace: Arc<Namespace>,
+        push: Push,
+        reply: oneshot::Sender<Result<Accepted, PublishError>>,
+        waiting: Waiting,
+    ) -> Result<Job, StoreError> {
+        let (mut topics, mut direct, mut meant) = self.resolve(&namespace, &push.to, &push.except).await?;
+        let now = self.clock.now();
+        let later = push.deliver_at.filter(|at| *at > now);
+        let expected = later.map(|_| (meant.len(), namespace.directory().connections_of(&meant)));
+        if later.is_some() {
+            (topics, direct, meant) = Default::default();
+        }
+        let sent_at = later.unwrap_or(now);
+        let lives = push.keep && push.ttl > Duration::ZERO;
+        Ok(Job {
             message: NewMessage {
                 namespace: namespace.name.clone(),
                 id_may_repeat: push.id.is_some(),
@@ -184,21 +270,24 @@ impl Node {
                 topics,
                 meant: Arc::new(meant),
                 accepted_at: now,
-                expires_at: if push.keep { now.after(push.ttl) } else { now },
+                expires_at: if lives { sent_at.after(namespace.life(push.ttl)) } else { sent_at },
                 priority: push.priority,
-                keep: push.keep && push.ttl > Duration::ZERO,
+                keep: lives,
+                collapse_key: push.collapse_key,
+                deliver_at: push.deliver_at,
+                sent_at,
+                escalate_after: push.escalate_after.filter(|_| lives),
+                offline: push.offline,
+                recalls: None,
+                replaces: None,
             },
             durability: push.durability,
+            expected,
             namespace,
             direct,
             reply,
             _waiting: waiting,
-        };
-        self.publisher.try_send(job).map_err(|full| match full {
-            mpsc::error::TrySendError::Full(_) => overloaded(),
-            mpsc::error::TrySendError::Closed(_) => PublishError::Store(StoreError::Closed),
-        })?;
-        Ok(receiver)
+        })
     }
 
     /// The topics of a push in the order in which a connection looks for it (nearest first), whose
@@ -206,37 +295,54 @@ impl Node {
     async fn resolve(
         &self,
         namespace: &Namespace,
-        push: &Push,
-    ) -> Result<(Vec<Topic>, Vec<Box<[u32]>>, RoaringBitmap), StoreError> {
+        to: &Target,
+        but: &Except,
+    ) -> Result<(Vec<Topic>, Direct, RoaringBitmap), StoreError> {
         let (mut topics, mut direct) = (Vec::new(), Vec::new());
-        for id in &push.to.devices {
+        for id in &to.devices {
             topics.push(Topic::Device(id.clone()));
         }
-        direct.extend(self.devices(namespace, &push.to.devices).await?);
-        for user in &push.to.users {
+        direct.extend(self.devices(namespace, &to.devices).await?);
+        for user in &to.users {
             topics.push(Topic::User(user.clone()));
             direct.push(self.devices_of(namespace, user).await?);
         }
-        topics.extend(push.to.rooms.iter().cloned().map(Topic::Room));
-        topics.extend(push.to.all.then_some(Topic::All));
+        topics.extend(to.rooms.iter().cloned().map(Topic::Room));
+        topics.extend(to.all.then_some(Topic::All));
         direct.resize_with(topics.len(), Box::default);
         let mut except: RoaringBitmap =
-            self.devices(namespace, &push.except.devices).await?.iter().flatten().copied().collect();
-        for user in &push.except.users {
+            self.devices(namespace, &but.devices).await?.iter().flatten().copied().collect();
+        for user in &but.users {
             except.extend(&*self.devices_of(namespace, user).await?);
         }
         let connections: Vec<u64> =
-            push.except.connections.iter().filter_map(|id| crate::connect::connection_number(id)).collect();
+            but.connections.iter().filter_map(|id| crate::connect::connection_number(id)).collect();
         let meant = namespace.directory().resolve(&Meant {
-            all: push.to.all,
+            all: to.all,
             ordinals: direct.iter().flatten().copied().collect(),
-            rooms: &push.to.rooms,
-            platforms: &push.to.platforms,
+            rooms: &to.rooms,
+            platforms: &to.platforms,
             except,
-            except_rooms: &push.except.rooms,
+            except_rooms: &but.rooms,
             except_connections: &connections,
         });
         Ok((topics, direct, meant))
+    }
+
+    /// Whose topic this is, if it is one of a user or a device.
+    pub(crate) async fn devices_of_topic(
+        &self,
+        namespace: &Namespace,
+        topic: &Topic,
+    ) -> Result<Box<[u32]>, StoreError> {
+        match topic {
+            Topic::Device(id) => {
+                let mut found = self.devices(namespace, std::slice::from_ref(id)).await?;
+                Ok(found.pop().unwrap_or_default())
+            }
+            Topic::User(user) => self.devices_of(namespace, user).await,
+            Topic::Room(_) | Topic::All => Ok(Box::default()),
+        }
     }
 
     async fn devices(&self, namespace: &Namespace, ids: &[DeviceId]) -> Result<Vec<Box<[u32]>>, StoreError> {
@@ -296,17 +402,37 @@ async fn settle(node: &Node, batch: Vec<Job>, outcome: Result<Vec<Appended>, Sto
     };
     for (job, appended) in batch.into_iter().zip(appended) {
         let answer = match appended {
-            Appended::New(message) => {
-                let online = job.namespace.directory().connections_of(&message.meant);
-                node.metrics.pushes.inc();
-                node.ledger.opened(Arc::clone(&message)).await;
-                let delivery = Arc::new(Delivery { message: Arc::clone(&message), direct: job.direct });
-                node.shards.deliver(&job.namespace, delivery).await;
-                Ok(Accepted { message, duplicate: false, online })
+            Appended::New(message, superseded) => Ok(accepted(node, &job, message, superseded).await),
+            Appended::Duplicate(message) => {
+                let meant = message.meant.len();
+                Ok(Accepted { message, duplicate: true, meant, online: 0 })
             }
-            Appended::Duplicate(message) => Ok(Accepted { message, duplicate: true, online: 0 }),
             Appended::Conflict => Err(PublishError::Conflict),
+            Appended::Gone => Err(PublishError::Gone),
         };
         let _ = job.reply.send(answer);
     }
+}
+
+/// A message has its place: whoever is here gets it, and what it is due for is waited for.
+async fn accepted(node: &Node, job: &Job, message: Arc<Message>, superseded: Vec<Arc<Message>>) -> Accepted {
+    node.due.expect(&message);
+    if message.is_scheduled() {
+        let (meant, online) = job.expected.unwrap_or_default();
+        node.metrics.pushes.inc();
+        return Accepted { message, duplicate: false, meant, online };
+    }
+    // What announces a recall is nobody's push; what was scheduled was counted when it was accepted.
+    if message.recalls.is_none() && job.message.replaces.is_none() {
+        node.metrics.pushes.inc();
+    }
+    let (meant, online) = (message.meant.len(), job.namespace.directory().connections_of(&message.meant));
+    let delivery = Delivery {
+        message: Arc::clone(&message),
+        direct: job.direct.clone(),
+        superseded: superseded.iter().map(|old| old.seq).collect(),
+    };
+    node.ledger.opened(Arc::clone(&message), superseded).await;
+    node.shards.deliver(&job.namespace, Arc::new(delivery)).await;
+    Accepted { message, duplicate: false, meant, online }
 }

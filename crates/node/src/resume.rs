@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidings_hub::WhenFull;
-use tidings_model::{Epoch, Message, Position, RoomName, Seq, Topic};
+use tidings_model::{DropReason, Epoch, Message, Position, RoomName, Seq, Topic};
 use tidings_store::port::ReceiptRecord;
 use tidings_store::{Device, From, StoreError};
 
@@ -53,21 +53,23 @@ impl Missed {
     }
 }
 
-/// Entries of one topic that are looked at when a device comes back, the newest. What lies further back is not
-/// found, now or later: the device is told that it may have missed something.
-const SCAN_ENTRIES_MAX: usize = 16_384;
+/// Entries of one topic that are looked at when a device comes back, the newest, unless its mailbox holds more. What
+/// lies further back is too much to wait: see [`crate::mailbox`].
+const SCAN_ENTRIES: usize = 16_384;
 
 /// Messages that are looked at together.
-const LOOK_MESSAGES: usize = 256;
+pub(crate) const LOOK_MESSAGES: usize = 256;
 
 /// What is found in the topics of a device behind its cursor, and behind the positions it asked for.
 #[derive(Debug, Default)]
-struct Found {
+pub(crate) struct Found {
     /// To be sent; true when the client asked for exactly that.
-    send: BTreeMap<Seq, bool>,
+    pub(crate) send: BTreeMap<Seq, bool>,
     /// Not to be sent, because the client says that it has it.
     behind: Vec<Seq>,
-    complete: bool,
+    /// Topics of which not everything behind the cursor was looked at, and the oldest offset that was.
+    pub(crate) unseen: Vec<(Topic, u64)>,
+    pub(crate) complete: bool,
 }
 
 impl Node {
@@ -76,7 +78,7 @@ impl Node {
     /// # Errors
     /// When the store cannot be read.
     pub async fn missed(
-        &self,
+        self: &Arc<Self>,
         who: &Identity,
         rooms: &[RoomName],
         since: &Since,
@@ -88,10 +90,11 @@ impl Node {
         for topic in &topics {
             self.look(who, topic, since, floor, &mut found).await?;
         }
-        let drops = namespace.settings.outbox.when_full != WhenFull::Disconnect;
+        let drops = namespace.settings().outbox.when_full != WhenFull::Disconnect;
         if drops && found.complete {
             found.complete = !self.any_dropped(who, found.send.keys().copied().collect()).await;
         }
+        self.keep_within(who, &topics, &mut found).await?;
         let mut missed = Missed {
             seqs: found.send.into_iter().filter(|(seq, _)| *seq <= floor).collect(),
             floor,
@@ -114,8 +117,12 @@ impl Node {
     ) -> Result<(), StoreError> {
         let name = &who.namespace.name;
         let cursor = From::After(who.device.cursor);
-        let waiting = self.store.read_topic(name, topic, cursor, SCAN_ENTRIES_MAX).await?;
+        let most = SCAN_ENTRIES.max(who.namespace.settings().mailbox.messages);
+        let waiting = self.store.read_topic(name, topic, cursor, most).await?;
         found.complete &= !waiting.truncated;
+        if let (true, Some((oldest, _))) = (waiting.entries.len() == most, waiting.entries.first()) {
+            found.unseen.push((topic.clone(), *oldest));
+        }
         let epoch = self.store.epoch();
         let asked = match since {
             Since::Cursor => None,
@@ -142,7 +149,7 @@ impl Node {
             }
             return Ok(());
         };
-        let after = self.store.read_topic(name, topic, asked, SCAN_ENTRIES_MAX).await?;
+        let after = self.store.read_topic(name, topic, asked, most).await?;
         found.complete &= !after.truncated;
         let first = after.entries.first().map_or(Seq(u64::MAX), |(_, seq)| *seq);
         found.behind.extend(waiting.entries.into_iter().map(|(_, seq)| seq).filter(|seq| *seq < first));
@@ -167,8 +174,10 @@ impl Node {
     async fn any_dropped(&self, who: &Identity, seqs: Vec<Seq>) -> bool {
         for chunk in seqs.chunks(LOOK_MESSAGES) {
             let books = self.ledger.look(&who.namespace.name, chunk.to_vec()).await;
-            let dropped = |record: &ReceiptRecord| record.dropped.contains(who.device.ordinal.0);
-            if books.into_iter().flatten().any(|books| dropped(&books.record)) {
+            let slow = |record: &ReceiptRecord| {
+                record.dropped_for(DropReason::SlowReader).contains(who.device.ordinal.0)
+            };
+            if books.into_iter().flatten().any(|books| slow(&books.record)) {
                 return true;
             }
         }
@@ -193,7 +202,7 @@ impl Node {
     }
 
     /// Those of `wanted` that the device is to get: alive, meant for it, and not acknowledged unless asked for.
-    async fn due(
+    pub(crate) async fn due(
         &self,
         namespace: &Namespace,
         device: &Device,
@@ -210,11 +219,15 @@ impl Node {
         let mut due = Vec::with_capacity(wanted.len());
         for (((_, asked), message), books) in wanted.iter().zip(messages).zip(books) {
             let Some(message) = message else { continue };
-            let done = books.is_some_and(|books| {
-                let record = &books.record;
-                record.acked.contains(device.ordinal.0) || record.dropped.contains(device.ordinal.0)
+            let record = books.as_ref().map(|books| &books.record);
+            let recalled = record.is_some_and(|record| record.recalled_at.is_some());
+            let done = record.is_some_and(|record| {
+                record.acked.contains(device.ordinal.0) || record.dropped(device.ordinal.0).is_some()
             });
-            let wants = message.is_live(now) && message.meant.contains(device.ordinal.0) && (*asked || !done);
+            let wants = message.is_live(now)
+                && message.meant.contains(device.ordinal.0)
+                && !recalled
+                && (*asked || !done);
             let topic = message.topics.iter().position(|(topic, _)| topics.contains(topic));
             if let (true, Some(topic)) = (wants, topic) {
                 due.push((message, topic));

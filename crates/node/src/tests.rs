@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_hub::shard::Ordinals;
-use tidings_hub::{Event, WhenFull};
+use tidings_hub::{Event, Unwritten, WhenFull};
 use tidings_model::{
     DeviceId, Durability, Epoch, EventName, Except, MessageId, NamespaceName, Platform, Position, Priority,
     Push, RoomName, Seq, Target, Timestamp, Topic, UserId,
@@ -21,6 +21,8 @@ use crate::namespace::{AuthMode, Settings};
 use crate::publish::{Accepted, PublishError};
 use crate::resume::Since;
 use crate::{Clock, Metrics, Node, Parts, ToShard};
+
+mod later;
 
 struct World {
     node: Arc<Node>,
@@ -56,6 +58,10 @@ fn push(to: Target) -> Push {
         priority: Priority::Normal,
         durability: Durability::Durable,
         keep: true,
+        collapse_key: None,
+        deliver_at: None,
+        escalate_after: None,
+        offline: Bytes::new(),
     }
 }
 
@@ -119,9 +125,10 @@ impl World {
         let namespace = self.node.namespace("demo").unwrap();
         let report = self.node.report(&namespace, &accepted.message).await;
         let total = report.total;
-        let sum = total.acked + total.waiting + total.expired + total.dropped.values().sum::<u64>();
+        let dropped: u64 = total.dropped.values().sum();
+        let sum = total.acked + total.waiting + total.escalated + total.expired + dropped + total.recalled;
         assert_eq!(total.meant, sum, "the books balance");
-        format!(
+        let text = format!(
             "meant {} written {} acked {} waiting {} expired {} dropped {:?} rate {:?}",
             total.meant,
             total.written,
@@ -130,7 +137,8 @@ impl World {
             total.expired,
             total.dropped,
             report.delivery_rate
-        )
+        );
+        if total.recalled > 0 { format!("{text} recalled {}", total.recalled) } else { text }
     }
 }
 
@@ -315,7 +323,7 @@ async fn the_books_follow_a_message() {
         namespace: demo(),
         seq: accepted.message.seq,
         ordinal: bob.device.ordinal,
-        expired: false,
+        why: Unwritten::ConnectionLost,
     };
     assert!(world.node.happened(vec![unwritten]).is_empty());
     let ids = vec![accepted.message.id.clone(), MessageId::new("nobody-knows").unwrap()];
@@ -350,7 +358,8 @@ async fn what_was_let_go_is_in_the_books_and_does_not_come_back() {
     let (ann, _) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
     let first = world.push(push(users(&["ann", "bob"]))).await;
     let second = world.push(push(users(&["ann"]))).await;
-    let dropped = |seq, by| Event::Dropped { namespace: demo(), seq, by };
+    let dropped =
+        |seq, by| Event::Dropped { namespace: demo(), seq, why: tidings_model::DropReason::SlowReader, by };
     let all = Ordinals::Many([0, 1].into_iter().collect());
     let written = Event::Written { message: Arc::clone(&first.message), by: all.clone() };
     // A long fan-out is told of late.

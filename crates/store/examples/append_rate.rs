@@ -121,6 +121,13 @@ fn message(serial: u64, chosen: bool) -> NewMessage {
         expires_at: Timestamp(2_000),
         priority: Priority::Normal,
         keep: true,
+        collapse_key: None,
+        deliver_at: None,
+        sent_at: Timestamp(1_000),
+        escalate_after: None,
+        offline: Bytes::new(),
+        recalls: None,
+        replaces: None,
     }
 }
 

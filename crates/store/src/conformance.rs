@@ -3,6 +3,7 @@
 //!
 //! The suite knows the port and nothing behind it. It asks for nothing but an empty store.
 
+pub mod deadlines;
 pub mod devices;
 pub mod given;
 pub mod messages;
@@ -43,14 +44,18 @@ macro_rules! store_conformance {
                     reading_after_a_number, reading_after_an_offset, the_newest_are_kept,
                     an_empty_topic_is_empty, topics_with_like_names_are_apart,
                     namespaces_have_their_own_messages, memory_is_readable_too,
+                    a_topic_is_read_back_from_anywhere, a_collapse_key_takes_the_place_of_older_messages,
+                    a_collapse_key_remembers_within_one_call, a_scheduled_message_becomes_another_one,
                     large_and_odd_payloads_come_back, appending_at_once, nothing_is_appended_by_nothing;
+                deadlines: messages_leave_deadlines, what_is_due_comes_in_the_order_of_time,
+                    what_was_dealt_with_is_gone;
                 devices: a_new_device_starts_at_the_head, a_known_device_is_recognised,
                     another_user_starts_anew, nobody_is_another_user_than_somebody,
                     ordinals_are_never_reused, rooms_are_idempotent, rooms_are_sorted,
                     rooms_of_nobody_are_none, cursors_never_go_back, devices_are_found_each_way,
                     the_census_is_the_sum_of_all_changes, namespaces_have_their_own_devices,
                     registering_at_once;
-                receipts: receipts_are_replaced, namespaces_have_their_own_receipts;
+                receipts: receipts_are_replaced, steps_are_added, namespaces_have_their_own_receipts;
                 settings: settings_are_set_and_removed, settings_are_listed_by_prefix,
                     the_epoch_stays, a_closed_store_refuses, closing_keeps_what_came_before;
             }

@@ -36,12 +36,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::coop::unconstrained;
 
 use crate::port::{
-    Answer, Appended, Census, Device, Devices, From, LogSlice, Messages, NewMessage, ReceiptRecord, Receipts,
-    Registered, Registration, Settings, StoreError, Which,
+    Answer, Appended, Census, Deadlines, Device, Devices, Due, From, LogSlice, Messages, NewMessage,
+    ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, StoreError, TraceStep, Which,
 };
 use disk::Disk;
 pub use stats::WriterStats;
-use verb::{Append, ChangeRooms, Put, Record, Register, Settle, Task, Verb};
+use verb::{Append, ChangeRooms, Deal, Put, Record, Register, Settle, Task, Verb};
 use writer::Command;
 
 /// Most changes that wait for the writer; who comes later waits for room.
@@ -206,6 +206,18 @@ impl Messages for EmbeddedStore {
         Box::pin(self.read(limit <= INLINE_READS, move |disk| read::topic(disk, &prefix, from, limit)))
     }
 
+    fn read_topic_back(
+        &self,
+        namespace: &NamespaceName,
+        topic: &Topic,
+        before: u64,
+        limit: usize,
+    ) -> Answer<'_, Vec<(u64, Seq)>> {
+        let prefix = crate::kv::topic_entry::prefix(namespace, topic);
+        let little = limit <= INLINE_READS;
+        Box::pin(self.read(little, move |disk| read::topic_back(disk, &prefix, before, limit)))
+    }
+
     fn messages(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<Arc<Message>>>> {
         let namespace = namespace.clone();
         Box::pin(self.read(seqs.len() <= INLINE_READS, move |disk| read::messages(disk, &namespace, &seqs)))
@@ -218,6 +230,20 @@ impl Messages for EmbeddedStore {
 
     fn head(&self, namespace: &NamespaceName) -> Seq {
         self.shared.head(namespace)
+    }
+}
+
+impl Deadlines for EmbeddedStore {
+    fn due(&self, from: Timestamp, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>> {
+        Box::pin(self.read(limit <= INLINE_READS, move |disk| read::due(disk, from, until, limit)))
+    }
+
+    fn next_due(&self, from: Timestamp) -> Answer<'_, Option<Timestamp>> {
+        Box::pin(self.read(true, move |disk| read::next_due(disk, from)))
+    }
+
+    fn deal(&self, done: Vec<Due>, add: Vec<Due>) -> Answer<'_, ()> {
+        Box::pin(self.submit(Deal { done, add }))
     }
 }
 
@@ -258,8 +284,13 @@ impl Devices for EmbeddedStore {
 }
 
 impl Receipts for EmbeddedStore {
-    fn record(&self, receipts: Vec<(NamespaceName, Seq, ReceiptRecord)>) -> Answer<'_, ()> {
-        Box::pin(self.submit(Record::new(&receipts)))
+    fn record(&self, books: Vec<Recording>, durability: Durability) -> Answer<'_, ()> {
+        Box::pin(self.submit(Record::new(books, durability)))
+    }
+
+    fn steps(&self, namespace: &NamespaceName, seq: Seq) -> Answer<'_, Vec<TraceStep>> {
+        let prefix = crate::kv::trace::prefix(namespace, seq);
+        Box::pin(self.read(false, move |disk| read::steps(disk, &prefix)))
     }
 
     fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>> {

@@ -7,9 +7,11 @@
 //! moved to another key is therefore as damaged as one with a flipped bit.
 
 pub mod codec;
+pub mod collapse;
 pub mod device;
 pub mod device_cursor;
 pub mod device_id;
+pub mod due;
 pub mod message;
 pub mod message_id;
 pub mod meta;
@@ -18,6 +20,7 @@ pub mod receipt;
 pub mod room_member;
 pub mod setting;
 pub mod topic_entry;
+pub mod trace;
 pub mod user_device;
 
 use crate::StoreError;
@@ -25,7 +28,13 @@ use codec::Broken;
 
 /// The format of the whole directory. It changes when a reader of the old one would misunderstand the new
 /// one; a new version of a single value does not change it.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// The format before: it has fewer keyspaces, and is otherwise read as it is.
+pub const FORMAT_1: u32 = 1;
+
+/// How many of the keyspaces a directory of format 1 has: the first ones. The others are made when it is opened.
+pub const KEYSPACES_OF_FORMAT_1: usize = 12;
 
 /// The keyspaces: each holds one kind of thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,11 +64,17 @@ pub enum Keyspace {
     Setting,
     /// [`meta`]: what the store knows about itself.
     Meta,
+    /// [`due`]: what is to happen to messages, by time.
+    Due,
+    /// [`collapse`]: the messages of each collapse key.
+    Collapse,
+    /// [`trace`]: what happened to each message on its way.
+    Trace,
 }
 
 impl Keyspace {
     /// Every keyspace, at the index that its discriminant says.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Message,
         Self::MessageId,
         Self::TopicEntry,
@@ -72,6 +87,9 @@ impl Keyspace {
         Self::Receipt,
         Self::Setting,
         Self::Meta,
+        Self::Due,
+        Self::Collapse,
+        Self::Trace,
     ];
 
     /// Its name on disk. Never changes.
@@ -90,6 +108,9 @@ impl Keyspace {
             Self::Receipt => "receipt",
             Self::Setting => "setting",
             Self::Meta => "meta",
+            Self::Due => "due",
+            Self::Collapse => "collapse",
+            Self::Trace => "trace",
         }
     }
 

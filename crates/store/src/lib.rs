@@ -21,6 +21,7 @@ mod tests;
 pub use embedded::{EmbeddedStore, Options, WriterStats};
 pub use memory::MemoryStore;
 pub use port::{
-    Appended, Census, Device, Devices, From, LogSlice, Messages, NewMessage, ReceiptRecord, Receipts,
-    Registered, Registration, Settings, Store, StoreError, Which,
+    Appended, Census, Deadlines, Device, Devices, Due, DueKind, From, LogSlice, Messages, NewMessage,
+    ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, Store, StoreError, TraceStep,
+    Which,
 };

@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tidings_model::{
-    DeviceId, Durability, Epoch, Message, MessageId, NamespaceName, Ordinal, Platform, RoomName, Seq,
-    Timestamp, Topic, UserId,
+    CollapseKey, DeviceId, Durability, Epoch, Message, MessageId, NamespaceName, Ordinal, Platform, RoomName,
+    Seq, Timestamp, Topic, UserId,
 };
 
+use crate::kv;
 use crate::kv::message_id::KnownId;
 use crate::port::{
-    Answer, Appended, Census, Device, Devices, From, LogSlice, Messages, NewMessage, ReceiptRecord, Receipts,
-    Registered, Registration, Settings, StoreError, Which,
+    Answer, Appended, Census, Deadlines, Device, Devices, Due, From, LogSlice, Messages, NewMessage,
+    ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, StoreError, TraceStep, Which,
 };
 use crate::rules::{self, Verdict};
 
@@ -31,6 +32,8 @@ struct State {
     closed: bool,
     namespaces: HashMap<NamespaceName, Namespace>,
     settings: BTreeMap<String, Bytes>,
+    /// By the keys that they have on disk.
+    due: BTreeMap<Vec<u8>, Due>,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +46,8 @@ struct Namespace {
     devices: BTreeMap<Ordinal, Known>,
     ordinals: HashMap<DeviceId, Ordinal>,
     receipts: HashMap<Seq, ReceiptRecord>,
+    steps: HashMap<Seq, Vec<TraceStep>>,
+    collapse: HashMap<CollapseKey, Vec<Seq>>,
 }
 
 #[derive(Debug)]
@@ -101,10 +106,23 @@ impl Messages for MemoryStore {
     fn append(&self, messages: Vec<NewMessage>, _: Durability) -> Answer<'_, Vec<Appended>> {
         let epoch = self.epoch;
         self.answer(move |state| {
-            let append = |new: NewMessage| {
-                state.namespaces.entry(new.namespace.clone()).or_default().append(new, epoch)
+            let mut left: BTreeMap<_, Vec<Seq>> = BTreeMap::new();
+            let mut append = |new: NewMessage| {
+                let name = new.namespace.clone();
+                let appended = state.namespaces.entry(name.clone()).or_default().append(new, epoch);
+                if let Appended::New(message, _) = &appended {
+                    for (at, what) in rules::deadlines(message) {
+                        left.entry((at, what, name.clone())).or_default().push(message.seq);
+                    }
+                }
+                appended
             };
-            messages.into_iter().map(append).collect()
+            let appended = messages.into_iter().map(&mut append).collect();
+            for ((at, what, namespace), seqs) in left {
+                let due = Due { at, what, namespace, seqs };
+                state.due.insert(kv::due::key(&due), due);
+            }
+            appended
         })
     }
 
@@ -123,6 +141,22 @@ impl Messages for MemoryStore {
         })
     }
 
+    fn read_topic_back(
+        &self,
+        namespace: &NamespaceName,
+        topic: &Topic,
+        before: u64,
+        limit: usize,
+    ) -> Answer<'_, Vec<(u64, Seq)>> {
+        let topic = topic.clone();
+        self.of(namespace, move |namespace| {
+            let log = namespace.topics.get(&topic).map_or(&[][..], Vec::as_slice);
+            let end = usize::try_from(before).unwrap_or(usize::MAX).saturating_sub(1).min(log.len());
+            let begin = end.saturating_sub(limit);
+            log[begin..end].iter().enumerate().map(|(at, seq)| ((begin + at) as u64 + 1, *seq)).collect()
+        })
+    }
+
     fn messages(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<Arc<Message>>>> {
         self.of(namespace, move |namespace| {
             seqs.iter().map(|seq| namespace.messages.get(seq).cloned()).collect()
@@ -136,6 +170,28 @@ impl Messages for MemoryStore {
 
     fn head(&self, namespace: &NamespaceName) -> Seq {
         self.lock().namespaces.get(namespace).map_or(Seq(0), |namespace| namespace.head)
+    }
+}
+
+impl Deadlines for MemoryStore {
+    fn due(&self, from: Timestamp, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>> {
+        self.answer(move |state| {
+            let from = state.due.range(kv::due::time(from)..);
+            from.map(|(_, due)| due).take_while(|due| due.at <= until).take(limit).cloned().collect()
+        })
+    }
+
+    fn next_due(&self, from: Timestamp) -> Answer<'_, Option<Timestamp>> {
+        self.answer(move |state| state.due.range(kv::due::time(from)..).next().map(|(_, due)| due.at))
+    }
+
+    fn deal(&self, done: Vec<Due>, add: Vec<Due>) -> Answer<'_, ()> {
+        self.answer(move |state| {
+            for due in done {
+                state.due.remove(&kv::due::key(&due));
+            }
+            state.due.extend(add.into_iter().map(|due| (kv::due::key(&due), due)));
+        })
     }
 }
 
@@ -204,12 +260,20 @@ impl Devices for MemoryStore {
 }
 
 impl Receipts for MemoryStore {
-    fn record(&self, receipts: Vec<(NamespaceName, Seq, ReceiptRecord)>) -> Answer<'_, ()> {
+    fn record(&self, books: Vec<Recording>, _: Durability) -> Answer<'_, ()> {
         self.answer(move |state| {
-            for (namespace, seq, record) in receipts {
-                state.namespaces.entry(namespace).or_default().receipts.insert(seq, record);
+            for Recording { namespace, seq, record, steps } in books {
+                let namespace = state.namespaces.entry(namespace).or_default();
+                namespace.receipts.insert(seq, record);
+                if !steps.is_empty() {
+                    namespace.steps.entry(seq).or_default().extend(steps);
+                }
             }
         })
+    }
+
+    fn steps(&self, namespace: &NamespaceName, seq: Seq) -> Answer<'_, Vec<TraceStep>> {
+        self.of(namespace, move |namespace| namespace.steps.get(&seq).cloned().unwrap_or_default())
     }
 
     fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>> {
@@ -259,7 +323,13 @@ impl Settings for MemoryStore {
 impl Namespace {
     fn append(&mut self, new: NewMessage, epoch: Epoch) -> Appended {
         let mut known = KnownId { seq: Seq(0), accepted_at: new.accepted_at, fingerprint: new.fingerprint };
-        if new.id_may_repeat {
+        if let Some(scheduled) = new.replaces {
+            if self.messages.remove(&scheduled).is_none() {
+                return Appended::Gone;
+            }
+            self.receipts.remove(&scheduled);
+            known = self.ids.get(&new.id).map_or(known, |stored| KnownId { seq: Seq(0), ..*stored });
+        } else if new.id_may_repeat {
             match rules::verdict(self.ids.get(&new.id), &known) {
                 Verdict::New => {}
                 Verdict::Duplicate(seq) => {
@@ -282,7 +352,18 @@ impl Namespace {
         let message = Arc::new(message);
         self.ids.insert(message.id.clone(), known);
         self.messages.insert(self.head, Arc::clone(&message));
-        Appended::New(message)
+        let superseded = match &message.collapse_key {
+            Some(key) if rules::collapses(&message) => {
+                let known = self.collapse.entry(key.clone()).or_default();
+                let older = known.iter().filter_map(|seq| self.messages.get(seq).cloned()).collect();
+                let (superseded, mut left) = rules::collapse(older, &message);
+                left.push(message.seq);
+                *known = left;
+                superseded
+            }
+            Some(_) | None => Vec::new(),
+        };
+        Appended::New(message, superseded)
     }
 
     fn register(&mut self, registration: Registration) -> Registered {

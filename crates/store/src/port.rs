@@ -5,21 +5,22 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 use tidings_model::{
-    DeviceId, Durability, Epoch, EventName, Except, Message, MessageId, NamespaceName, Ordinal, Platform,
-    Priority, RoomName, Seq, Target, Timestamp, Topic, UserId,
+    CollapseKey, DeviceId, DropReason, Durability, Epoch, EventName, Except, Message, MessageId,
+    NamespaceName, Ordinal, Platform, Priority, RoomName, Seq, Step, Target, Timestamp, Topic, UserId,
 };
 
 /// What a store answers with: boxed, because the node holds a store behind a pointer.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// A whole store.
-pub trait Store: Messages + Devices + Receipts + Settings + Send + Sync + 'static {}
+pub trait Store: Messages + Deadlines + Devices + Receipts + Settings + Send + Sync + 'static {}
 
-impl<T: Messages + Devices + Receipts + Settings + Send + Sync + 'static> Store for T {}
+impl<T: Messages + Deadlines + Devices + Receipts + Settings + Send + Sync + 'static> Store for T {}
 
 /// Messages, and the topic logs that lead to them.
 pub trait Messages {
@@ -41,6 +42,16 @@ pub trait Messages {
         from: From,
         limit: usize,
     ) -> Answer<'_, LogSlice>;
+
+    /// The newest entries of a topic with offsets below `before`, oldest first: what lies behind what
+    /// [`Messages::read_topic`] has answered. Fewer than `limit` only where the log begins.
+    fn read_topic_back(
+        &self,
+        namespace: &NamespaceName,
+        topic: &Topic,
+        before: u64,
+        limit: usize,
+    ) -> Answer<'_, Vec<(u64, Seq)>>;
 
     /// The messages with these numbers, each `None` where there is none (any more).
     fn messages(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<Arc<Message>>>>;
@@ -80,10 +91,51 @@ pub trait Devices {
     fn census(&self, namespace: &NamespaceName) -> Answer<'_, Census>;
 }
 
+/// What is to happen later. Whatever is appended leaves its own deadlines: see [`NewMessage`].
+pub trait Deadlines {
+    /// What is due from `from` (nothing older is there any more) up to and including `until`, in the order
+    /// of time: at most `limit` entries, and all of them on record.
+    fn due(&self, from: Timestamp, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>>;
+
+    /// When the first entry from `from` on is due.
+    fn next_due(&self, from: Timestamp) -> Answer<'_, Option<Timestamp>>;
+
+    /// Removes entries that have been dealt with, and adds others, durably and in one step.
+    fn deal(&self, done: Vec<Due>, add: Vec<Due>) -> Answer<'_, ()>;
+}
+
+/// Something that is to happen to messages at some time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Due {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: DueKind,
+    /// Where the messages belong.
+    pub namespace: NamespaceName,
+    /// The messages, at least one, in the order of their numbers. The first one tells the entry from others
+    /// of the same time and kind.
+    pub seqs: Vec<Seq>,
+}
+
+/// What is to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DueKind {
+    /// The time of scheduled messages has come.
+    Deliver,
+    /// Whoever has given no receipt is to be tried by this rung of the ladder, counted from 0.
+    Escalate(u8),
+    /// The life of the messages is over.
+    Expire,
+}
+
 /// Who has which message.
 pub trait Receipts {
-    /// Replaces the receipts of these messages. Not synced on its own.
-    fn record(&self, receipts: Vec<(NamespaceName, Seq, ReceiptRecord)>) -> Answer<'_, ()>;
+    /// Replaces the receipts of these messages, and adds to what is known of their way. Synced only when asked.
+    fn record(&self, books: Vec<Recording>, durability: Durability) -> Answer<'_, ()>;
+
+    /// What is known of a message's way, in the order in which it was recorded.
+    fn steps(&self, namespace: &NamespaceName, seq: Seq) -> Answer<'_, Vec<TraceStep>>;
 
     /// The receipts of these messages, each `None` where none was recorded.
     fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>>;
@@ -104,7 +156,8 @@ pub trait Settings {
     fn close(&self) -> Answer<'_, ()>;
 }
 
-/// A message about to be appended.
+/// A message about to be appended. It leaves deadlines: for its expiry, for another way to be tried when
+/// `escalate_after` is given, or, when it is scheduled, only for its delivery.
 #[derive(Clone, Debug)]
 pub struct NewMessage {
     /// Where it belongs.
@@ -123,7 +176,7 @@ pub struct NewMessage {
     pub to: Target,
     /// Who was not, as asked.
     pub except: Except,
-    /// The topics to append it to: at least one, no duplicates.
+    /// The topics to append it to, no duplicates. None for a message that is scheduled, and only for that.
     pub topics: Vec<Topic>,
     /// Who is meant, by ordinal.
     pub meant: Arc<RoaringBitmap>,
@@ -135,13 +188,29 @@ pub struct NewMessage {
     pub priority: Priority,
     /// Whether it waits for devices that are away.
     pub keep: bool,
+    /// It takes the place of older messages with this key, for whom both are meant.
+    pub collapse_key: Option<CollapseKey>,
+    /// When it is, or was, to be delivered.
+    pub deliver_at: Option<Timestamp>,
+    /// When it gets its place in its topics.
+    pub sent_at: Timestamp,
+    /// After how long without a receipt another way is to be tried.
+    pub escalate_after: Option<Duration>,
+    /// What other ways are to say: a JSON object, or nothing.
+    pub offline: Bytes,
+    /// The message whose recall this one announces.
+    pub recalls: Option<MessageId>,
+    /// The scheduled message that this one is, now that its time has come: it goes, and its id means this one.
+    pub replaces: Option<Seq>,
 }
 
 /// What became of a [`NewMessage`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Appended {
-    /// It is stored.
-    New(Arc<Message>),
+    /// It is stored, and takes the place of these older messages for those for whom both are meant.
+    New(Arc<Message>, Vec<Arc<Message>>),
+    /// The scheduled message that it was to replace is not there (any more).
+    Gone,
     /// The same push was accepted less than 24 h before: this is that message, as stored then.
     Duplicate(Arc<Message>),
     /// Another push was accepted under this id less than 24 h before. (An id older than that is free again.)
@@ -246,11 +315,57 @@ pub struct ReceiptRecord {
     pub written: RoaringBitmap,
     /// The devices that acknowledged it.
     pub acked: RoaringBitmap,
-    /// The devices that it was let go for, because their connections took no more: they have not got it.
-    pub dropped: RoaringBitmap,
+    /// The devices that do not get it, by [`DropReason`]; a device has at most one.
+    pub dropped: [RoaringBitmap; DropReason::ALL.len()],
+    /// The devices for which another way was tried.
+    pub escalated: RoaringBitmap,
+    /// When it was recalled.
+    pub recalled_at: Option<Timestamp>,
+    /// The message that announces this to those who have it.
+    pub announced: Option<Seq>,
     /// How many acknowledgements came after how long: counts by bucket, at most [`ACK_TIME_BUCKETS`],
     /// shorter when the rest is zero. What a bucket means is the ledger's.
     pub ack_times: Vec<u32>,
+}
+
+impl ReceiptRecord {
+    /// The devices that do not get it for this reason.
+    #[must_use]
+    pub fn dropped_for(&self, why: DropReason) -> &RoaringBitmap {
+        &self.dropped[why as usize]
+    }
+
+    /// Why a device does not get it, if it does not.
+    #[must_use]
+    pub fn dropped(&self, device: u32) -> Option<DropReason> {
+        DropReason::ALL.into_iter().find(|why| self.dropped_for(*why).contains(device))
+    }
+}
+
+/// The receipts of a message as they are to be recorded, and what has happened to it since they last were.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recording {
+    /// Where the message belongs.
+    pub namespace: NamespaceName,
+    /// The message.
+    pub seq: Seq,
+    /// Its receipts.
+    pub record: ReceiptRecord,
+    /// What has happened.
+    pub steps: Vec<TraceStep>,
+}
+
+/// Something that happened to a message on its way to some devices.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TraceStep {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub step: Step,
+    /// On its way to whom.
+    pub by: RoaringBitmap,
+    /// What else is to be said of it; mostly nothing.
+    pub detail: String,
 }
 
 /// Why a store did not do as asked.

@@ -1,13 +1,14 @@
 //! What every store decides the same way: whether a message came before, and which stretch of a topic
 //! answers a question. It knows no storage.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_model::{Epoch, Message, Seq};
+use tidings_model::{Epoch, Message, Seq, Timestamp};
 
 use crate::StoreError;
 use crate::kv::message_id::KnownId;
-use crate::port::{From, LogSlice, NewMessage};
+use crate::port::{DueKind, From, LogSlice, NewMessage};
 
 /// For how long a message id is taken.
 pub(crate) const ID_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -52,7 +53,10 @@ pub(crate) fn verdict(known: Option<&KnownId>, new: &KnownId) -> Verdict {
 
 /// The message as it will be stored, with number and offsets still 0.
 pub(crate) fn draft(new: NewMessage, epoch: Epoch) -> Message {
-    debug_assert!(!new.topics.is_empty(), "a message has at least one topic");
+    debug_assert!(
+        !new.topics.is_empty() || new.deliver_at.is_some(),
+        "a message has at least one topic, unless it is scheduled"
+    );
     Message {
         namespace: new.namespace,
         seq: Seq(0),
@@ -68,7 +72,67 @@ pub(crate) fn draft(new: NewMessage, epoch: Epoch) -> Message {
         expires_at: new.expires_at,
         priority: new.priority,
         keep: new.keep,
+        collapse_key: new.collapse_key,
+        deliver_at: new.deliver_at,
+        sent_at: new.sent_at,
+        escalate_after: new.escalate_after,
+        offline: new.offline,
+        recalls: new.recalls,
     }
+}
+
+/// Most messages that a collapse key is known by: who is away longer than that many messages which were each for
+/// somebody else may get one that a newer one would have replaced.
+const COLLAPSE_MESSAGES_MAX: usize = 64;
+
+/// Whether a message takes the place of older ones with its collapse key. One that does not wait for who is away
+/// cannot stand for one that does.
+pub(crate) fn collapses(new: &Message) -> bool {
+    new.collapse_key.is_some() && new.keep && !new.is_scheduled()
+}
+
+/// Of the messages that a collapse key is known by, those whose place a new one takes; and what the key is known by
+/// then, without the new one.
+pub(crate) fn collapse(older: Vec<Arc<Message>>, new: &Message) -> (Vec<Arc<Message>>, Vec<Seq>) {
+    let (mut superseded, mut left) = (Vec::new(), Vec::new());
+    for old in older.into_iter().filter(|old| old.is_live(new.sent_at)) {
+        if !old.meant.is_subset(&new.meant) {
+            left.push(old.seq);
+        }
+        if !old.meant.is_disjoint(&new.meant) {
+            superseded.push(old);
+        }
+    }
+    let surplus = (left.len() + 1).saturating_sub(COLLAPSE_MESSAGES_MAX);
+    left.drain(..surplus);
+    (superseded, left)
+}
+
+/// The deadlines that a message leaves behind when it is appended.
+pub(crate) fn deadlines(message: &Message) -> Vec<(Timestamp, DueKind)> {
+    if message.is_scheduled() {
+        return message.deliver_at.map(|at| (at, DueKind::Deliver)).into_iter().collect();
+    }
+    // The announcement of a recall is nothing that anybody asked for: nobody counts it, and nobody is woken for it.
+    if message.recalls.is_some() {
+        return Vec::new();
+    }
+    let escalate = message
+        .escalate_after
+        .map(|after| (round_up(message.sent_at.after(after), ESCALATE_GRAIN_MS), DueKind::Escalate(0)));
+    let over = message.expires_at.max(message.sent_at);
+    let expire = (over < Timestamp::NEVER).then(|| (round_up(over, EXPIRE_GRAIN_MS), DueKind::Expire));
+    escalate.into_iter().chain(expire).collect()
+}
+
+/// Deadlines within so many milliseconds fall together, and share an entry when their messages come together.
+const ESCALATE_GRAIN_MS: u64 = 100;
+
+/// The same for the end of messages, which only statistics wait for.
+const EXPIRE_GRAIN_MS: u64 = 10_000;
+
+fn round_up(at: Timestamp, grain: u64) -> Timestamp {
+    Timestamp(at.0.div_ceil(grain).saturating_mul(grain))
 }
 
 /// The stretch of a topic after `from`, at most `limit` entries. `backwards` yields the entries of the

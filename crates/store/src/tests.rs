@@ -11,10 +11,10 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use tidings_model::{Epoch, NamespaceName, Seq};
+use tidings_model::{Durability, Epoch, NamespaceName, Seq, Step, Timestamp};
 
 use crate::conformance::given::demo;
-use crate::port::{Census, Device, From, ReceiptRecord, Which};
+use crate::port::{Census, Device, Due, From, ReceiptRecord, Recording, TraceStep, Which};
 use crate::{EmbeddedStore, LogSlice, Options, StoreError};
 
 /// A directory to write to. One in memory, where there is one: these tests ask what was written, and an
@@ -65,6 +65,8 @@ struct Everything {
     of_user: Vec<Option<Device>>,
     census: Census,
     receipts: Vec<Option<ReceiptRecord>>,
+    steps: Vec<Vec<TraceStep>>,
+    due: Vec<Due>,
     settings: Vec<(String, bytes::Bytes)>,
 }
 
@@ -91,6 +93,10 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
     for user in ["ann", "bob"] {
         of_user.extend(store.devices(&namespace, Which::OfUser(user.parse().unwrap())).await?);
     }
+    let mut steps = Vec::new();
+    for seq in &seqs {
+        steps.push(store.steps(&namespace, *seq).await?);
+    }
     Ok(Everything {
         epoch: store.epoch(),
         head,
@@ -102,6 +108,8 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
         of_user,
         census: store.census(&namespace).await?,
         receipts: store.receipts(&namespace, seqs).await?,
+        steps,
+        due: store.due(Timestamp(0), Timestamp::NEVER, usize::MAX).await?,
         settings: store.list("").await?,
     })
 }
@@ -117,15 +125,19 @@ async fn fill(store: &impl crate::Store) {
         let ordinal = register(store, device(&format!("d{index}"), user, index)).await.device.ordinal;
         let rooms = vec!["a".parse().unwrap(), format!("r{index}").parse().unwrap()];
         store.change_rooms(&demo(), ordinal, rooms, vec![]).await.unwrap();
-        let settled = vec![(ordinal, Seq(index), tidings_model::Timestamp(50 + index))];
+        let settled = vec![(ordinal, Seq(index), Timestamp(50 + index))];
         store.settle(&demo(), settled).await.unwrap();
         let record = ReceiptRecord {
             written: (0..9).collect(),
             acked: (0..4).collect(),
-            dropped: (9..11).collect(),
+            dropped: [(9..11).collect(), Default::default(), (11..12).collect()],
             ack_times: vec![4],
+            ..ReceiptRecord::default()
         };
-        store.record(vec![(demo(), Seq(index + 1), record)]).await.unwrap();
+        let by = (0..9).collect();
+        let step = TraceStep { at: Timestamp(index), step: Step::Written, by, detail: String::new() };
+        let books = Recording { namespace: demo(), seq: Seq(index + 1), record, steps: vec![step] };
+        store.record(vec![books], Durability::Memory).await.unwrap();
         store.put(&format!("key/{index}"), Some(bytes::Bytes::from_static(b"value"))).await.unwrap();
     }
     register(store, device("d0", "bob", 9)).await;

@@ -87,6 +87,8 @@ pub struct PushView<'a> {
     pub ack_id: u32,
     /// The namespace's name, without a slash.
     pub namespace: &'a str,
+    /// The id of the message whose recall this one announces; it is then written as that, without data.
+    pub recalls: Option<&'a str>,
 }
 
 /// Bytes that are ready for every socket of a codec.
@@ -119,7 +121,8 @@ pub fn encode(codec: Codec, push: &PushView<'_>) -> Encoded {
     match codec {
         Codec::Json => {
             out.extend_from_slice(&[0; HEADER_GUESS]);
-            out.extend_from_slice(b"{\"push\":");
+            let begin: &[u8] = if push.recalls.is_some() { b"{\"recall\":" } else { b"{\"push\":" };
+            out.extend_from_slice(begin);
             push_object(&mut out, push);
             out.push(b'}');
             framed(out)
@@ -166,7 +169,8 @@ pub fn control(codec: Codec, payload: &str) -> Encoded {
     }
 }
 
-/// The object that every codec carries: `{"id","event","data","room"?,"user"?,"sent_at","topic","epoch","offset"}`.
+/// The object that every codec carries: `{"id","event","data","room"?,"user"?,"sent_at","topic","epoch","offset"}`; that
+/// of a recall has neither event nor data, and its id is that of the message that was recalled.
 #[must_use]
 pub fn object(push: &PushView<'_>) -> String {
     let mut out = Vec::with_capacity(capacity(push));
@@ -183,8 +187,13 @@ fn capacity(push: &PushView<'_>) -> usize {
 
 fn push_object(out: &mut Vec<u8>, push: &PushView<'_>) {
     push_before_data(out, push);
-    out.extend_from_slice(push.data.as_bytes());
+    out.extend_from_slice(data(push));
     push_after_data(out, push);
+}
+
+/// What is written as data: nothing for a recall.
+fn data<'a>(push: &PushView<'a>) -> &'a [u8] {
+    if push.recalls.is_some() { b"" } else { push.data.as_bytes() }
 }
 
 /// The object on `data:` lines. Only `data` can contain line breaks: the caller's own white space.
@@ -192,8 +201,8 @@ fn push_sse_object(out: &mut Vec<u8>, push: &PushView<'_>) {
     let start = out.len();
     out.extend_from_slice(b"data: ");
     push_before_data(out, push);
-    if memchr::memchr2(b'\r', b'\n', push.data.as_bytes()).is_none() {
-        out.extend_from_slice(push.data.as_bytes());
+    if memchr::memchr2(b'\r', b'\n', data(push)).is_none() {
+        out.extend_from_slice(data(push));
         push_after_data(out, push);
         out.push(b'\n');
     } else {
@@ -204,7 +213,10 @@ fn push_sse_object(out: &mut Vec<u8>, push: &PushView<'_>) {
 
 fn push_before_data(out: &mut Vec<u8>, push: &PushView<'_>) {
     out.extend_from_slice(b"{\"id\":");
-    push_json_string(out, push.id);
+    push_json_string(out, push.recalls.unwrap_or(push.id));
+    if push.recalls.is_some() {
+        return;
+    }
     out.extend_from_slice(b",\"event\":");
     push_json_string(out, push.event);
     out.extend_from_slice(b",\"data\":");

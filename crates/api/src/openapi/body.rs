@@ -26,6 +26,11 @@ pub(crate) type NamespaceParam = NamespaceName;
 #[schema(pattern = "^[0-9]+(ms|s|m|h|d)$", example = "1h")]
 pub(crate) struct Duration(String);
 
+/// 1 to 64 bytes of UTF-8, no control characters.
+#[derive(Serialize, ToSchema)]
+#[schema(min_length = 1, max_length = 64)]
+pub(crate) struct CollapseKey(String);
+
 /// What kind of client a device is.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -59,17 +64,19 @@ pub(crate) enum DurabilityWord {
     Memory,
 }
 
-/// Whether a message is still delivered.
+/// `scheduled`: its time has not come. `live`: it is delivered. `recalled`: it was withdrawn.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = MessageState)]
 #[expect(dead_code, reason = "for the document")]
 pub(crate) enum StateWord {
+    Scheduled,
     Live,
     Expired,
+    Recalled,
 }
 
-/// What became of a message for a device. Nothing is `escalated` or `recalled` in this version.
+/// What became of a message for a device.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = ReceiptState)]
@@ -124,16 +131,16 @@ pub(crate) struct PushBody {
     /// How long it is delivered; at most 30 days. `0s` reaches only who is connected now.
     #[schema(default = "24h")]
     ttl: Option<Duration>,
-    /// In a later release: must be null.
-    #[schema(value_type = Option<Later>)]
-    collapse_key: Option<()>,
+    /// Takes the place of older messages with this key, for devices that have not got those yet.
+    collapse_key: Option<CollapseKey>,
     #[schema(default = "normal")]
     priority: Option<PriorityWord>,
     #[schema(default = "durable")]
     durability: Option<DurabilityWord>,
-    /// In a later release: must be null.
-    #[schema(value_type = Option<Later>)]
-    deliver_at: Option<()>,
+    /// When it is to be delivered, to whom it is for by then, at most 366 days ahead; its `ttl` begins then. Up to a
+    /// minute ago means now.
+    #[schema(format = DateTime, example = "2026-11-20T14:29:07Z")]
+    deliver_at: Option<String>,
     ack: Option<PushAck>,
     offline: Option<PushOffline>,
     /// Only say who would be meant.
@@ -322,6 +329,44 @@ pub(crate) struct NewNamespace {
     title: Option<String>,
     auth: NewNamespaceAuth,
     outbox: Option<NewNamespaceOutbox>,
+    mailbox: Option<NewNamespaceMailbox>,
+    offline: Option<NewNamespaceOffline>,
+}
+
+/// What to change of a namespace.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"title": "A demonstration", "mailbox": {"messages": 1000}}))]
+pub(crate) struct NamespacePatch {
+    /// Only the name that it has.
+    name: Option<NamespaceName>,
+    #[schema(max_length = 255)]
+    title: Option<String>,
+    auth: Option<NewNamespaceAuth>,
+    outbox: Option<NewNamespaceOutbox>,
+    mailbox: Option<NewNamespaceMailbox>,
+    offline: Option<NewNamespaceOffline>,
+}
+
+/// How much may wait for a device, and for how long.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewNamespaceMailbox {
+    /// Most messages; the oldest ones are dropped when the device comes back.
+    #[schema(minimum = 1, maximum = 100_000, default = 10_000)]
+    messages: Option<u64>,
+    /// No message lives longer, whatever its `ttl`; at most 30 days.
+    #[schema(default = "30d")]
+    keep: Option<Duration>,
+}
+
+/// What happens to what a device does not get in time.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewNamespaceOffline {
+    /// How long a device may be without a receipt before another way is tried; at most 7 days.
+    #[schema(default = "5s")]
+    escalate_after: Option<Duration>,
 }
 
 /// How much may wait for one connection, and what happens beyond.

@@ -26,6 +26,8 @@ pub(super) fn of(push: &Push, offline: &OfflineBody<'_>) -> [u8; 16] {
     digest.flag(push.priority == Priority::High);
     digest.flag(push.durability == Durability::Memory);
     digest.flag(push.keep);
+    digest.text(push.collapse_key.as_ref().map_or("", |key| key.as_str()));
+    digest.part(&push.deliver_at.map_or(0, |at| at.0).to_le_bytes());
     digest.maybe(offline.escalate_after.as_ref());
     digest.flag(offline.notification.is_some());
     if let Some(notification) = &offline.notification {

@@ -54,7 +54,7 @@ pub(crate) async fn take(
     request: Request,
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
-    let AuthMode::Open = namespace.settings.auth;
+    let AuthMode::Open = namespace.settings().auth;
     let Some(device) = asked.device else {
         let message = "is required: the device that has the messages";
         return Err(Problem::field(ErrorCode::INVALID_REQUEST, "device", message));

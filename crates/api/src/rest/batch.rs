@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
-use tidings_model::{ErrorCode, limit};
+use tidings_model::{ErrorCode, Timestamp, limit};
 use tidings_node::{Namespace, Node};
 
 use super::messages::{AcceptedBody, DryRunBody};
@@ -98,9 +98,10 @@ pub(crate) async fn push(
     }
     let format = extract::format(request.headers())?;
     let body = extract::body(request, BATCH_BODY_MAX).await?;
+    let now = state.node.now();
     let parsed: Vec<_> = match format {
-        Format::Json => entries(&body)?.iter().map(|entry| parse(entry.get().as_bytes())).collect(),
-        Format::Lines => lines(&body)?.into_iter().map(parse).collect(),
+        Format::Json => entries(&body)?.iter().map(|entry| parse(entry.get().as_bytes(), now)).collect(),
+        Format::Lines => lines(&body)?.into_iter().map(|line| parse(line, now)).collect(),
     };
     let results = push_all(&state.node, &namespace, parsed).await;
     Ok(Json(Results { results }).into_response())
@@ -133,12 +134,12 @@ fn within(count: usize) -> Result<(), Problem> {
     Err(Problem::field(ErrorCode::INVALID_REQUEST, "messages", message))
 }
 
-fn parse(entry: &[u8]) -> Result<Parsed, Problem> {
+fn parse(entry: &[u8], now: Timestamp) -> Result<Parsed, Problem> {
     if entry.len() > BODY_MAX {
         let detail = format!("the entry has {} bytes, at most {BODY_MAX} are allowed", entry.len());
         return Err(Problem::new(ErrorCode::PAYLOAD_TOO_LARGE, detail));
     }
-    push::parse(entry, None)
+    push::parse(entry, None, now)
 }
 
 async fn push_all(node: &Node, namespace: &Namespace, parsed: Vec<Result<Parsed, Problem>>) -> Vec<Became> {

@@ -60,7 +60,7 @@ impl AcceptedBody {
             id: accepted.message.id.to_string(),
             accepted_at: time::rfc3339(accepted.message.accepted_at.0),
             duplicate: accepted.duplicate,
-            meant: DevicesBody { devices: accepted.message.meant.len() },
+            meant: DevicesBody { devices: accepted.meant },
             online: ConnectionsBody { connections: accepted.online },
         }
     }
@@ -94,7 +94,7 @@ pub(crate) async fn push(
     let namespace = namespace(&state.node, &ns)?;
     let key = idempotency_key(request.headers())?;
     let body = json_body(request).await?;
-    let Parsed { push, dry_run } = push::parse(&body, key.as_deref())?;
+    let Parsed { push, dry_run } = push::parse(&body, key.as_deref(), state.node.now())?;
     if dry_run {
         let who = state.node.dry_run(&namespace.name, &push).await?;
         return Ok(Json(DryRunBody::of(who)).into_response());
@@ -126,10 +126,16 @@ pub(crate) struct MessageBody {
     /// From when on it is no longer delivered.
     #[schema(format = DateTime)]
     expires_at: String,
+    /// When it was to be delivered, if not at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    deliver_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collapse_key: Option<String>,
     /// `normal` or `high`.
     #[schema(value_type = openapi::PriorityWord)]
     priority: &'static str,
-    /// `live` or `expired`.
+    /// `scheduled`, `live`, `expired` or `recalled`.
     #[schema(value_type = openapi::StateWord)]
     state: &'static str,
     report: ReportBody,
@@ -161,6 +167,7 @@ impl MessageBody {
     async fn of(node: &Node, namespace: &Namespace, message: &Message) -> Result<Self, Problem> {
         let unreadable = || Problem::new(ErrorCode::INTERNAL, "the message's data cannot be read");
         let data = String::from_utf8(message.data.to_vec()).map_err(|_| unreadable())?;
+        let report = node.report(namespace, message).await;
         Ok(Self {
             id: message.id.to_string(),
             event: message.event.to_string(),
@@ -180,12 +187,14 @@ impl MessageBody {
             },
             accepted_at: time::rfc3339(message.accepted_at.0),
             expires_at: time::rfc3339(message.expires_at.0),
+            deliver_at: message.deliver_at.map(|at| time::rfc3339(at.0)),
+            collapse_key: message.collapse_key.as_ref().map(ToString::to_string),
             priority: match message.priority {
                 Priority::Normal => "normal",
                 Priority::High => "high",
             },
-            state: if message.is_live(node.now()) { "live" } else { "expired" },
-            report: ReportBody::of(&node.report(namespace, message).await),
+            state: report.state.as_str(),
+            report: ReportBody::of(&report),
         })
     }
 }
@@ -208,6 +217,43 @@ pub(crate) async fn show(
     let namespace = namespace(&state.node, &ns)?;
     let message = find(&state.node, &namespace, &id).await?;
     Ok(Json(MessageBody::of(&state.node, &namespace, &message).await?).into_response())
+}
+
+/// A message was recalled.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RecalledBody {
+    id: String,
+    /// Always `recalled`.
+    state: &'static str,
+    /// Devices from which it was withdrawn: they had not acknowledged it.
+    withdrawn: u64,
+    /// Devices that are told of it, at once or when they come back: it was written to them, or they have it.
+    announced: u64,
+}
+
+/// Recalls a message.
+#[utoipa::path(delete, path = "/v1/namespaces/{ns}/messages/{id}", tag = "messages", operation_id = "recall",
+    description = "Whoever has not got the message does not get it any more; whoever has it gets a `recall` with its id. \
+        What is scheduled is never sent. Asking again answers the same.",
+    params(
+        ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
+        ("id" = openapi::Name, Path, description = "The message"),
+    ),
+    responses((status = 200, description = "It is recalled", body = RecalledBody)))]
+pub(crate) async fn recall(
+    State(state): State<ApiState>,
+    InPath((ns, id)): InPath<(String, String)>,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let message = find(&state.node, &namespace, &id).await?;
+    let recalled = state.node.recall(&namespace, &message).await?;
+    let body = RecalledBody {
+        id: message.id.to_string(),
+        state: "recalled",
+        withdrawn: recalled.withdrawn,
+        announced: recalled.announced,
+    };
+    Ok(Json(body).into_response())
 }
 
 /// The message that a path names.

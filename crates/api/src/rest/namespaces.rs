@@ -1,4 +1,4 @@
-//! Namespaces: created, listed, shown.
+//! Namespaces: created, changed, listed, shown.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -8,9 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidings_model::{ErrorCode, NamespaceName};
+use tidings_model::{ErrorCode, NamespaceName, Timestamp};
 use tidings_node::Namespace;
-use tidings_node::namespace::{AuthMode, Outbox, Settings};
+use tidings_node::namespace::{AuthMode, Settings};
 use tidings_wire::problem::FieldError;
 use tidings_wire::time;
 use utoipa::ToSchema;
@@ -19,6 +19,8 @@ use crate::extract::{self, InPath, InQuery, json_body, namespace};
 use crate::shape::{self, Object, Shape, shown};
 use crate::{ApiState, Problem, openapi, size};
 
+mod mailbox;
+pub(crate) mod offline;
 mod outbox;
 
 const LIMIT_DEFAULT: usize = 100;
@@ -36,9 +38,9 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("hooks", Shape::List),
     ("limits", Shape::Free),
     ("outbox", outbox::SHAPE),
-    ("mailbox", Shape::Free),
+    ("mailbox", mailbox::SHAPE),
     ("history", Shape::Free),
-    ("offline", Shape::Free),
+    ("offline", offline::SHAPE),
     ("presence", Shape::Free),
     ("origins", Shape::List),
 ]);
@@ -57,12 +59,10 @@ struct Body<'a> {
     #[serde(borrow)]
     limits: Option<&'a RawValue>,
     outbox: Option<Object<outbox::OutboxBody>>,
-    #[serde(borrow)]
-    mailbox: Option<&'a RawValue>,
+    mailbox: Option<Object<mailbox::MailboxBody>>,
     #[serde(borrow)]
     history: Option<&'a RawValue>,
-    #[serde(borrow)]
-    offline: Option<&'a RawValue>,
+    offline: Option<Object<offline::OfflineBody>>,
     #[serde(borrow)]
     presence: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -91,6 +91,8 @@ pub(crate) struct NamespaceBody {
     auth: AuthShown,
     limits: LimitsShown,
     outbox: outbox::OutboxShown,
+    mailbox: mailbox::MailboxShown,
+    offline: offline::OfflineShown,
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -116,7 +118,7 @@ struct LimitsShown {
 
 impl NamespaceBody {
     fn of(namespace: &Namespace) -> Self {
-        let settings = &namespace.settings;
+        let settings = &*namespace.settings();
         Self {
             name: namespace.name.to_string(),
             title: settings.title.clone(),
@@ -131,6 +133,8 @@ impl NamespaceBody {
                 message_size: size::show(settings.message_size as u64),
             },
             outbox: outbox::OutboxShown::of(&settings.outbox),
+            mailbox: mailbox::MailboxShown::of(&settings.mailbox),
+            offline: offline::OfflineShown::of(&settings.offline),
             created_at: time::rfc3339(settings.created_at),
         }
     }
@@ -161,13 +165,75 @@ pub(crate) struct Asked {
 pub(crate) async fn create(State(state): State<ApiState>, request: Request) -> Result<Response, Problem> {
     let body = json_body(request).await?;
     let body: Body<'_> = shape::decode(&body, &SHAPE)?;
-    let (name, title, outbox) = check(&body)?;
-    let settings = Settings { outbox, ..Settings::new(&title, AuthMode::Open, state.node.now()) };
+    let (name, settings) = check(&body, state.node.now())?;
     let namespace = state.node.create_namespace(name, settings).await?;
     Ok((StatusCode::CREATED, Json(NamespaceBody::of(&namespace))).into_response())
 }
 
-fn check(body: &Body<'_>) -> Result<(NamespaceName, String, Outbox), Problem> {
+/// Changes a namespace.
+#[utoipa::path(patch, path = "/v1/namespaces/{ns}", tag = "namespaces", operation_id = "changeNamespace",
+    description = "A merge patch (RFC 7396): what is named is changed, `null` brings a default back, everything else stays. \
+        A name cannot be changed.",
+    params(("ns" = openapi::NamespaceParam, Path, description = "The namespace")),
+    request_body(content = openapi::NamespacePatch, description = "What to change"),
+    responses((status = 200, description = "The namespace, whole", body = NamespaceBody)))]
+pub(crate) async fn change(
+    State(state): State<ApiState>,
+    InPath(ns): InPath<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let patch = json_body(request).await?;
+    // Held against the shape first, so that what is wrong is named as it was sent.
+    let _: Body<'_> = shape::decode(&patch, &SHAPE)?;
+    let patch = serde_json::from_slice(&patch)
+        .map_err(|why| Problem::new(ErrorCode::INVALID_REQUEST, format!("the body is not JSON: {why}")))?;
+    let mut whole = writable(&namespace);
+    merge(&mut whole, patch);
+    if whole["name"] != namespace.name.as_str() {
+        return Err(Problem::field(ErrorCode::INVALID_REQUEST, "name", "cannot be changed"));
+    }
+    let whole = whole.to_string();
+    let body: Body<'_> = shape::decode(whole.as_bytes(), &SHAPE)?;
+    let before = namespace.settings();
+    let (_, settings) = check(&body, state.node.now())?;
+    let settings = Settings { created_at: before.created_at, ..settings };
+    state.node.change_namespace(&namespace, settings).await?;
+    Ok(Json(NamespaceBody::of(&namespace)).into_response())
+}
+
+/// What of a namespace can be written, as it is written.
+fn writable(namespace: &Namespace) -> serde_json::Value {
+    let mut whole = serde_json::to_value(NamespaceBody::of(namespace)).unwrap_or_default();
+    if let Some(fields) = whole.as_object_mut() {
+        for read_only in ["state", "created_at", "limits"] {
+            fields.remove(read_only);
+        }
+    }
+    whole
+}
+
+/// RFC 7396, section 2.
+fn merge(target: &mut serde_json::Value, patch: serde_json::Value) {
+    let serde_json::Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = serde_json::json!({});
+    }
+    let Some(target) = target.as_object_mut() else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(&name);
+        } else {
+            merge(target.entry(name).or_insert(serde_json::Value::Null), value);
+        }
+    }
+}
+
+/// What a namespace is to be like.
+fn check(body: &Body<'_>, now: Timestamp) -> Result<(NamespaceName, Settings), Problem> {
     let mut invalid = Vec::new();
     let mut wrong =
         |field: &str, message: String| invalid.push(FieldError { field: field.to_owned(), message });
@@ -198,14 +264,23 @@ fn check(body: &Body<'_>) -> Result<(NamespaceName, String, Outbox), Problem> {
         }
         None => wrong("auth.mode", "is required: who may connect; this version has \"open\"".to_owned()),
     }
-    let outbox = body.outbox.as_ref().map(|outbox| outbox.0.check(&mut wrong)).unwrap_or_default();
+    let mut settings = Settings::new(&title, AuthMode::Open, now);
+    if let Some(outbox) = &body.outbox {
+        settings.outbox = outbox.0.check(&mut wrong);
+    }
+    if let Some(mailbox) = &body.mailbox {
+        settings.mailbox = mailbox.0.check(&mut wrong);
+    }
+    if let Some(offline) = &body.offline {
+        settings.offline = offline.0.check(&mut wrong);
+    }
     let name = match (name, invalid.is_empty()) {
         (Some(name), true) => name,
         _ => return Err(Problem::fields(ErrorCode::INVALID_REQUEST, invalid)),
     };
     let unsupported = unsupported(body, auth, mode);
     if unsupported.is_empty() {
-        Ok((name, title, outbox))
+        Ok((name, settings))
     } else {
         Err(Problem::fields(ErrorCode::NOT_SUPPORTED, unsupported))
     }
@@ -219,9 +294,7 @@ fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>)
         ("auth.hook", auth.is_some_and(|auth| auth.hook.is_some())),
         ("hooks", body.hooks.is_some()),
         ("limits", body.limits.is_some()),
-        ("mailbox", body.mailbox.is_some()),
         ("history", body.history.is_some()),
-        ("offline", body.offline.is_some()),
         ("presence", body.presence.is_some()),
         ("origins", body.origins.is_some()),
     ];

@@ -18,9 +18,6 @@ use crate::{ApiState, Problem, openapi};
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 
-/// States that the contract has and nothing is in yet.
-const EMPTY_STATES: [&str; 2] = ["escalated", "recalled"];
-
 /// What is asked for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,23 +88,17 @@ pub(crate) async fn list(
     let after = asked.cursor.as_deref().map(after).transpose()?;
     let only = asked.state.as_deref().map(only).transpose()?;
     let message = find(&state.node, &namespace, &id).await?;
-    if let Some(None) = only {
-        return Ok(Json(ReceiptsBody { items: Vec::new(), next_cursor: None }).into_response());
-    }
-    let (lines, next) = state.node.receipts(&namespace, &message, only.flatten(), after, limit).await?;
+    let (lines, next) = state.node.receipts(&namespace, &message, only, after, limit).await?;
     let items = lines.into_iter().map(ReceiptBody::of).collect();
     Ok(Json(ReceiptsBody { items, next_cursor: next.map(cursor) }).into_response())
 }
 
-/// The state asked for; `None` for one that nothing is in.
-fn only(text: &str) -> Result<Option<Became>, Problem> {
-    let found = Became::ALL.into_iter().find(|state| state.as_str() == text);
-    if found.is_some() || EMPTY_STATES.contains(&text) {
-        return Ok(found);
-    }
-    let known: Vec<_> = Became::ALL.iter().map(|state| state.as_str()).chain(EMPTY_STATES).collect();
-    let message = format!("is {}, must be one of {}", shown(text), known.join(", "));
-    Err(Problem::field(ErrorCode::INVALID_REQUEST, "state", message))
+fn only(text: &str) -> Result<Became, Problem> {
+    Became::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
+        let known = Became::ALL.map(Became::as_str).join(", ");
+        let message = format!("is {}, must be one of {known}", shown(text));
+        Problem::field(ErrorCode::INVALID_REQUEST, "state", message)
+    })
 }
 
 fn cursor(after: Ordinal) -> String {

@@ -25,14 +25,14 @@ pub(crate) struct CountsBody {
     acked: u64,
     /// Devices that will get it, or have not acknowledged yet.
     waiting: u64,
-    /// Devices that were tried another way. None in this version.
+    /// Devices that have not acknowledged it, and were tried another way.
     escalated: u64,
     /// Devices that it no longer reaches, because its time is over.
     expired: u64,
     /// Devices that it will not reach, by reason.
     #[schema(value_type = BTreeMap<String, u64>)]
     dropped: BTreeMap<&'static str, u64>,
-    /// Devices from which it was withdrawn. None in this version.
+    /// Devices from which it was withdrawn before they acknowledged it.
     recalled: u64,
 }
 
@@ -70,10 +70,10 @@ impl CountsBody {
             written: counts.written,
             acked: counts.acked,
             waiting: counts.waiting,
-            escalated: 0,
+            escalated: counts.escalated,
             expired: counts.expired,
             dropped: counts.dropped.clone(),
-            recalled: 0,
+            recalled: counts.recalled,
         }
     }
 }

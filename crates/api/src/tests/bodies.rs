@@ -162,13 +162,10 @@ async fn pushes_that_make_no_sense() {
               offline.escalate_after: is "5", must be a whole number with a unit (ms, s, m, h or d), as in "90s"
             {"to":{"all":true},"collapse_key":"a","deliver_at":"2027-01-01T00:00:00Z","ack":{"wait":"5s"}}
             400 not_supported
-              collapse_key: is not supported by this version; leave it out
-              deliver_at: is not supported by this version; leave it out
               ack.wait: is not supported by this version; leave it out
             {"to":{},"collapse_key":"a"}
             400 invalid_request
               to: names nobody: set all, or name users, devices or rooms
-              collapse_key: is not supported by this version; leave it out
         "#]],
     )
     .await;

@@ -212,6 +212,10 @@ pub fn push(to: Target, data: Value) -> Push {
         priority: Priority::Normal,
         durability: Durability::Durable,
         keep: true,
+        collapse_key: None,
+        deliver_at: None,
+        escalate_after: None,
+        offline: Bytes::new(),
     }
 }
 

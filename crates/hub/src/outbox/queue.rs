@@ -193,6 +193,20 @@ impl Queue {
         frame
     }
 
+    /// Takes some of the messages out, each reported to `dropped`.
+    pub(super) fn take_out(&mut self, which: impl Fn(&Frame) -> bool, mut dropped: impl FnMut(&Frame)) {
+        for lane in &mut self.lanes[Lane::High as usize..] {
+            lane.retain(|frame| {
+                let goes = which(frame);
+                if goes {
+                    self.bytes -= frame.bytes().len();
+                    dropped(frame);
+                }
+                !goes
+            });
+        }
+    }
+
     /// Drops the messages that are no longer worth writing, each reported to `dropped`.
     pub(super) fn drop_expired(&mut self, now: Timestamp, mut dropped: impl FnMut(&Frame)) {
         for lane in &mut self.lanes[Lane::High as usize..] {

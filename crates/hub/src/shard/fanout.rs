@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use tidings_model::Topic;
+use tidings_model::{Seq, Topic};
 
 use super::members::State;
 use super::{Delivery, Event, MemberKey, Ordinals, Outcome, Shard, mark_round, mark_urgent, queue};
@@ -44,6 +44,13 @@ pub(super) struct Job {
     frames: Broadcast,
     /// Whose outboxes took it.
     written: Vec<u32>,
+}
+
+impl Job {
+    /// Whether this is the message that is being delivered.
+    pub(super) fn is_of(&self, place: u32, seq: Seq) -> bool {
+        self.place == place && self.delivery.message.seq == seq
+    }
 }
 
 impl Shard {
@@ -213,13 +220,16 @@ impl Shard {
         let policy = self.places[job.place as usize].policy;
         let mut outcome = Outcome { events: &mut self.events, drops: &mut self.drops };
         let taken = queue(&mut self.peers, &mut outcome, member, message, frame, policy);
+        for old in &job.delivery.superseded {
+            member.acknowledged(*old);
+        }
         if taken {
             job.written.push(member.ordinal.0);
         }
         taken
     }
 
-    fn finish(&mut self, job: Job) {
+    pub(super) fn finish(&mut self, job: Job) {
         if !job.written.is_empty() {
             let by = Ordinals::from(job.written);
             self.events.push(Event::Written { message: Arc::clone(&job.delivery.message), by });

@@ -9,7 +9,7 @@ use tidings_wire::websocket::Window;
 
 use super::{
     CatchUp, Delivery, Event, HELD_MAX, MemberKey, Ordinals, Outcome, PeerKey, Place, Policy, Room, Shard,
-    broadcast, mark_urgent, queue,
+    Unwritten, broadcast, mark_urgent, queue,
 };
 
 /// A device about to be attached to a connection.
@@ -84,6 +84,10 @@ impl Held {
             self.overflowed = true;
         }
     }
+
+    pub(super) fn withdraw(&mut self, seq: Seq) {
+        self.deliveries.retain(|(delivery, _)| delivery.message.seq != seq);
+    }
 }
 
 impl Member {
@@ -100,7 +104,8 @@ impl Member {
         }
     }
 
-    fn acknowledged(&mut self, seq: Seq) {
+    /// Nothing is waited for from it on account of this message (any more).
+    pub(super) fn acknowledged(&mut self, seq: Seq) {
         if let Some(at) = self.pending.iter().position(|pending| *pending == seq) {
             self.pending.remove(at);
             if self.pending.is_empty() {
@@ -167,7 +172,7 @@ impl Shard {
         let waiting: Vec<(u32, Seq)> = self.peers.get(peer)?.outbox.messages().collect();
         let place = self.members.get(key)?.place;
         let own = waiting.into_iter().filter(|(of, _)| *of == place).collect();
-        self.report_unwritten(&[key], own, false);
+        self.report_unwritten(&[key], own, Unwritten::ConnectionLost);
         while let Some((room, _)) = self.members.get(key).and_then(|member| member.rooms.last().copied()) {
             let name = self.rooms[room as usize].name.clone();
             self.leave(key, &name);
@@ -247,6 +252,9 @@ impl Shard {
     /// `topic`th topic. Answers false when there is no use in more: the connection ends, or the member is gone.
     pub fn replay(&mut self, key: MemberKey, message: &Arc<Message>, topic: usize) -> bool {
         let Some(member) = self.members.get_mut(key) else { return false };
+        if self.places[member.place as usize].recalled.contains(&message.seq) {
+            return true;
+        }
         let frame = broadcast::encode(message, topic, member.place, member.format.codec);
         let frame = broadcast::compress(frame, member.format, &mut self.deflater);
         let peer = member.peer;
@@ -330,6 +338,7 @@ impl Shard {
             rooms: std::collections::HashMap::new(),
             devices: rustc_hash::FxHashMap::default(),
             policy: Policy::default(),
+            recalled: std::collections::VecDeque::new(),
         });
         self.place_of.insert(name.clone(), place);
         place

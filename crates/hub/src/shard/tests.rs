@@ -19,8 +19,8 @@ use std::sync::Arc;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidings_model::{
-    Epoch, EventName, Except, Message, MessageId, NamespaceName, Ordinal, Priority, RoomName, Seq, Target,
-    Timestamp, Topic,
+    DropReason, Epoch, EventName, Except, Message, MessageId, NamespaceName, Ordinal, Priority, RoomName,
+    Seq, Target, Timestamp, Topic,
 };
 use tidings_wire::push::{Codec, Format};
 
@@ -42,13 +42,25 @@ fn ordinals(text: &str) -> Vec<u32> {
     text.split(',').filter(|one| !one.is_empty()).map(|one| one.parse().unwrap()).collect()
 }
 
-/// `5 room:lobby user:ann=1 | 1,2`
+/// `5 room:lobby user:ann=1 | 1,2`; `key:score` is its collapse key, `over:4` a message whose place it takes.
 fn delivery(text: &str) -> Delivery {
     let (head, meant) = text.split_once('|').unwrap();
     let mut words = head.split_whitespace();
     let seq: u64 = words.next().unwrap().parse().unwrap();
     let (mut topics, mut direct) = (Vec::new(), Vec::new());
+    let (mut collapse_key, mut superseded) = (None, Vec::new());
     for word in words {
+        match word.split_once(':') {
+            Some(("key", key)) => {
+                collapse_key = Some(key.parse().unwrap());
+                continue;
+            }
+            Some(("over", old)) => {
+                superseded.push(Seq(old.parse().unwrap()));
+                continue;
+            }
+            Some(_) | None => {}
+        }
         let (topic, of) = word.split_once('=').unwrap_or((word, ""));
         topics.push((Topic::parse(topic).unwrap(), seq));
         direct.push(ordinals(of).into_boxed_slice());
@@ -68,8 +80,14 @@ fn delivery(text: &str) -> Delivery {
         expires_at: Timestamp(100),
         priority: Priority::Normal,
         keep: true,
+        collapse_key,
+        deliver_at: None,
+        sent_at: Timestamp(0),
+        escalate_after: None,
+        offline: bytes::Bytes::new(),
+        recalls: None,
     };
-    Delivery { message: Arc::new(message), direct }
+    Delivery { message: Arc::new(message), direct, superseded }
 }
 
 impl Script {
@@ -142,6 +160,7 @@ impl Script {
                     writeln!(self.out, "  > {} {}", words[0], frame.seq.0).unwrap();
                 }
             }
+            "recall" => self.shard.recall(&demo(), Seq(words[0].parse().unwrap())),
             "ack" => self.shard.acknowledge(self.peers[words[0]].1, Seq(words[1].parse().unwrap())),
             "gone" => {
                 let (peer, member) = self.peers.remove(words[0]).unwrap();
@@ -176,9 +195,10 @@ impl Script {
                 Event::Written { message, by } => {
                     writeln!(self.out, "  written {}: {:?}", message.seq.0, listed(by)).unwrap();
                 }
-                Event::Dropped { namespace, seq, by } => {
+                Event::Dropped { namespace, seq, why, by } => {
                     self.shard.settle_dropped(&namespace, seq, &by);
-                    writeln!(self.out, "  dropped {}: {:?}", seq.0, listed(by)).unwrap();
+                    let why = if why == DropReason::SlowReader { "dropped" } else { why.as_str() };
+                    writeln!(self.out, "  {why} {}: {:?}", seq.0, listed(by)).unwrap();
                 }
                 Event::Unwritten { seq, ordinal, .. } => {
                     writeln!(self.out, "  unwritten {}: {}", seq.0, ordinal.0).unwrap();
@@ -199,6 +219,97 @@ fn listed(by: Ordinals) -> Vec<u32> {
 
 fn check(script: &str, expected: Expect) {
     expected.assert_eq(&Script::new(Bounds { frames: 3, bytes: 1 << 20 }).run(script));
+}
+
+#[test]
+fn a_newer_message_takes_the_place_of_what_waits() {
+    check(
+        "attach slow-a 1 json
+         live slow-a 0
+         push 1 all key:score | 1
+         push 2 all | 1
+         push 3 all key:score over:1 | 1
+         push 4 all key:price | 1
+         reads slow-a
+         push 5 all key:score over:3 | 1
+         reads slow-a
+         ack slow-a 2
+         ack slow-a 4
+         ack slow-a 5
+         gone slow-a",
+        expect![[r#"
+            attach slow-a 1 json
+            live slow-a 0
+            push 1 all key:score | 1
+              written 1: [1]
+            push 2 all | 1
+              written 2: [1]
+            push 3 all key:score over:1 | 1
+              written 3: [1]
+              collapsed 1: [1]
+            push 4 all key:price | 1
+              written 4: [1]
+            reads slow-a
+              told that 0 were dropped
+              > slow-a 2
+              > slow-a 3
+              > slow-a 4
+            push 5 all key:score over:3 | 1
+              written 5: [1]
+            reads slow-a
+              told that 0 were dropped
+              > slow-a 5
+            ack slow-a 2
+            ack slow-a 4
+            ack slow-a 5
+            gone slow-a
+              settled Some(5)
+        "#]],
+    );
+}
+
+#[test]
+fn a_recalled_message_reaches_nobody_any_more() {
+    check(
+        "attach slow-a 1 json
+         live slow-a 0
+         attach b 2 json
+         live b 0
+         attach c 3 json
+         push 1 all | 1,2,3
+         push 2 all | 1,2,3
+         recall 1
+         reads slow-a
+         replay c 1 all | 3
+         live c 0
+         ack slow-a 2
+         gone slow-a",
+        expect![[r#"
+            attach slow-a 1 json
+            live slow-a 0
+            attach b 2 json
+            live b 0
+            attach c 3 json
+            push 1 all | 1,2,3
+              > b 1@all
+              written 1: [1, 2]
+            push 2 all | 1,2,3
+              > b 2@all
+              written 2: [1, 2]
+            recall 1
+              unwritten 1: 1
+            reads slow-a
+              told that 0 were dropped
+              > slow-a 2
+            replay c 1 all | 3
+            live c 0
+              > c 2@all
+              written 2: [3]
+            ack slow-a 2
+            gone slow-a
+              settled Some(2)
+        "#]],
+    );
 }
 
 #[test]

@@ -3,31 +3,39 @@
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use tidings_hub::Unwritten;
 use tidings_hub::shard::Ordinals;
-use tidings_model::{Message, Ordinal, Timestamp};
-use tidings_store::port::{ACK_TIME_BUCKETS, ReceiptRecord};
+use tidings_model::{DropReason, Message, Ordinal, Step, Timestamp};
+use tidings_store::port::{ACK_TIME_BUCKETS, ReceiptRecord, TraceStep};
 
 /// The books of one message.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) meant: Arc<RoaringBitmap>,
-    pub(crate) accepted_at: Timestamp,
+    /// From when on receipts are timed.
+    pub(crate) sent_at: Timestamp,
     pub(crate) expires_at: Timestamp,
     pub(crate) keep: bool,
     pub(crate) record: ReceiptRecord,
+    /// What has happened since the books were last written down.
+    pub(crate) steps: Vec<TraceStep>,
     pub(crate) touched_at: Timestamp,
     /// Whether `record` is to be written down.
     pub(crate) dirty: bool,
 }
 
+/// What happens to a message within so many milliseconds is one step of a trace.
+const STEP_GRAIN_MS: u64 = 10;
+
 impl Entry {
     pub(crate) fn new(message: &Message, record: ReceiptRecord, now: Timestamp) -> Self {
         Self {
             meant: Arc::clone(&message.meant),
-            accepted_at: message.accepted_at,
+            sent_at: message.sent_at,
             expires_at: message.expires_at,
             keep: message.keep,
             record,
+            steps: Vec::new(),
             touched_at: now,
             dirty: false,
         }
@@ -37,44 +45,72 @@ impl Entry {
     pub(crate) fn written(&mut self, by: &Ordinals, now: Timestamp) -> u64 {
         self.touched_at = now;
         let before = self.record.written.len();
+        let dropped = |device| self.record.dropped(device).is_some();
         match by {
             Ordinals::None => {}
-            Ordinals::One(one) if self.record.dropped.contains(*one) => {}
+            Ordinals::One(one) if dropped(*one) => {}
             Ordinals::One(one) => {
                 self.record.written.insert(*one);
+                self.note(now, Step::Written, by);
             }
             Ordinals::Many(many) => {
-                self.record.written |= many;
                 // A long fan-out may tell of somebody who was let go meanwhile.
-                self.record.written -= &self.record.dropped;
+                let gone = &self.record.dropped;
+                if gone.iter().all(|gone| gone.is_disjoint(many)) {
+                    self.record.written |= many;
+                } else {
+                    self.record.written |= gone.iter().fold(many.clone(), |left, gone| left - gone);
+                }
+                self.note(now, Step::Written, by);
             }
         }
         self.record.written.len() - before
     }
 
     /// Answers 1 if it counted as written to the device and no longer does.
-    pub(crate) fn unwritten(&mut self, device: Ordinal, now: Timestamp) -> u64 {
+    pub(crate) fn unwritten(&mut self, device: Ordinal, why: Unwritten, now: Timestamp) -> u64 {
         self.touched_at = now;
         let has_it = self.record.acked.contains(device.0);
-        u64::from(!has_it && self.record.written.remove(device.0))
+        let was_written = !has_it && self.record.written.remove(device.0);
+        if was_written {
+            let step = match why {
+                Unwritten::ConnectionLost => Step::ConnectionLost,
+                Unwritten::Expired => Step::Expired,
+                Unwritten::Recalled => Step::Recalled,
+            };
+            self.note(now, step, &Ordinals::One(device.0));
+        }
+        u64::from(was_written)
     }
 
-    /// It was let go for these devices. Answers how many of them will not get it.
-    pub(crate) fn dropped(&mut self, by: &Ordinals, now: Timestamp) -> u64 {
-        self.touched_at = now;
-        let before = self.record.dropped.len();
-        let mut let_go = |device: u32| {
-            if !self.record.acked.contains(device) {
-                self.record.dropped.insert(device);
-                self.record.written.remove(device);
-            }
-        };
-        match by {
+    /// It was in outboxes of these devices and is let go. Answers how many of them will not get it.
+    pub(crate) fn let_go(&mut self, why: DropReason, by: &Ordinals, now: Timestamp) -> u64 {
+        let dropped = self.dropped(why, by, now);
+        match &dropped {
             Ordinals::None => {}
-            Ordinals::One(one) => let_go(*one),
-            Ordinals::Many(many) => many.iter().for_each(let_go),
+            Ordinals::One(one) => drop(self.record.written.remove(*one)),
+            Ordinals::Many(many) => self.record.written -= many,
         }
-        self.record.dropped.len() - before
+        count(&dropped)
+    }
+
+    /// These devices do not get it any more, unless they have it. Answers which.
+    pub(crate) fn dropped(&mut self, why: DropReason, by: &Ordinals, now: Timestamp) -> Ordinals {
+        self.touched_at = now;
+        let gets_it = |device: &u32| {
+            self.meant.contains(*device)
+                && !self.record.acked.contains(*device)
+                && self.record.dropped(*device).is_none()
+        };
+        let devices: Vec<u32> = match by {
+            Ordinals::None => Vec::new(),
+            Ordinals::One(one) => Some(*one).into_iter().filter(gets_it).collect(),
+            Ordinals::Many(many) => many.iter().filter(gets_it).collect(),
+        };
+        self.record.dropped[why as usize].extend(devices.iter().copied());
+        let dropped = Ordinals::from(devices);
+        self.note(now, why.step(), &dropped);
+        dropped
     }
 
     /// Answers whether the receipt is the device's first for this message.
@@ -83,10 +119,13 @@ impl Entry {
         // Who has it was written to, whatever the order in which that became known.
         self.record.written.insert(device.0);
         // Another connection of the device had it, or it asked for what it had missed.
-        self.record.dropped.remove(device.0);
+        for gone in &mut self.record.dropped {
+            gone.remove(device.0);
+        }
         let first = self.record.acked.insert(device.0);
         if first {
-            let bucket = bucket_of(at.since(self.accepted_at).as_millis());
+            self.note(at, Step::Acked, &Ordinals::One(device.0));
+            let bucket = bucket_of(at.since(self.sent_at).as_millis());
             let times = &mut self.record.ack_times;
             if times.len() <= bucket {
                 times.resize(bucket + 1, 0);
@@ -94,6 +133,61 @@ impl Entry {
             times[bucket] = times[bucket].saturating_add(1);
         }
         first
+    }
+
+    /// It is withdrawn from everybody who has not acknowledged it. Answers whether it was not before.
+    pub(crate) fn recalled(&mut self, at: Timestamp) -> bool {
+        self.touched_at = at;
+        let first = self.record.recalled_at.is_none();
+        if first {
+            self.record.recalled_at = Some(at);
+            let withdrawn = self.pending();
+            self.note(at, Step::Recalled, &Ordinals::Many(withdrawn));
+        }
+        first
+    }
+
+    /// Who has neither given a receipt nor been dropped.
+    pub(crate) fn pending(&self) -> RoaringBitmap {
+        let mut pending = &*self.meant - &self.record.acked;
+        for gone in &self.record.dropped {
+            pending -= gone;
+        }
+        pending
+    }
+
+    /// Whether it was recalled while somebody could still get it.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.record.recalled_at.is_some_and(|at| at < self.expires_at)
+    }
+
+    /// Remembers something for traces.
+    pub(crate) fn note(&mut self, at: Timestamp, step: Step, by: &Ordinals) {
+        if matches!(by, Ordinals::None) {
+            return;
+        }
+        let last = self.steps.last_mut().filter(|last| last.step == step && last.detail.is_empty());
+        let by_one = |set: &mut RoaringBitmap| match by {
+            Ordinals::None => {}
+            Ordinals::One(one) => drop(set.insert(*one)),
+            Ordinals::Many(many) => *set |= many,
+        };
+        match last {
+            Some(last) if at.0.saturating_sub(last.at.0) <= STEP_GRAIN_MS => by_one(&mut last.by),
+            Some(_) | None => {
+                let mut devices = RoaringBitmap::new();
+                by_one(&mut devices);
+                self.steps.push(TraceStep { at, step, by: devices, detail: String::new() });
+            }
+        }
+    }
+}
+
+fn count(by: &Ordinals) -> u64 {
+    match by {
+        Ordinals::None => 0,
+        Ordinals::One(_) => 1,
+        Ordinals::Many(many) => many.len(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use tidings_model::{Message, MessageId, Ordinal, Platform, Timestamp};
+use tidings_model::{DropReason, Message, MessageId, Ordinal, Platform, Timestamp};
 use tidings_store::port::Which;
 use tidings_store::{Device, StoreError};
 
@@ -14,10 +14,7 @@ use crate::{Namespace, Node};
 /// The message was only for who was here, and the device was not.
 const NOT_CONNECTED: &str = "not_connected";
 
-/// The device did not read, and the policy of the namespace is to let go of what waits for it.
-const SLOW_READER: &str = "slow_reader";
-
-/// Devices by what became of a message for them. Always: meant = acked + waiting + expired + dropped.
+/// Devices by what became of a message for them. Always: meant = acked + waiting + escalated + expired + dropped + recalled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Devices that it is for.
@@ -30,13 +27,61 @@ pub struct Counts {
     pub waiting: u64,
     /// Devices that it no longer reaches, because its time is over.
     pub expired: u64,
+    /// Devices that have not acknowledged it, and were tried another way.
+    pub escalated: u64,
     /// Devices that it will not reach, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
+    /// Devices from which it was withdrawn before they acknowledged it.
+    pub recalled: u64,
+}
+
+/// Where a message is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Its time has not come.
+    Scheduled,
+    /// It is delivered.
+    Live,
+    /// Its time is over.
+    Expired,
+    /// It was withdrawn.
+    Recalled,
+}
+
+impl Life {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Scheduled, Self::Live, Self::Expired, Self::Recalled];
+
+    /// The name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Live => "live",
+            Self::Expired => "expired",
+            Self::Recalled => "recalled",
+        }
+    }
+
+    /// Where a message with these books is.
+    pub(crate) fn of(message: &Message, entry: &Entry, now: Timestamp) -> Self {
+        if entry.record.recalled_at.is_some() {
+            Self::Recalled
+        } else if message.is_scheduled() {
+            Self::Scheduled
+        } else if message.is_live(now) {
+            Self::Live
+        } else {
+            Self::Expired
+        }
+    }
 }
 
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
+    /// Where it is in its life.
+    pub state: Life,
     /// Over all platforms.
     pub total: Counts,
     /// By platform; only those that it was meant for.
@@ -56,14 +101,18 @@ pub enum State {
     Waiting,
     /// The device no longer gets it: its time is over.
     Expired,
-    /// The device was not here, and the message was only for who was; or it was let go because the device
-    /// did not read.
+    /// The device has not acknowledged it, and was tried another way.
+    Escalated,
+    /// The device does not get it, for one of the reasons of the report.
     Dropped,
+    /// It was withdrawn before the device acknowledged it.
+    Recalled,
 }
 
 impl State {
     /// All states.
-    pub const ALL: [Self; 4] = [Self::Acked, Self::Waiting, Self::Expired, Self::Dropped];
+    pub const ALL: [Self; 6] =
+        [Self::Acked, Self::Waiting, Self::Escalated, Self::Expired, Self::Dropped, Self::Recalled];
 
     /// The name in the API.
     #[must_use]
@@ -71,7 +120,9 @@ impl State {
         match self {
             Self::Acked => "acked",
             Self::Waiting => "waiting",
+            Self::Escalated => "escalated",
             Self::Expired => "expired",
+            Self::Recalled => "recalled",
             Self::Dropped => "dropped",
         }
     }
@@ -120,6 +171,7 @@ impl Node {
         drop(directory);
         let times = &entry.record.ack_times;
         Report {
+            state: Life::of(message, &entry, now),
             delivery_rate: (total.meant > 0).then(|| total.acked as f64 / total.meant as f64),
             ack_ms: percentile(times, 0.5)
                 .zip(percentile(times, 0.95))
@@ -169,25 +221,37 @@ impl Node {
     }
 }
 
-fn counts(entry: &Entry, only: Option<&RoaringBitmap>, now: Timestamp) -> Counts {
+/// The books in numbers, for all devices or only some.
+pub(super) fn counts(entry: &Entry, only: Option<&RoaringBitmap>, now: Timestamp) -> Counts {
     let within = |set: &RoaringBitmap| only.map_or(set.clone(), |only| set & only);
     let meant = within(&entry.meant);
-    let acked = entry.record.acked.intersection_len(&meant);
-    let written = entry.record.written.intersection_len(&meant);
-    let slow = entry.record.dropped.intersection_len(&meant);
-    let rest = meant.len() - acked - slow;
-    let mut counts = Counts { meant: meant.len(), written, acked, ..Counts::default() };
-    if slow > 0 {
-        counts.dropped.insert(SLOW_READER, slow);
+    let record = &entry.record;
+    let mut counts = Counts {
+        meant: meant.len(),
+        written: record.written.intersection_len(&meant),
+        acked: record.acked.intersection_len(&meant),
+        ..Counts::default()
+    };
+    for why in DropReason::ALL {
+        let dropped = record.dropped_for(why).intersection_len(&meant);
+        if dropped > 0 {
+            counts.dropped.insert(why.as_str(), dropped);
+        }
     }
+    let mut rest = within(&entry.pending());
+    if entry.is_withdrawn() {
+        counts.recalled = rest.len();
+        return counts;
+    }
+    counts.escalated = record.escalated.intersection_len(&rest);
+    rest -= &record.escalated;
     if now < entry.expires_at {
-        counts.waiting = rest;
+        counts.waiting = rest.len();
     } else if entry.keep {
-        counts.expired = rest;
+        counts.expired = rest.len();
     } else {
-        // Everybody with a receipt was written to, so these are the others that were.
-        counts.expired = written - acked;
-        let absent = rest - counts.expired;
+        counts.expired = record.written.intersection_len(&rest);
+        let absent = rest.len() - counts.expired;
         if absent > 0 {
             counts.dropped.insert(NOT_CONNECTED, absent);
         }
@@ -198,8 +262,12 @@ fn counts(entry: &Entry, only: Option<&RoaringBitmap>, now: Timestamp) -> Counts
 fn state_of(entry: &Entry, ordinal: u32, now: Timestamp) -> State {
     if entry.record.acked.contains(ordinal) {
         State::Acked
-    } else if entry.record.dropped.contains(ordinal) {
+    } else if entry.record.dropped(ordinal).is_some() {
         State::Dropped
+    } else if entry.is_withdrawn() {
+        State::Recalled
+    } else if entry.record.escalated.contains(ordinal) {
+        State::Escalated
     } else if now < entry.expires_at {
         State::Waiting
     } else if entry.keep || entry.record.written.contains(ordinal) {
@@ -212,6 +280,7 @@ fn state_of(entry: &Entry, ordinal: u32, now: Timestamp) -> State {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tidings_hub::Unwritten;
     use tidings_hub::shard::Ordinals;
     use tidings_store::port::ReceiptRecord;
 
@@ -221,15 +290,16 @@ mod tests {
         #[test]
         fn the_ledger_adds_up_whatever_happens_in_whatever_order(
             meant in prop::collection::btree_set(0u32..20, 0..20),
-            happened in prop::collection::vec((0u8..4, prop::collection::btree_set(0u32..20, 1..6)), 0..30),
+            happened in prop::collection::vec((0u8..7, prop::collection::btree_set(0u32..20, 1..6)), 0..30),
             keep in any::<bool>(), over in any::<bool>(),
         ) {
             let mut entry = Entry {
                 meant: Arc::new(meant.iter().copied().collect()),
-                accepted_at: Timestamp(0),
+                sent_at: Timestamp(0),
                 expires_at: Timestamp(100),
                 keep,
                 record: ReceiptRecord::default(),
+                steps: Vec::new(),
                 touched_at: Timestamp(0),
                 dirty: false,
             };
@@ -238,20 +308,24 @@ mod tests {
                 let devices: Vec<u32> = devices.intersection(&meant).copied().collect();
                 match what {
                     0 => { entry.written(&Ordinals::from(devices), Timestamp(1)); }
-                    1 => { entry.dropped(&Ordinals::from(devices), Timestamp(1)); }
-                    2 => devices.iter().for_each(|one| { entry.unwritten(Ordinal(*one), Timestamp(1)); }),
+                    1 => { entry.let_go(DropReason::SlowReader, &Ordinals::from(devices), Timestamp(1)); }
+                    2 => devices.iter().for_each(|one| { entry.unwritten(Ordinal(*one), Unwritten::ConnectionLost, Timestamp(1)); }),
+                    3 => { entry.dropped(DropReason::Collapsed, &Ordinals::from(devices), Timestamp(1)); }
+                    4 => entry.record.escalated.extend(devices),
+                    5 => { entry.recalled(Timestamp(1)); }
                     _ => devices.iter().for_each(|one| { entry.acked(Ordinal(*one), Timestamp(1)); }),
                 }
             }
             let now = Timestamp(if over { 100 } else { 50 });
             let counts = counts(&entry, None, now);
             let dropped: u64 = counts.dropped.values().sum();
-            prop_assert_eq!(counts.meant, counts.acked + counts.waiting + counts.expired + dropped);
+            let sum = counts.acked + counts.waiting + counts.escalated + counts.expired + dropped + counts.recalled;
+            prop_assert_eq!(counts.meant, sum);
             // Device by device it is the same.
             let of = |state| meant.iter().filter(|one| state_of(&entry, **one, now) == state).count() as u64;
             prop_assert_eq!(
-                [counts.acked, counts.waiting, counts.expired, dropped],
-                [of(State::Acked), of(State::Waiting), of(State::Expired), of(State::Dropped)]
+                [counts.acked, counts.waiting, counts.escalated, counts.expired, dropped, counts.recalled],
+                State::ALL.map(of)
             );
         }
     }

@@ -53,6 +53,13 @@ pub fn message(id: &str, topics: &[&str]) -> NewMessage {
         expires_at: Timestamp(2_000),
         priority: Priority::Normal,
         keep: true,
+        collapse_key: None,
+        deliver_at: None,
+        sent_at: Timestamp(1_000),
+        escalate_after: None,
+        offline: Bytes::new(),
+        recalls: None,
+        replaces: None,
     }
 }
 
@@ -63,6 +70,7 @@ pub fn chosen(id: &str, fingerprint: u8, at: u64) -> NewMessage {
         id_may_repeat: true,
         fingerprint: [fingerprint; 16],
         accepted_at: Timestamp(at),
+        sent_at: Timestamp(at),
         ..message(id, &["all"])
     }
 }
@@ -81,7 +89,7 @@ pub async fn append(store: &impl Messages, messages: Vec<NewMessage>) -> Vec<App
 /// When it is not new.
 pub async fn append_new(store: &impl Messages, message: NewMessage) -> Arc<Message> {
     match append(store, vec![message]).await.pop() {
-        Some(Appended::New(message)) => message,
+        Some(Appended::New(message, _)) => message,
         other => panic!("not new: {other:?}"),
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::coop;
 
 use super::given::{DAY, append, append_new, chosen, demo, message, name, stored, topic};
 use crate::StoreError;
-use crate::port::{Answer, Appended, From, Store};
+use crate::port::{Answer, Appended, From, NewMessage, Store};
 
 pub async fn numbers_grow_by_order_of_appending(store: &impl Store) {
     assert_eq!(store.head(&demo()), Seq(0));
@@ -21,7 +21,7 @@ pub async fn numbers_grow_by_order_of_appending(store: &impl Store) {
     for batch in 0..5 {
         let messages = (0..3).map(|index| message(&format!("m{batch}-{index}"), &["all"])).collect();
         for (index, appended) in append(store, messages).await.into_iter().enumerate() {
-            let Appended::New(message) = appended else { panic!("{appended:?}") };
+            let Appended::New(message, _) = appended else { panic!("{appended:?}") };
             assert_eq!(message.id, name(&format!("m{batch}-{index}")));
             assert!(message.seq > last, "{:?} after {last:?}", message.seq);
             last = message.seq;
@@ -42,7 +42,7 @@ pub async fn an_append_has_its_place_from_the_first_poll_on(store: &impl Store) 
         // As in a later turn of the task.
         let late = coop::unconstrained(poll_once(&mut second)).await;
         let seq = |appended: Vec<Appended>| match &appended[..] {
-            [Appended::New(message)] => message.seq,
+            [Appended::New(message, _)] => message.seq,
             other => panic!("{other:?}"),
         };
         let late = seq(match late {
@@ -111,6 +111,12 @@ pub async fn a_message_is_answered_as_it_is_stored(store: &impl Store) {
     full.priority = Priority::High;
     full.keep = false;
     full.expires_at = Timestamp::NEVER;
+    full.collapse_key = Some(name("score"));
+    full.deliver_at = Some(Timestamp(900));
+    full.sent_at = Timestamp(1_001);
+    full.escalate_after = Some(std::time::Duration::from_millis(1_500));
+    full.offline = Bytes::from_static(br#"{"notification":{"title":"t"}}"#);
+    full.recalls = Some(name("m0"));
     let answered = append_new(store, full.clone()).await;
     assert_eq!(answered.epoch, store.epoch());
     assert_eq!(answered.topics, [(topic("room:a"), 1), (topic("user:ann"), 1)]);
@@ -118,8 +124,104 @@ pub async fn a_message_is_answered_as_it_is_stored(store: &impl Store) {
     assert_eq!((&answered.to, &answered.except, &answered.meant), (&full.to, &full.except, &full.meant));
     assert_eq!((answered.accepted_at, answered.expires_at), (full.accepted_at, full.expires_at));
     assert_eq!((answered.priority, answered.keep), (full.priority, full.keep));
+    assert_eq!((answered.collapse_key.clone(), answered.recalls.clone()), (full.collapse_key, full.recalls));
+    assert_eq!((answered.deliver_at, answered.sent_at), (full.deliver_at, full.sent_at));
+    assert_eq!((answered.escalate_after, &answered.offline), (full.escalate_after, &full.offline));
     assert_eq!(stored(store, &demo(), answered.seq).await, Some(answered.clone()));
     assert_eq!(store.find(&demo(), &full.id).await.unwrap(), Some(answered.seq));
+}
+
+pub async fn a_topic_is_read_back_from_anywhere(store: &impl Store) {
+    for index in 0..6 {
+        append_new(store, message(&format!("m{index}"), &["room:a"])).await;
+    }
+    append_new(store, message("other", &["room:b"])).await;
+    for (before, limit, expected) in [
+        (7, 2, &[5, 6][..]),
+        (5, 2, &[3, 4]),
+        (3, 9, &[1, 2]),
+        (1, 9, &[]),
+        (0, 9, &[]),
+        (u64::MAX, 1, &[6]),
+        (4, 0, &[]),
+    ] {
+        let entries = store.read_topic_back(&demo(), &topic("room:a"), before, limit).await.unwrap();
+        let offsets: Vec<u64> = entries.iter().map(|entry| entry.0).collect();
+        assert_eq!(offsets, expected, "{limit} before {before}");
+        assert!(entries.iter().all(|(offset, seq)| *offset == seq.0), "{entries:?}");
+    }
+    assert_eq!(store.read_topic_back(&demo(), &topic("room:c"), 9, 9).await.unwrap(), []);
+}
+
+fn keyed(id: &str, key: &str, meant: &[u32]) -> NewMessage {
+    NewMessage {
+        collapse_key: Some(name(key)),
+        meant: Arc::new(meant.iter().copied().collect()),
+        ..message(id, &["all"])
+    }
+}
+
+/// Appends, and answers the ids of the messages whose place it takes.
+async fn superseded(store: &impl Store, new: NewMessage) -> Vec<String> {
+    match append(store, vec![new]).await.pop() {
+        Some(Appended::New(_, older)) => older.iter().map(|old| old.id.to_string()).collect(),
+        other => panic!("not new: {other:?}"),
+    }
+}
+
+pub async fn a_collapse_key_takes_the_place_of_older_messages(store: &impl Store) {
+    let none: [&str; 0] = [];
+    assert_eq!(superseded(store, keyed("m1", "score", &[1, 2, 3])).await, none);
+    assert_eq!(superseded(store, keyed("other", "price", &[1, 2, 3])).await, none);
+    assert_eq!(superseded(store, keyed("nobody", "score", &[9])).await, none);
+    assert_eq!(superseded(store, keyed("m2", "score", &[1])).await, ["m1"]);
+    // Device 2 still has the first one; device 1 has the second one instead.
+    assert_eq!(superseded(store, keyed("m3", "score", &[1, 2])).await, ["m1", "m2"]);
+    assert_eq!(superseded(store, keyed("m4", "score", &[1, 2, 3, 9])).await, ["m1", "nobody", "m3"]);
+    assert_eq!(superseded(store, keyed("m5", "score", &[1, 2, 3, 9])).await, ["m4"]);
+    // What does not wait for who is away takes nobody's place.
+    let passing = NewMessage { keep: false, ..keyed("m6", "score", &[1]) };
+    assert_eq!(superseded(store, passing).await, none);
+    // What has expired has no place to take.
+    let late =
+        NewMessage { sent_at: Timestamp(2_000), expires_at: Timestamp(9_000), ..keyed("m7", "score", &[1]) };
+    assert_eq!(superseded(store, late).await, none);
+    let elsewhere = NewMessage { namespace: name("demo2"), ..keyed("m8", "score", &[1]) };
+    assert_eq!(superseded(store, elsewhere).await, none);
+}
+
+pub async fn a_collapse_key_remembers_within_one_call(store: &impl Store) {
+    let appended = append(store, vec![keyed("m1", "score", &[1]), keyed("m2", "score", &[1])]).await;
+    let [Appended::New(first, _), Appended::New(_, older)] = &appended[..] else { panic!("{appended:?}") };
+    assert_eq!(older, std::slice::from_ref(first));
+}
+
+pub async fn a_scheduled_message_becomes_another_one(store: &impl Store) {
+    let scheduled = NewMessage {
+        topics: Vec::new(),
+        deliver_at: Some(Timestamp(5_000)),
+        expires_at: Timestamp(9_000),
+        ..chosen("later", 1, 1_000)
+    };
+    let waiting = append_new(store, scheduled.clone()).await;
+    assert!(waiting.is_scheduled());
+    assert_eq!(append(store, vec![scheduled.clone()]).await, [Appended::Duplicate(waiting.clone())]);
+    append_new(store, message("between", &["all"])).await;
+    let sent = NewMessage {
+        topics: vec![Topic::All],
+        sent_at: Timestamp(5_003),
+        replaces: Some(waiting.seq),
+        fingerprint: [9; 16],
+        ..scheduled.clone()
+    };
+    let live = append_new(store, sent.clone()).await;
+    assert_eq!((live.topics.as_slice(), live.id.as_str()), (&[(Topic::All, 2)][..], "later"));
+    assert_eq!(stored(store, &demo(), waiting.seq).await, None);
+    assert_eq!(store.find(&demo(), &live.id).await.unwrap(), Some(live.seq));
+    // Only once, whatever asks for it; and its id still tells a retry from another push.
+    assert_eq!(append(store, vec![sent]).await, [Appended::Gone]);
+    assert_eq!(append(store, vec![scheduled]).await, [Appended::Duplicate(live)]);
+    assert_eq!(append(store, vec![chosen("later", 2, 1_000)]).await, [Appended::Conflict]);
 }
 
 pub async fn several_topics_get_one_message(store: &impl Store) {
@@ -148,7 +250,7 @@ pub async fn a_repeated_id_in_one_call_is_a_duplicate(store: &impl Store) {
     let messages =
         vec![chosen("m", 1, 1_000), chosen("n", 1, 1_000), chosen("m", 1, 1_001), chosen("m", 2, 1_002)];
     let appended = append(store, messages).await;
-    let (Appended::New(first), Appended::New(second)) = (&appended[0], &appended[1]) else {
+    let (Appended::New(first, _), Appended::New(second, _)) = (&appended[0], &appended[1]) else {
         panic!("{appended:?}")
     };
     assert_eq!(appended[2..], [Appended::Duplicate(first.clone()), Appended::Conflict]);
@@ -306,7 +408,7 @@ pub async fn namespaces_have_their_own_messages(store: &impl Store) {
 
 pub async fn memory_is_readable_too(store: &impl Store) {
     let appended = store.append(vec![chosen("m", 1, 1_000)], Durability::Memory).await.unwrap();
-    let [Appended::New(message)] = &appended[..] else { panic!("{appended:?}") };
+    let [Appended::New(message, _)] = &appended[..] else { panic!("{appended:?}") };
     assert_eq!(stored(store, &demo(), message.seq).await.as_ref(), Some(message));
     assert_eq!(store.head(&demo()), message.seq);
     // Asking for the same durably makes it durable.
@@ -362,9 +464,9 @@ pub async fn appending_at_once(store: &impl Store) {
     let mut duplicates = 0;
     for answer in answers.iter().flatten() {
         match answer {
-            Appended::New(message) => assert!(by_seq.insert(message.seq, message.clone()).is_none()),
+            Appended::New(message, _) => assert!(by_seq.insert(message.seq, message.clone()).is_none()),
             Appended::Duplicate(_) => duplicates += 1,
-            Appended::Conflict => panic!("conflict"),
+            Appended::Conflict | Appended::Gone => panic!("{answer:?}"),
         }
     }
     let repeated = CALLS / 4;
@@ -387,7 +489,9 @@ pub async fn appending_at_once(store: &impl Store) {
     for answers in &answers {
         let own: Vec<Seq> = answers
             .iter()
-            .filter_map(|answer| if let Appended::New(message) = answer { Some(message.seq) } else { None })
+            .filter_map(
+                |answer| if let Appended::New(message, _) = answer { Some(message.seq) } else { None },
+            )
             .collect();
         assert!(own.is_sorted());
     }

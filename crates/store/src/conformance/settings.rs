@@ -76,7 +76,7 @@ pub async fn a_closed_store_refuses(store: &impl Store) {
     closed(store.settle(&demo(), vec![]).await);
     closed(store.devices(&demo(), Which::OfUser(name("ann"))).await.map(drop));
     closed(store.census(&demo()).await.map(drop));
-    closed(store.record(vec![]).await);
+    closed(store.record(vec![], tidings_model::Durability::Memory).await);
     closed(store.receipts(&demo(), vec![Seq(1)]).await.map(drop));
     closed(store.put("a", None).await);
     closed(store.list("").await.map(drop));

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -93,6 +94,14 @@ impl Disk {
         }
     }
 
+    /// Removes all keyspaces from this one on.
+    #[cfg(test)]
+    pub(super) fn forget_keyspaces(&self, from: usize) {
+        for space in &self.spaces[from..] {
+            self.db.delete_keyspace(space.clone()).unwrap();
+        }
+    }
+
     /// Makes everything durable.
     pub(super) fn sync(&self) -> Result<(), CommitError> {
         self.db.persist(PersistMode::SyncAll).map_err(|error| commit_error(&error))
@@ -132,6 +141,20 @@ impl View<'_> {
         prefix: &[u8],
     ) -> impl DoubleEndedIterator<Item = Result<(Slice, Slice), StoreError>> + use<> {
         let entries = self.snapshot.prefix(self.disk.space(keyspace), prefix);
+        entries.map(move |entry| entry.into_inner().map_err(|error| read_error(keyspace, &error)))
+    }
+}
+
+impl View<'_> {
+    /// Everything whose key is not before `from` and before `to`, if there is such an end, in the order of keys.
+    pub(super) fn range(
+        &self,
+        keyspace: Keyspace,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> impl DoubleEndedIterator<Item = Result<(Slice, Slice), StoreError>> + use<> {
+        let to = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.snapshot.range::<&[u8], _>(self.disk.space(keyspace), (Bound::Included(from), to));
         entries.map(move |entry| entry.into_inner().map_err(|error| read_error(keyspace, &error)))
     }
 }

@@ -16,7 +16,7 @@ use super::journal;
 use crate::StoreError;
 use crate::kv::codec::Broken;
 use crate::kv::namespace_head::{self, Heads};
-use crate::kv::{FORMAT, Keyspace, meta};
+use crate::kv::{FORMAT, FORMAT_1, KEYSPACES_OF_FORMAT_1, Keyspace, meta};
 
 const LOCK: &str = "LOCK";
 const SYNCED: &str = "SYNCED";
@@ -183,15 +183,26 @@ fn begin(directory: &Directory) -> Result<Tree, StoreError> {
         let disk = Disk::new(db.clone(), keyspaces(&db).map_err(failed)?);
         let number = |key: &[u8], number| (Keyspace::Meta, key.into(), Some(meta::value(key, number).into()));
         let first = [number(meta::FORMAT_KEY, FORMAT), number(meta::EPOCH_KEY, epoch.0)];
-        match disk.commit(FIRST_BATCH, first.into_iter(), true) {
-            Ok(()) => Ok(disk),
-            Err(CommitError::Failed(error)) => Err(error),
-            Err(CommitError::Refused) => Err(StoreError::Io(format!("{} refuses", path.display()))),
-        }
+        write(&disk, FIRST_BATCH, first, &path)?;
+        Ok(disk)
     })?;
     fs::remove_file(&beginning).map_err(error)?;
     sync()?;
     Ok(Tree { disk: Arc::new(disk), heads: HashMap::new(), batch: FIRST_BATCH, epoch })
+}
+
+/// Writes a batch of our own, durably.
+fn write<const N: usize>(
+    disk: &Disk,
+    number: u64,
+    changes: [(Keyspace, fjall::Slice, Option<fjall::Slice>); N],
+    path: &Path,
+) -> Result<(), StoreError> {
+    match disk.commit(number, changes.into_iter(), true) {
+        Ok(()) => Ok(()),
+        Err(CommitError::Failed(error)) => Err(error),
+        Err(CommitError::Refused) => Err(StoreError::Io(format!("{} refuses", path.display()))),
+    }
 }
 
 fn builder(path: &Path, options: &Options) -> fjall::DatabaseBuilder<Database> {
@@ -206,10 +217,13 @@ fn builder(path: &Path, options: &Options) -> fjall::DatabaseBuilder<Database> {
 fn keyspaces(db: &Database) -> fjall::Result<[fjall::Keyspace; Keyspace::ALL.len()]> {
     let mut opened = Vec::with_capacity(Keyspace::ALL.len());
     for keyspace in Keyspace::ALL {
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes(keyspace));
-        opened.push(db.keyspace(keyspace.name(), options)?);
+        opened.push(db.keyspace(keyspace.name(), || options(keyspace))?);
     }
     opened.try_into().map_err(|_| fjall::Error::Unrecoverable)
+}
+
+fn options(keyspace: Keyspace) -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes(keyspace))
 }
 
 fn memtable_bytes(keyspace: Keyspace) -> u64 {
@@ -249,18 +263,31 @@ fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
     let path = directory.tree();
     let failed = |error: fjall::Error| engine_error(path.display(), &error);
     let db = builder(&path, &directory.options).open().map_err(failed)?;
-    if let Some(missing) = Keyspace::ALL.into_iter().find(|keyspace| !db.keyspace_exists(keyspace.name())) {
-        return Err(StoreError::Damaged(format!("{}: {} is missing", path.display(), missing.name())));
+    let expected = |keyspaces: &[Keyspace]| {
+        let missing = keyspaces.iter().find(|keyspace| !db.keyspace_exists(keyspace.name()));
+        missing.map_or(Ok(()), |missing| {
+            Err(StoreError::Damaged(format!("{}: {} is missing", path.display(), missing.name())))
+        })
+    };
+    expected(&Keyspace::ALL[..KEYSPACES_OF_FORMAT_1])?;
+    let format = format(&db)?;
+    if format != FORMAT && format != FORMAT_1 {
+        return Err(StoreError::Format { found: format, expected: FORMAT });
+    }
+    if format == FORMAT {
+        expected(&Keyspace::ALL)?;
     }
     let disk = Disk::new(db.clone(), keyspaces(&db).map_err(failed)?);
-    let batch = batch(&disk)?;
+    let mut batch = batch(&disk)?;
     if batch < known.max(FIRST_BATCH) {
         let text = format!("{} holds {batch} batches, but {known} had been written", path.display());
         return Err(StoreError::Damaged(text));
     }
-    let format = number(&disk, meta::FORMAT_KEY)?;
-    if format != FORMAT {
-        return Err(StoreError::Format { found: format, expected: FORMAT });
+    if format == FORMAT_1 {
+        // What was missing has just been made, empty; everything else is as it was.
+        batch += 1;
+        let value = meta::value(meta::FORMAT_KEY, FORMAT);
+        write(&disk, batch, [(Keyspace::Meta, meta::FORMAT_KEY.into(), Some(value.into()))], &path)?;
     }
     let epoch = Epoch(number(&disk, meta::EPOCH_KEY)?);
     let heads = heads(&disk)?;
@@ -290,6 +317,15 @@ fn refuse_incomplete(path: &Path) -> Result<(), StoreError> {
         Ok(Some(file)) => Err(StoreError::Damaged(format!("{} is missing", file.display()))),
         Err(error) => Err(io_error(path.display(), &error)),
     }
+}
+
+/// The format of the directory, before anything else in it is touched.
+fn format(db: &Database) -> Result<u32, StoreError> {
+    let failed = |error: fjall::Error| engine_error(Keyspace::Meta.name(), &error);
+    let meta = db.keyspace(Keyspace::Meta.name(), || options(Keyspace::Meta)).map_err(failed)?;
+    let value = meta.get(meta::FORMAT_KEY).map_err(failed)?;
+    let value = value.ok_or_else(|| Keyspace::Meta.damaged(meta::FORMAT_KEY, Broken::Dangling))?;
+    meta::decode(meta::FORMAT_KEY, &value).map_err(|broken| Keyspace::Meta.damaged(meta::FORMAT_KEY, broken))
 }
 
 fn number(disk: &Disk, key: &[u8]) -> Result<u32, StoreError> {

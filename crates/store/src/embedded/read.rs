@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::Slice;
-use tidings_model::{Message, NamespaceName, Ordinal, Seq};
+use tidings_model::{Message, NamespaceName, Ordinal, Seq, Timestamp};
 
 use super::disk::{Disk, View};
 use crate::StoreError;
 use crate::kv::codec::{self, Broken};
 use crate::kv::{
-    Keyspace, device, device_cursor, device_id, message, message_id, receipt, room_member, setting,
-    topic_entry, user_device,
+    Keyspace, device, device_cursor, device_id, due, message, message_id, receipt, room_member, setting,
+    topic_entry, trace, user_device,
 };
-use crate::port::{Census, Device, From, LogSlice, ReceiptRecord, Which};
+use crate::port::{Census, Device, Due, From, LogSlice, ReceiptRecord, TraceStep, Which};
 use crate::rules;
 
 /// A stretch of a topic log, by the prefix of its keys.
@@ -31,6 +31,20 @@ pub(super) fn topic(disk: &Disk, prefix: &[u8], from: From, limit: usize) -> Res
         Ok((offset, seq))
     });
     rules::slice(from, limit, backwards)
+}
+
+/// The newest entries of a topic with offsets below `before`, by the prefix of its keys.
+pub(super) fn topic_back(
+    disk: &Disk,
+    prefix: &[u8],
+    before: u64,
+    limit: usize,
+) -> Result<Vec<(u64, Seq)>, StoreError> {
+    let end = topic_entry::key(prefix, before);
+    let entries = disk.view().range(Keyspace::TopicEntry, prefix, Some(&end)).rev().take(limit);
+    let mut found = entries.map(|entry| topic_entry(prefix, &entry?)).collect::<Result<Vec<_>, _>>()?;
+    found.reverse();
+    Ok(found)
 }
 
 /// The newest offset of a topic; 0 when it is empty.
@@ -81,6 +95,40 @@ pub(super) fn find(disk: &Disk, key: &[u8]) -> Result<Option<Seq>, StoreError> {
         },
         None => Ok(None),
     }
+}
+
+/// What is due from `from` until `until`.
+pub(super) fn due(
+    disk: &Disk,
+    from: Timestamp,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<Due>, StoreError> {
+    let end = until.0.checked_add(1).map(|after| due::time(Timestamp(after)));
+    let entries = disk.view().range(Keyspace::Due, &due::time(from), end.as_deref()).take(limit);
+    let read = |entry: Result<(Slice, Slice), StoreError>| {
+        let (key, value) = entry?;
+        due::decode(&key, &value).map_err(|broken| Keyspace::Due.damaged(&key, broken))
+    };
+    entries.map(read).collect()
+}
+
+/// When the first entry from `from` on is due.
+pub(super) fn next_due(disk: &Disk, from: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    let first = disk.view().range(Keyspace::Due, &due::time(from), None).next();
+    let Some(entry) = first else { return Ok(None) };
+    let (key, _) = entry?;
+    due::at(&key).map(Some).map_err(|broken| Keyspace::Due.damaged(&key, broken))
+}
+
+/// What is known of a message's way, by the prefix of its keys.
+pub(super) fn steps(disk: &Disk, prefix: &[u8]) -> Result<Vec<TraceStep>, StoreError> {
+    let mut steps = Vec::new();
+    for entry in disk.view().scan(Keyspace::Trace, prefix) {
+        let (key, value) = entry?;
+        steps.extend(trace::decode(&key, &value).map_err(|broken| Keyspace::Trace.damaged(&key, broken))?);
+    }
+    Ok(steps)
 }
 
 /// The receipts of these messages.

@@ -17,3 +17,12 @@ pub(crate) fn set_format(store: &EmbeddedStore, format: u32) {
     let change = (Keyspace::Meta, meta::FORMAT_KEY.into(), Some(value.into()));
     disk.commit(batch, [change].into_iter(), true).unwrap();
 }
+
+/// Closes the store without its newest keyspaces, as a version wrote it that did not know them.
+pub(crate) fn forget_keyspaces(store: EmbeddedStore, from: usize) {
+    let disk = store.shared.disk().unwrap();
+    disk.write_out();
+    disk.forget_keyspaces(from);
+    drop(disk);
+    drop(store);
+}

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use fjall::Slice;
-use tidings_model::{Message, NamespaceName, Seq, Topic};
+use tidings_model::{Message, NamespaceName, Seq, Timestamp, Topic};
 
 use super::disk::Disk;
 use crate::StoreError;
 use crate::kv::namespace_head::{self, Heads};
-use crate::kv::{Keyspace, topic_entry};
+use crate::kv::{Keyspace, due, topic_entry};
+use crate::port::{Due, DueKind};
 
 /// Most topics whose newest offset is kept in memory. The others are looked up.
 const TOPIC_HEADS_MAX: usize = 65_536;
@@ -65,11 +66,15 @@ pub(super) struct Transaction<'a> {
     changed: [BTreeMap<Vec<u8>, Option<Slice>>; Keyspace::ALL.len()],
     /// The messages of this batch by namespace, in the order of their numbers: their ids may come again.
     fresh: HashMap<NamespaceName, Vec<Arc<Message>>>,
+    /// What the messages of this batch leave to be done: what is due together shares an entry.
+    due: BTreeMap<(Timestamp, DueKind, NamespaceName), Vec<Seq>>,
+    /// The number of the batch.
+    number: u64,
     sync: bool,
 }
 
 impl<'a> Transaction<'a> {
-    pub(super) fn new(disk: &'a Disk, memory: &'a Memory) -> Self {
+    pub(super) fn new(disk: &'a Disk, memory: &'a Memory, number: u64) -> Self {
         Self {
             disk,
             memory,
@@ -77,6 +82,8 @@ impl<'a> Transaction<'a> {
             written: Vec::new(),
             changed: Default::default(),
             fresh: HashMap::new(),
+            due: BTreeMap::new(),
+            number,
             sync: false,
         }
     }
@@ -123,6 +130,16 @@ impl<'a> Transaction<'a> {
     /// Sets a key that nothing in this batch reads any more.
     pub(super) fn write(&mut self, keyspace: Keyspace, key: Vec<u8>, value: Vec<u8>) {
         self.written.push((keyspace, key.into(), value.into()));
+    }
+
+    /// The number of the batch.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Leaves something to be done to a message of this batch.
+    pub(super) fn leave(&mut self, at: Timestamp, what: DueKind, message: &Message) {
+        self.due.entry((at, what, message.namespace.clone())).or_default().push(message.seq);
     }
 
     /// Asks for the disk: the answer waits for an `fdatasync`.
@@ -194,6 +211,12 @@ impl<'a> Transaction<'a> {
             let key = namespace_head::key(namespace);
             let value = namespace_head::value(&key, *heads);
             self.written.push((Keyspace::NamespaceHead, key.into(), value.into()));
+        }
+        for ((at, what, namespace), seqs) in std::mem::take(&mut self.due) {
+            let entry = Due { at, what, namespace, seqs };
+            let key = due::key(&entry);
+            let value = due::value(&key, &entry);
+            self.written.push((Keyspace::Due, key.into(), value.into()));
         }
         let more: usize = self.changed.iter().map(BTreeMap::len).sum();
         let mut changes = Vec::with_capacity(self.written.len() + more);

@@ -3,6 +3,7 @@
 
 mod append;
 mod change_rooms;
+mod deal;
 mod put;
 mod record;
 mod register;
@@ -14,6 +15,7 @@ use super::transaction::Transaction;
 use crate::StoreError;
 pub(super) use append::Append;
 pub(super) use change_rooms::ChangeRooms;
+pub(super) use deal::Deal;
 pub(super) use put::Put;
 pub(super) use record::Record;
 pub(super) use register::Register;

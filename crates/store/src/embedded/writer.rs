@@ -138,7 +138,7 @@ impl Writer {
             self.mend().map_err(CommitError::Failed)?;
         }
         let disk = self.shared.disk().map_err(CommitError::Failed)?;
-        let prepared = prepare(&disk, &self.memory, round);
+        let prepared = prepare(&disk, &self.memory, self.batch + 1, round);
         let Some((changes, learned, sync)) = prepared else { return Ok(()) };
         let sync = sync && (self.unsynced || !changes.is_empty());
         if changes.is_empty() && !sync {
@@ -239,10 +239,10 @@ type Prepared = (Vec<(crate::kv::Keyspace, fjall::Slice, Option<fjall::Slice>)>,
 
 /// Applies a round to one transaction. A change that cannot be made is left out, and the others are made
 /// anew without it; `None` when none is left.
-fn prepare(disk: &Disk, memory: &Memory, round: &mut [Box<dyn Work>]) -> Option<Prepared> {
+fn prepare(disk: &Disk, memory: &Memory, number: u64, round: &mut [Box<dyn Work>]) -> Option<Prepared> {
     let mut failed = vec![false; round.len()];
     loop {
-        let mut transaction = Transaction::new(disk, memory);
+        let mut transaction = Transaction::new(disk, memory, number);
         let mut sound = true;
         for (work, failed) in round.iter_mut().zip(&mut failed).filter(|(_, failed)| !**failed) {
             // What it reads may be damaged beyond what the tree can say in an error.

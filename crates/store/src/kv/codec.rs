@@ -118,6 +118,8 @@ pub trait Put {
     fn put_topic(&mut self, topic: &Topic);
     /// A bitmap in the portable format of roaring, with its length in front.
     fn put_bitmap(&mut self, bitmap: &RoaringBitmap);
+    /// Something that may be missing: a byte that says so, and what there is.
+    fn put_maybe<T>(&mut self, value: Option<T>, put: impl Fn(&mut Self, T));
     /// A list: four bytes of length, the elements.
     fn put_list<T>(&mut self, list: &[T], put: impl Fn(&mut Self, &T));
 }
@@ -173,6 +175,13 @@ impl Put for Vec<u8> {
         // A vector takes whatever is written to it.
         let written = bitmap.serialize_into(&mut *self);
         debug_assert!(written.is_ok() && self.len() == before + bytes);
+    }
+
+    fn put_maybe<T>(&mut self, value: Option<T>, put: impl Fn(&mut Self, T)) {
+        self.put_u8(u8::from(value.is_some()));
+        if let Some(value) = value {
+            put(self, value);
+        }
     }
 
     fn put_list<T>(&mut self, list: &[T], put: impl Fn(&mut Self, &T)) {
@@ -294,6 +303,14 @@ impl<'a> Reader<'a> {
     /// [`Broken::Bitmap`] when it is none; see [`Reader::take`].
     pub fn bitmap(&mut self) -> Result<RoaringBitmap, Broken> {
         RoaringBitmap::deserialize_from(self.bytes()?).map_err(|_| Broken::Bitmap)
+    }
+
+    /// Something that may be missing.
+    ///
+    /// # Errors
+    /// [`Broken::Choice`] when it is neither there nor missing; those of `take`.
+    pub fn maybe<T>(&mut self, take: impl Fn(&mut Self) -> Result<T, Broken>) -> Result<Option<T>, Broken> {
+        if self.bool()? { take(self).map(Some) } else { Ok(None) }
     }
 
     /// A list, element by element.

@@ -2,19 +2,29 @@
 //!
 //! Owner: the verb `append`. Lifetime: from its acceptance until retention trims it.
 //! Key: namespace, number (8). Value: epoch (4), the topics with the offset in each, then what does not
-//! depend on the order: id, event, target, exceptions, ordinals meant, times, priority, keep, data.
+//! depend on the order: id, event, target, exceptions, ordinals meant, times, priority, keep, data, and
+//! (not in values of version 1) the collapse key, the time it was scheduled for, when it was sent, after how many
+//! milliseconds without a receipt another way is tried, what that is to say, the message that it recalls.
+//! A message whose time has not come has no topics.
 //!
 //! The second part, the [`tail`], is the long one. It is encoded by whoever appends, so that the writer,
 //! of which there is only one, need only copy it.
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use tidings_model::{Epoch, Except, Message, NamespaceName, Platform, Priority, Seq, Target, Timestamp};
+use tidings_model::{
+    Epoch, EventName, Except, Message, NamespaceName, Platform, Priority, Seq, Target, Timestamp,
+};
 
 use super::codec::{self, Broken, Put, Reader};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// Values that end with the data.
+const VERSION_BEFORE: u8 = 1;
 
 /// The key of a message.
 #[must_use]
@@ -52,6 +62,12 @@ pub fn tail(message: &Message) -> Vec<u8> {
     });
     tail.put_u8(u8::from(message.keep));
     tail.put_bytes(&message.data);
+    tail.put_maybe(message.collapse_key.as_ref(), |tail, key| tail.put_name(key.as_str()));
+    tail.put_maybe(message.deliver_at, |tail, at| tail.put_u64(at.0));
+    tail.put_u64(message.sent_at.0);
+    tail.put_maybe(message.escalate_after, |tail, after| tail.put_u64(after.as_millis() as u64));
+    tail.put_bytes(&message.offline);
+    tail.put_maybe(message.recalls.as_ref(), |tail, id| tail.put_name(id.as_str()));
     tail
 }
 
@@ -74,16 +90,17 @@ pub fn value(key: &[u8], message: &Message, tail: &[u8]) -> Vec<u8> {
 /// [`Broken`] when key or value are not what was written.
 pub fn decode(key: &[u8], value: &[u8]) -> Result<Message, Broken> {
     let (namespace, seq) = decode_key(key)?;
-    let mut reader = codec::open(VERSION, key, value)?;
+    let before = value.first() == Some(&VERSION_BEFORE);
+    let mut reader = codec::open(if before { VERSION_BEFORE } else { VERSION }, key, value)?;
     let epoch = Epoch(reader.u32()?);
     let topics = reader.list(|reader| Ok((reader.topic()?, reader.u64()?)))?;
-    let message = Message {
+    let mut message = Message {
         namespace,
         seq,
         epoch,
         topics,
         id: reader.name()?.parse()?,
-        event: reader.name()?.parse()?,
+        event: EventName::stored(reader.name()?)?,
         to: target(&mut reader)?,
         except: except(&mut reader)?,
         meant: Arc::new(reader.bitmap()?),
@@ -96,7 +113,22 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Message, Broken> {
         },
         keep: reader.bool()?,
         data: Bytes::copy_from_slice(reader.bytes()?),
+        collapse_key: None,
+        deliver_at: None,
+        sent_at: Timestamp(0),
+        escalate_after: None,
+        offline: Bytes::new(),
+        recalls: None,
     };
+    message.sent_at = message.accepted_at;
+    if !before {
+        message.collapse_key = reader.maybe(|reader| Ok(reader.name()?.parse()?))?;
+        message.deliver_at = reader.maybe(|reader| reader.u64().map(Timestamp))?;
+        message.sent_at = Timestamp(reader.u64()?);
+        message.escalate_after = reader.maybe(|reader| reader.u64().map(Duration::from_millis))?;
+        message.offline = Bytes::copy_from_slice(reader.bytes()?);
+        message.recalls = reader.maybe(|reader| Ok(reader.name()?.parse()?))?;
+    }
     reader.end()?;
     Ok(message)
 }
@@ -147,16 +179,25 @@ mod tests {
     use super::*;
     use crate::kv::codec::arbitrary::{bitmap, name, namespace, no_bit_may_flip, topic, unhex};
     use proptest::collection::vec;
+    use proptest::option;
     use proptest::prelude::*;
     use tidings_model::Topic;
 
     fn any_message() -> impl Strategy<Value = Message> {
-        let order = (namespace(), any::<u64>(), any::<u32>(), vec((topic(), any::<u64>()), 1..4));
+        let order = (namespace(), any::<u64>(), any::<u32>(), vec((topic(), any::<u64>()), 0..4));
         let names = (name(), name(), vec(any::<u8>(), 0..200), bitmap());
         let whom = (any::<bool>(), vec(name(), 0..3), vec(name(), 0..3), vec(name(), 0..3), 0usize..5);
         let but = (vec(name(), 0..3), vec(name(), 0..3), vec(name(), 0..3), vec(".{0,20}", 0..3));
         let rest = (any::<u64>(), any::<u64>(), any::<bool>(), any::<bool>());
-        (order, names, whom, but, rest).prop_map(|(order, names, whom, but, rest)| Message {
+        let later = (
+            option::of("[a-z]{1,30}".prop_map(|text| text.parse().unwrap())),
+            option::of(any::<u64>()),
+            any::<u64>(),
+            option::of(any::<u32>()),
+        );
+        let other = (vec(any::<u8>(), 0..40), option::of(name()));
+        let parts = (order, names, whom, but, rest, later, other);
+        parts.prop_map(|(order, names, whom, but, rest, later, other)| Message {
             namespace: order.0,
             seq: Seq(order.1),
             epoch: Epoch(order.2),
@@ -177,6 +218,12 @@ mod tests {
             expires_at: Timestamp(rest.1),
             priority: if rest.2 { Priority::High } else { Priority::Normal },
             keep: rest.3,
+            collapse_key: later.0,
+            deliver_at: later.1.map(Timestamp),
+            sent_at: Timestamp(later.2),
+            escalate_after: later.3.map(|ms| Duration::from_millis(ms.into())),
+            offline: other.0.into(),
+            recalls: other.1,
         })
     }
 
@@ -215,6 +262,12 @@ mod tests {
             expires_at: Timestamp(2000),
             priority: Priority::High,
             keep: true,
+            collapse_key: Some("score".parse().unwrap()),
+            deliver_at: Some(Timestamp(1500)),
+            sent_at: Timestamp(1501),
+            escalate_after: Some(Duration::from_secs(5)),
+            offline: Bytes::from_static(br#"{"apns":{}}"#),
+            recalls: Some("m0".parse().unwrap()),
         }
     }
 
@@ -228,12 +281,28 @@ mod tests {
             "{}",
             codec::hex(&value(&key, &example(), &tail(&example())))
         );
+        let first = Message {
+            collapse_key: None,
+            deliver_at: None,
+            sent_at: Timestamp(1000),
+            escalate_after: None,
+            offline: Bytes::new(),
+            recalls: None,
+            ..example()
+        };
+        assert_eq!(decode(&key, &unhex(OLDEST)), Ok(first));
     }
 
-    const OLD: &str = "0110b3a3ac000000070000000200000000000000000303056c6f6262790000000000000002026d31\
+    const OLDEST: &str = "0110b3a3ac000000070000000200000000000000000303056c6f6262790000000000000002026d31\
         04707573680100000000000000000000000000000000000000000000000000000000000000010000\
         000163000000143a3000000100000000000100100000000100050000000000000003e80000000000\
         0007d00101000000027b7d";
+
+    const OLD: &str = "02df3f2674000000070000000200000000000000000303056c6f6262790000000000000002026d31\
+        04707573680100000000000000000000000000000000000000000000000000000000000000010000\
+        000163000000143a3000000100000000000100100000000100050000000000000003e80000000000\
+        0007d00101000000027b7d010573636f72650100000000000005dc00000000000005dd0100000000\
+        000013880000000b7b2261706e73223a7b7d7d01026d30";
 
     #[test]
     fn a_flipped_bit_is_noticed() {

@@ -2,19 +2,17 @@
 //!
 //! Owner: the verb `record`. Lifetime: that of the message.
 //! Key: namespace, number (8), as for [`super::message`]. Value: the devices written to (bitmap), the
-//! devices that acknowledged (bitmap), the buckets of acknowledgement times (list of 4), the devices that
-//! it was let go for (bitmap; not in values of version 1).
+//! devices that acknowledged (bitmap), the buckets of acknowledgement times (list of 4), for each reason of a
+//! drop that there is (1) the devices (bitmap), the devices for which another way was tried (bitmap), when it was
+//! recalled (perhaps 8), the message that announced this (perhaps 8).
+//! Values of version 2 have only the devices of slow readers (bitmap) behind the times, those of version 1 nothing.
 
-use roaring::RoaringBitmap;
-use tidings_model::{NamespaceName, Seq};
+use tidings_model::{DropReason, NamespaceName, Seq, Timestamp};
 
 use super::codec::{self, Broken, Put, Reader};
 use crate::port::ReceiptRecord;
 
-const VERSION: u8 = 2;
-
-/// Values without the devices that the message was let go for.
-const VERSION_BEFORE: u8 = 1;
+const VERSION: u8 = 3;
 
 /// The key of a receipt.
 #[must_use]
@@ -25,13 +23,22 @@ pub fn key(namespace: &NamespaceName, seq: Seq) -> Vec<u8> {
 /// The value of a receipt.
 #[must_use]
 pub fn value(key: &[u8], record: &ReceiptRecord) -> Vec<u8> {
-    let bitmaps = [&record.written, &record.acked, &record.dropped];
-    let bitmaps: usize = bitmaps.iter().map(|bitmap| bitmap.serialized_size()).sum();
-    let mut value = codec::unsealed(bitmaps + record.ack_times.len() * 4 + 16);
+    let bitmaps = [&record.written, &record.acked, &record.escalated];
+    let bitmaps = bitmaps.into_iter().chain(record.dropped.iter().filter(|set| !set.is_empty()));
+    let bitmaps: usize = bitmaps.map(|bitmap| bitmap.serialized_size() + 5).sum();
+    let mut value = codec::unsealed(bitmaps + record.ack_times.len() * 4 + 26);
     value.put_bitmap(&record.written);
     value.put_bitmap(&record.acked);
     value.put_list(&record.ack_times, |value, count| value.put_u32(*count));
-    value.put_bitmap(&record.dropped);
+    let dropped: Vec<_> =
+        DropReason::ALL.iter().filter(|why| !record.dropped_for(**why).is_empty()).collect();
+    value.put_list(&dropped, |value, why| {
+        value.put_u8(**why as u8);
+        value.put_bitmap(record.dropped_for(**why));
+    });
+    value.put_bitmap(&record.escalated);
+    value.put_maybe(record.recalled_at, |value, at| value.put_u64(at.0));
+    value.put_maybe(record.announced, |value, seq| value.put_u64(seq.0));
     codec::seal(VERSION, key, value)
 }
 
@@ -40,14 +47,24 @@ pub fn value(key: &[u8], record: &ReceiptRecord) -> Vec<u8> {
 /// # Errors
 /// [`Broken`] when key or value are not what was written.
 pub fn decode(key: &[u8], value: &[u8]) -> Result<ReceiptRecord, Broken> {
-    let before = value.first() == Some(&VERSION_BEFORE);
-    let mut reader = codec::open(if before { VERSION_BEFORE } else { VERSION }, key, value)?;
-    let record = ReceiptRecord {
+    let version = value.first().copied().filter(|version| (1..VERSION).contains(version)).unwrap_or(VERSION);
+    let mut reader = codec::open(version, key, value)?;
+    let mut record = ReceiptRecord {
         written: reader.bitmap()?,
         acked: reader.bitmap()?,
         ack_times: reader.list(Reader::u32)?,
-        dropped: if before { RoaringBitmap::new() } else { reader.bitmap()? },
+        ..ReceiptRecord::default()
     };
+    if version == 2 {
+        record.dropped[DropReason::SlowReader as usize] = reader.bitmap()?;
+    } else if version == VERSION {
+        for (why, devices) in reader.list(|reader| Ok((reader.u8()?, reader.bitmap()?)))? {
+            *record.dropped.get_mut(usize::from(why)).ok_or(Broken::Choice(why))? = devices;
+        }
+        record.escalated = reader.bitmap()?;
+        record.recalled_at = reader.maybe(|reader| reader.u64().map(Timestamp))?;
+        record.announced = reader.maybe(|reader| reader.u64().map(Seq))?;
+    }
     reader.end()?;
     Ok(record)
 }
@@ -57,15 +74,19 @@ mod tests {
     use super::*;
     use crate::kv::codec::arbitrary::{bitmap, namespace, no_bit_may_flip, unhex};
     use proptest::prelude::*;
+    use roaring::RoaringBitmap;
 
     proptest! {
         #[test]
         fn reads_back(
             namespace in namespace(), seq: u64, written in bitmap(), acked in bitmap(),
-            dropped in bitmap(), ack_times in proptest::collection::vec(any::<u32>(), 0..96),
+            dropped in [bitmap(), bitmap(), bitmap()], ack_times in proptest::collection::vec(any::<u32>(), 0..96),
+            escalated in bitmap(), recalled_at: Option<u64>, announced: Option<u64>,
         ) {
             let key = key(&namespace, Seq(seq));
-            let record = ReceiptRecord { written, acked, dropped, ack_times };
+            let (recalled_at, announced) = (recalled_at.map(Timestamp), announced.map(Seq));
+            let record =
+                ReceiptRecord { written, acked, dropped, ack_times, escalated, recalled_at, announced };
             prop_assert_eq!(decode(&key, &value(&key, &record)), Ok(record));
         }
     }
@@ -74,24 +95,39 @@ mod tests {
         ReceiptRecord {
             written: [1, 5].into_iter().collect(),
             acked: [5].into_iter().collect(),
-            dropped: [7].into_iter().collect(),
+            dropped: [[7].into_iter().collect(), RoaringBitmap::new(), [8, 9].into_iter().collect()],
             ack_times: vec![0, 1],
+            escalated: [2].into_iter().collect(),
+            recalled_at: Some(Timestamp(2000)),
+            announced: Some(Seq(259)),
         }
     }
 
     #[test]
     fn old_bytes_still_decode() {
         let key = unhex("0464656d6f 0000000000000102");
-        let before = ReceiptRecord { dropped: RoaringBitmap::new(), ..example() };
-        assert_eq!(decode(&key, &unhex(BEFORE)), Ok(before));
+        let first = ReceiptRecord {
+            written: example().written,
+            acked: example().acked,
+            ack_times: vec![0, 1],
+            ..Default::default()
+        };
+        assert_eq!(decode(&key, &unhex(FIRST)), Ok(first.clone()));
+        let slow = [example().dropped[0].clone(), RoaringBitmap::new(), RoaringBitmap::new()];
+        assert_eq!(decode(&key, &unhex(SECOND)), Ok(ReceiptRecord { dropped: slow, ..first }));
         let old = unhex(OLD);
         assert_eq!(decode(&key, &old), Ok(example()), "{}", codec::hex(&value(&key, &example())));
     }
 
-    const BEFORE: &str = "01e5dc1764000000143a30000001000000000001001000000001000500000000123a300000010000\
+    const FIRST: &str = "01e5dc1764000000143a30000001000000000001001000000001000500000000123a300000010000\
         0000000000100000000500000000020000000000000001";
 
-    const OLD: &str = "027406d7ed000000143a30000001000000000001001000000001000500000000123a300000010000\
+    const OLD: &str = "033ce873fc000000143a30000001000000000001001000000001000500000000123a300000010000\
+        00000000001000000005000000000200000000000000010000000200000000123a30000001000000\
+        0000000010000000070002000000143a30000001000000000001001000000008000900000000123a\
+        30000001000000000000001000000002000100000000000007d0010000000000000103";
+
+    const SECOND: &str = "027406d7ed000000143a30000001000000000001001000000001000500000000123a300000010000\
         0000000000100000000500000000020000000000000001000000123a3000000100000000000000100000000700";
 
     #[test]

@@ -136,6 +136,13 @@ fn a_journal_that_lost_what_was_durable_is_damaged() {
             damage(&path, at);
             let before = fs::read(&path).unwrap();
             match look(damaged.path()) {
+                // Nothing protects the sequence number of a batch. When it hides newer batches the journal can
+                // be read, and is left alone, but the tree misses them; so it does when the journal ends early
+                // where a batch does.
+                Err(StoreError::Damaged(text)) if text.contains("/db holds ") => {
+                    let whole = &before[..before.len().min(end as usize)];
+                    assert!(fs::read(&path).unwrap().starts_with(whole), "no evidence is left");
+                }
                 Err(StoreError::Damaged(text)) => {
                     let kept = if at == 0 { damaged.path().join("unreadable.jnl") } else { path };
                     assert!(before.is_empty() || text.contains(kept.to_str().unwrap()), "{text}");

@@ -76,7 +76,7 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
         assert!(accepted.len() > 20, "{}", accepted.len());
         fs::remove_file(&ballast).unwrap();
         let after = append(&store, vec![message("after", &["all"])]).await;
-        let Appended::New(after) = &after[0] else { panic!("{after:?}") };
+        let Appended::New(after, _) = &after[0] else { panic!("{after:?}") };
         assert_eq!(after.seq.0, accepted.len() as u64 + 1);
         let seen = everything(&store).await.unwrap();
         assert_eq!(seen.messages.iter().flatten().count(), accepted.len() + 1);

@@ -33,7 +33,7 @@ fn child() {
                     let durability = if call % 2 == 0 { Durability::Durable } else { Durability::Memory };
                     let messages = vec![message(&id, &["all", ["room:a", "room:b", "room:c"][call % 3]])];
                     let appended = store.append(messages, durability).await.unwrap();
-                    let [Appended::New(stored)] = &appended[..] else { panic!("{appended:?}") };
+                    let [Appended::New(stored, _)] = &appended[..] else { panic!("{appended:?}") };
                     say(&format!("accepted {id} {} {}", stored.seq.0, stored.topics[0].1));
                     if call % 5 == 0 {
                         let registered = register(store, device(&id, "ann", 1)).await;

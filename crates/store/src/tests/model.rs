@@ -2,13 +2,13 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidings_model::{Durability, Epoch, Ordinal, Platform, Seq, Timestamp};
+use tidings_model::{Durability, Epoch, Ordinal, Platform, Seq, Step as Happened, Timestamp};
 
 use super::{directory, everything, open};
 use crate::conformance::given::{DAY, chosen, demo, device, message, name, topic as given_topic};
 use crate::conformance::run;
 use crate::embedded::testing;
-use crate::port::{From, ReceiptRecord};
+use crate::port::{From, ReceiptRecord, Recording, TraceStep};
 use crate::{MemoryStore, Store};
 
 #[derive(Clone, Debug)]
@@ -51,6 +51,8 @@ async fn take(store: &impl Store, step: &Step) -> String {
             let new = messages.iter().map(|(id, kind, may_repeat)| {
                 let mut new = chosen(&format!("m{id}"), *kind, day * (DAY - 1) + 1_000);
                 new.id_may_repeat = *may_repeat;
+                new.collapse_key = (*kind == 0).then(|| name("key"));
+                new.meant = std::sync::Arc::new((0..u32::from(*id)).collect());
                 new.topics = message("x", &TOPICS[usize::from(*kind)..=usize::from(*kind) + 1]).topics;
                 new
             });
@@ -80,9 +82,10 @@ async fn take(store: &impl Store, step: &Step) -> String {
         Step::Record { receipts } => {
             let records = receipts.iter().map(|(seq, acked)| {
                 let acked = acked.iter().copied().collect();
-                (demo(), Seq(*seq), ReceiptRecord { acked, ..ReceiptRecord::default() })
+                let record = ReceiptRecord { acked, ..ReceiptRecord::default() };
+                Recording { namespace: demo(), seq: Seq(*seq), record, steps: steps(*seq) }
             });
-            format!("{:?}", store.record(records.collect()).await.unwrap())
+            format!("{:?}", store.record(records.collect(), Durability::Memory).await.unwrap())
         }
         Step::Put { key, value } => {
             let value = value.map(|byte| bytes::Bytes::from(vec![byte]));
@@ -90,6 +93,12 @@ async fn take(store: &impl Store, step: &Step) -> String {
         }
         Step::WriteOut | Step::Reopen => String::new(),
     }
+}
+
+fn steps(seq: u64) -> Vec<TraceStep> {
+    let by = [seq as u32].into_iter().collect();
+    let step = TraceStep { at: Timestamp(seq), step: Happened::Written, by, detail: String::new() };
+    if seq.is_multiple_of(2) { vec![step] } else { Vec::new() }
 }
 
 proptest! {

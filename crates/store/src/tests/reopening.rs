@@ -8,6 +8,7 @@ use super::{directory, everything, fill, image, open, try_open};
 use crate::conformance::given::{append, append_new, chosen, demo, device, message, register};
 use crate::conformance::run;
 use crate::embedded::testing;
+use crate::kv::{FORMAT, FORMAT_1, KEYSPACES_OF_FORMAT_1};
 use crate::{Appended, EmbeddedStore, MemoryStore, Messages, Options, Settings, StoreError};
 
 #[test]
@@ -87,10 +88,36 @@ fn one_at_a_time() {
 fn another_format_is_refused() {
     let directory = directory();
     let store = open(directory.path());
-    testing::set_format(&store, 2);
+    testing::set_format(&store, FORMAT + 1);
     drop(store);
     match try_open(directory.path()) {
-        Err(StoreError::Format { found: 2, expected: 1 }) => {}
+        Err(StoreError::Format { found, expected: FORMAT }) if found == FORMAT + 1 => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_directory_of_the_format_before_is_made_one_of_this() {
+    let directory = directory();
+    let store = open(directory.path());
+    run(fill(&store));
+    testing::set_format(&store, FORMAT_1);
+    testing::forget_keyspaces(store, KEYSPACES_OF_FORMAT_1);
+    for _ in 0..2 {
+        let store = open(directory.path());
+        run(async {
+            let seen = everything(&store).await.unwrap();
+            assert_eq!((seen.head, seen.due.len()), (Seq(12), 0));
+        });
+    }
+}
+
+#[test]
+fn a_directory_of_this_format_is_complete() {
+    let directory = directory();
+    testing::forget_keyspaces(open(directory.path()), KEYSPACES_OF_FORMAT_1);
+    match try_open(directory.path()) {
+        Err(StoreError::Damaged(text)) => assert!(text.contains("due is missing"), "{text}"),
         other => panic!("{other:?}"),
     }
 }

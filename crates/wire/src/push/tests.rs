@@ -18,6 +18,7 @@ const PUSH: PushView<'static> = PushView {
     seq: 1234,
     ack_id: 7,
     namespace: "demo",
+    recalls: None,
 };
 
 fn text(encoded: &Encoded) -> &str {
@@ -37,6 +38,22 @@ fn one_message_in_every_format() {
 
     "#]]
     .assert_eq(text(&encode(Codec::Sse, &PUSH)));
+}
+
+#[test]
+fn a_recall_in_every_format() {
+    let recall = PushView { id: "m2", event: "recall", recalls: Some("m1"), data: "null", ..PUSH };
+    expect![[r#"{"recall":{"id":"m1","room":"lobby","sent_at":"2026-11-20T14:29:07.945Z","topic":"room:lobby","epoch":3,"offset":17}}"#]]
+        .assert_eq(text(&encode(Codec::Json, &recall)));
+    expect![[r#"42/demo,7["recall",{"id":"m1","room":"lobby","sent_at":"2026-11-20T14:29:07.945Z","topic":"room:lobby","epoch":3,"offset":17}]"#]]
+        .assert_eq(text(&encode(Codec::SocketIo, &recall)));
+    expect![[r#"
+        id: 3-1234
+        event: recall
+        data: {"id":"m1","room":"lobby","sent_at":"2026-11-20T14:29:07.945Z","topic":"room:lobby","epoch":3,"offset":17}
+
+    "#]]
+    .assert_eq(text(&encode(Codec::Sse, &recall)));
 }
 
 #[test]

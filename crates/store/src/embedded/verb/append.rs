@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tidings_model::{Durability, Epoch, Message, Seq};
+use tidings_model::{CollapseKey, Durability, Epoch, Message, Seq};
 
 use super::Verb;
 use crate::StoreError;
 use crate::embedded::transaction::Transaction;
 use crate::kv::message_id::{self, KnownId};
-use crate::kv::{Keyspace, message};
+use crate::kv::{Keyspace, collapse, message, receipt};
 use crate::port::{Appended, NewMessage};
 use crate::rules::{self, Verdict};
 
@@ -24,6 +24,7 @@ struct Draft {
     tail: Vec<u8>,
     id_may_repeat: bool,
     fingerprint: [u8; 16],
+    replaces: Option<Seq>,
 }
 
 impl Append {
@@ -31,9 +32,10 @@ impl Append {
     pub(crate) fn new(messages: Vec<NewMessage>, durability: Durability, epoch: Epoch) -> Self {
         let draft = |new: NewMessage| {
             let (id_may_repeat, fingerprint) = (new.id_may_repeat, new.fingerprint);
+            let replaces = new.replaces;
             let message = Arc::new(rules::draft(new, epoch));
             let tail = message::tail(&message);
-            Draft { message, tail, id_may_repeat, fingerprint }
+            Draft { message, tail, id_may_repeat, fingerprint, replaces }
         };
         Self { drafts: messages.into_iter().map(draft).collect(), durability }
     }
@@ -65,10 +67,18 @@ impl Draft {
         let id_key = message_id::key(&namespace, &self.message.id);
         let mut known =
             KnownId { seq: Seq(0), accepted_at: self.message.accepted_at, fingerprint: self.fingerprint };
-        if self.id_may_repeat {
-            let stored = transaction.get(Keyspace::MessageId, &id_key)?;
-            let stored = stored.map(|value| message_id::decode(&id_key, &value)).transpose();
-            let stored = stored.map_err(|broken| Keyspace::MessageId.damaged(&id_key, broken))?;
+        if let Some(scheduled) = self.replaces {
+            if transaction.message(&namespace, scheduled)?.is_none() {
+                return Ok(Appended::Gone);
+            }
+            // The id stays what its caller made it, and for as long.
+            if let Some(stored) = known_id(transaction, &id_key)? {
+                known = KnownId { seq: Seq(0), ..stored };
+            }
+            transaction.remove(Keyspace::Message, message::key(&namespace, scheduled));
+            transaction.remove(Keyspace::Receipt, receipt::key(&namespace, scheduled));
+        } else if self.id_may_repeat {
+            let stored = known_id(transaction, &id_key)?;
             match rules::verdict(stored.as_ref(), &known) {
                 Verdict::New => {}
                 Verdict::Duplicate(seq) => {
@@ -104,6 +114,44 @@ impl Draft {
         transaction.remember(&self.message);
         transaction.put(Keyspace::MessageId, id_key, value);
         transaction.set_heads(&namespace, heads);
-        Ok(Appended::New(Arc::clone(&self.message)))
+        for (at, what) in rules::deadlines(&self.message) {
+            transaction.leave(at, what, &self.message);
+        }
+        let superseded = match &self.message.collapse_key {
+            Some(key) if rules::collapses(&self.message) => self.supersede(transaction, key)?,
+            Some(_) | None => Vec::new(),
+        };
+        Ok(Appended::New(Arc::clone(&self.message), superseded))
     }
+
+    /// Takes the place of older messages with the same collapse key.
+    fn supersede(
+        &self,
+        transaction: &mut Transaction<'_>,
+        key: &CollapseKey,
+    ) -> Result<Vec<Arc<Message>>, StoreError> {
+        let namespace = &self.message.namespace;
+        let key = collapse::key(namespace, key);
+        let known = match transaction.get(Keyspace::Collapse, &key)? {
+            Some(value) => {
+                collapse::decode(&key, &value).map_err(|broken| Keyspace::Collapse.damaged(&key, broken))?
+            }
+            None => Vec::new(),
+        };
+        let mut older = Vec::with_capacity(known.len());
+        for seq in known {
+            older.extend(transaction.message(namespace, seq)?);
+        }
+        let (superseded, mut left) = rules::collapse(older, &self.message);
+        left.push(self.message.seq);
+        let value = collapse::value(&key, &left);
+        transaction.put(Keyspace::Collapse, key, value);
+        Ok(superseded)
+    }
+}
+
+fn known_id(transaction: &Transaction<'_>, key: &[u8]) -> Result<Option<KnownId>, StoreError> {
+    let stored = transaction.get(Keyspace::MessageId, key)?;
+    let stored = stored.map(|value| message_id::decode(key, &value)).transpose();
+    stored.map_err(|broken| Keyspace::MessageId.damaged(key, broken))
 }

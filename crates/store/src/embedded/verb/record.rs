@@ -1,25 +1,33 @@
-//! Record: replace the receipts of messages.
+//! Record: replace the receipts of messages, and add to what is known of their way.
 
-use tidings_model::{NamespaceName, Seq};
+use tidings_model::{Durability, NamespaceName, Seq};
 
 use super::Verb;
 use crate::StoreError;
 use crate::embedded::transaction::Transaction;
-use crate::kv::{Keyspace, receipt};
-use crate::port::ReceiptRecord;
+use crate::kv::{Keyspace, receipt, trace};
+use crate::port::{Recording, TraceStep};
 
-/// Replaces receipts, encoded already.
-pub(crate) struct Record(Vec<(Vec<u8>, Vec<u8>)>);
+/// Replaces receipts, encoded already, and adds steps.
+pub(crate) struct Record {
+    receipts: Vec<(Vec<u8>, Vec<u8>)>,
+    steps: Vec<(NamespaceName, Seq, Vec<TraceStep>)>,
+    durability: Durability,
+}
 
 impl Record {
     /// Encodes the receipts. This is the work that need not wait for the writer.
-    pub(crate) fn new(receipts: &[(NamespaceName, Seq, ReceiptRecord)]) -> Self {
-        let encode = |(namespace, seq, record): &(NamespaceName, Seq, ReceiptRecord)| {
-            let key = receipt::key(namespace, *seq);
-            let value = receipt::value(&key, record);
-            (key, value)
-        };
-        Self(receipts.iter().map(encode).collect())
+    pub(crate) fn new(books: Vec<Recording>, durability: Durability) -> Self {
+        let (mut receipts, mut steps) = (Vec::with_capacity(books.len()), Vec::new());
+        for book in books {
+            let key = receipt::key(&book.namespace, book.seq);
+            let value = receipt::value(&key, &book.record);
+            receipts.push((key, value));
+            if !book.steps.is_empty() {
+                steps.push((book.namespace, book.seq, book.steps));
+            }
+        }
+        Self { receipts, steps, durability }
     }
 }
 
@@ -27,12 +35,31 @@ impl Verb for Record {
     type Outcome = ();
 
     fn bytes(&self) -> usize {
-        self.0.iter().map(|(key, value)| key.len() + value.len() + 64).sum()
+        let steps = self.steps.iter().flat_map(|(.., steps)| steps);
+        self.receipts.iter().map(|(key, value)| key.len() + value.len() + 64).sum::<usize>()
+            + steps.map(|step| step.by.serialized_size() + step.detail.len() + 128).sum::<usize>()
     }
 
     fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
-        for (key, value) in &self.0 {
+        for (key, value) in &self.receipts {
             transaction.put(Keyspace::Receipt, key.clone(), value.clone());
+        }
+        for (namespace, seq, steps) in &self.steps {
+            let key = trace::key(namespace, *seq, transaction.number());
+            // The same message may have come twice in one batch.
+            let value = match transaction.get(Keyspace::Trace, &key)? {
+                None => trace::value(&key, steps),
+                Some(before) => {
+                    let before = trace::decode(&key, &before);
+                    let mut all = before.map_err(|broken| Keyspace::Trace.damaged(&key, broken))?;
+                    all.extend_from_slice(steps);
+                    trace::value(&key, &all)
+                }
+            };
+            transaction.put(Keyspace::Trace, key, value);
+        }
+        if self.durability == Durability::Durable {
+            transaction.ask_sync();
         }
         Ok(())
     }

@@ -1,0 +1,45 @@
+//! A message is withdrawn: from outboxes, from what is held back, from fan-outs that are not finished.
+//!
+//! It knows nothing of who has the message already; the ledger does.
+
+use std::collections::VecDeque;
+
+use tidings_model::{NamespaceName, Seq};
+
+use super::members::State;
+use super::{Shard, Unwritten};
+
+/// How many recalled messages are remembered, so that none of them comes from a mailbox after its recall.
+const RECALLED_MAX: usize = 1_024;
+
+impl Shard {
+    /// Withdraws a message from everybody to whom it has not begun to leave. What it was put into and did not leave
+    /// is reported as unwritten.
+    pub fn recall(&mut self, namespace: &NamespaceName, seq: Seq) {
+        let Some(&place) = self.place_of.get(namespace) else { return };
+        let recalled = &mut self.places[place as usize].recalled;
+        if recalled.len() == RECALLED_MAX {
+            recalled.pop_front();
+        }
+        recalled.push_back(seq);
+        let jobs = std::mem::take(&mut self.jobs);
+        let (ended, rest): (VecDeque<_>, VecDeque<_>) =
+            jobs.into_iter().partition(|job| job.is_of(place, seq));
+        self.jobs = rest;
+        for job in ended {
+            self.finish(job);
+        }
+        for key in self.places[place as usize].all.clone() {
+            let Some(member) = self.members.get_mut(key) else { continue };
+            if let State::CatchingUp(held) = &mut member.state {
+                held.withdraw(seq);
+            }
+            member.acknowledged(seq);
+            let peer = member.peer;
+            let was_there = self.peers.get_mut(peer).is_some_and(|peer| peer.outbox.withdraw(place, seq));
+            if was_there {
+                self.report_unwritten(&[key], vec![(place, seq)], Unwritten::Recalled);
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What comes later, or instead: schedules, collapse keys, recalls, full mailboxes.
+
+use tidings_store::StoreError;
+
+use super::*;
+
+/// Moves the clock, and deals with what is due by then.
+async fn later(world: &World, at: u64) {
+    world.time.store(at, Ordering::Relaxed);
+    world.node.deal_with_due().await.unwrap();
+    world.node.ledger.flush().await;
+}
+
+/// Recalls a message; the shards take part.
+async fn recall(world: &mut World, accepted: &Accepted) -> (u64, u64) {
+    let namespace = world.node.namespace("demo").unwrap();
+    let (node, message) = (Arc::clone(&world.node), Arc::clone(&accepted.message));
+    let mut recall = tokio::spawn(async move { node.recall(&namespace, &message).await });
+    let [one, other] = &mut world.inboxes[..] else { panic!("two shards") };
+    loop {
+        tokio::select! {
+            _ = one.recv() => {}
+            _ = other.recv() => {}
+            recalled = &mut recall => {
+                let recalled = recalled.unwrap().unwrap();
+                return (recalled.withdrawn, recalled.announced);
+            }
+        }
+    }
+}
+
+async fn state(world: &World, id: &str) -> &'static str {
+    let namespace = world.node.namespace("demo").unwrap();
+    let message = world.node.message(&namespace, &id.parse().unwrap()).await.unwrap().unwrap();
+    world.node.report(&namespace, &message).await.state.as_str()
+}
+
+#[tokio::test]
+async fn a_scheduled_push_is_for_those_who_are_there_when_its_time_comes() {
+    let mut world = World::new().await;
+    world.device("d1", "ann").await;
+    let scheduled = Push {
+        deliver_at: Some(Timestamp(5_000)),
+        id: Some(MessageId::new("m1").unwrap()),
+        ..push(users(&["ann"]))
+    };
+    let accepted = world.push(scheduled.clone()).await;
+    assert_eq!((accepted.meant, accepted.message.meant.len()), (1, 0));
+    assert_eq!(state(&world, "m1").await, "scheduled");
+    assert_eq!(world.push(scheduled).await.message.seq, accepted.message.seq);
+    let second = world.device("d2", "ann").await;
+    later(&world, 4_999).await;
+    assert_eq!(world.missed(&second, &[], &Since::Cursor).await, (vec![], false));
+    later(&world, 5_200).await;
+    assert_eq!(world.missed(&second, &[], &Since::Cursor).await, (vec!["2@user:ann".to_owned()], false));
+    assert_eq!((world.delivered(0), world.delivered(1)), (vec![], vec![]));
+    assert_eq!(state(&world, "m1").await, "live");
+    // Its life began when it was to be sent, not when it was accepted, and not when it was sent.
+    later(&world, 64_999).await;
+    assert_eq!(state(&world, "m1").await, "live");
+    later(&world, 65_000).await;
+    assert_eq!(state(&world, "m1").await, "expired");
+    assert_eq!(world.node.store.next_due(Timestamp(0)).await.unwrap(), Some(Timestamp(70_000)));
+}
+
+#[tokio::test]
+async fn a_scheduled_push_may_be_recalled() {
+    let mut world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    let scheduled = Push {
+        deliver_at: Some(Timestamp(5_000)),
+        id: Some(MessageId::new("m1").unwrap()),
+        ..push(users(&["ann"]))
+    };
+    let accepted = world.push(scheduled).await;
+    assert_eq!(recall(&mut world, &accepted).await, (0, 0));
+    later(&world, 6_000).await;
+    assert_eq!(world.missed(&ann, &[], &Since::Cursor).await.0, [""; 0]);
+    assert_eq!(state(&world, "m1").await, "recalled");
+}
+
+#[tokio::test]
+async fn a_collapse_key_leaves_only_the_newest() {
+    let world = World::new().await;
+    let (ann, bob) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
+    let score = || Push { collapse_key: Some("score".parse().unwrap()), ..push(users(&["ann", "bob"])) };
+    let first = world.push(score()).await;
+    let outcome =
+        world.node.ack_ids(&bob.namespace, bob.device.ordinal, vec![first.message.id.clone()]).await;
+    assert_eq!(outcome.unwrap().acked.len(), 1);
+    let second = world.push(score()).await;
+    let third = world.push(score()).await;
+    assert_eq!(world.missed(&ann, &[], &Since::Cursor).await, (vec!["3@user:ann".to_owned()], false));
+    let expected = r#"meant 2 written 1 acked 1 waiting 0 expired 0 dropped {"collapsed": 1} rate Some(0.5)"#;
+    assert_eq!(world.report(&first).await, expected);
+    let expected = r#"meant 2 written 0 acked 0 waiting 0 expired 0 dropped {"collapsed": 2} rate Some(0.0)"#;
+    assert_eq!(world.report(&second).await, expected);
+    // Who had it after all has it.
+    let outcome =
+        world.node.ack_ids(&ann.namespace, ann.device.ordinal, vec![second.message.id.clone()]).await;
+    assert_eq!(outcome.unwrap().acked.len(), 1);
+    let expected = r#"meant 2 written 1 acked 1 waiting 0 expired 0 dropped {"collapsed": 1} rate Some(0.5)"#;
+    assert_eq!(world.report(&second).await, expected);
+    let expected = "meant 2 written 0 acked 0 waiting 2 expired 0 dropped {} rate Some(0.0)";
+    assert_eq!(world.report(&third).await, expected);
+}
+
+#[tokio::test]
+async fn a_recalled_message_leaves_mailboxes_and_is_announced_to_those_who_have_it() {
+    let mut world = World::new().await;
+    let (ann, bob) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
+    let accepted = world.push(push(users(&["ann", "bob"]))).await;
+    let id = accepted.message.id.clone();
+    let ack = |who: &Identity| {
+        let (node, namespace, device) =
+            (Arc::clone(&world.node), Arc::clone(&who.namespace), who.device.ordinal);
+        let id = id.clone();
+        async move { node.ack_ids(&namespace, device, vec![id]).await.unwrap().acked }
+    };
+    let by_ann = ack(&ann);
+    let again_by_ann = ack(&ann);
+    let by_bob = ack(&bob);
+    assert_eq!(by_ann.await, [Seq(1)]);
+    assert_eq!(recall(&mut world, &accepted).await, (1, 1));
+    assert_eq!(recall(&mut world, &accepted).await, (1, 1), "again");
+    let expected = "meant 2 written 1 acked 1 waiting 0 expired 0 dropped {} rate Some(0.5) recalled 1";
+    assert_eq!(world.report(&accepted).await, expected);
+    assert_eq!(world.missed(&bob, &[], &Since::Cursor).await.0, [""; 0]);
+    let epoch = world.node.epoch();
+    let everything = Since::Seq(epoch, Seq(0));
+    assert_eq!(world.missed(&bob, &[], &everything).await.0, [""; 0], "not even when asked for");
+    assert_eq!(world.missed(&ann, &[], &Since::Cursor).await.0, ["2@user:ann"]);
+    // The announcement is acknowledged by the id of what was recalled.
+    assert_eq!(again_by_ann.await, [Seq(1), Seq(2)]);
+    assert_eq!(world.missed(&ann, &[], &Since::Cursor).await.0, [""; 0]);
+    // Whoever has it after all is in the books as having it.
+    assert_eq!(by_bob.await, [Seq(1)]);
+    let expected = "meant 2 written 2 acked 2 waiting 0 expired 0 dropped {} rate Some(1.0)";
+    assert_eq!(world.report(&accepted).await, expected);
+}
+
+#[tokio::test]
+async fn a_recall_after_the_end_withdraws_nothing() {
+    let mut world = World::new().await;
+    world.device("d1", "ann").await;
+    let accepted = world.push(push(users(&["ann"]))).await;
+    later(&world, 61_000).await;
+    assert_eq!(recall(&mut world, &accepted).await, (0, 0));
+    let expected = "meant 1 written 0 acked 0 waiting 0 expired 1 dropped {} rate Some(0.0)";
+    assert_eq!(world.report(&accepted).await, expected);
+}
+
+#[tokio::test]
+async fn a_mailbox_holds_the_newest_and_the_books_say_so() {
+    let world = World::with(|settings| settings.mailbox.messages = 3).await;
+    let (ann, bob) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
+    let mut accepted = Vec::new();
+    for _ in 0..6 {
+        accepted.push(world.push(push(users(&["ann", "bob"]))).await);
+    }
+    let outcome =
+        world.node.ack_ids(&ann.namespace, ann.device.ordinal, vec![accepted[3].message.id.clone()]).await;
+    assert_eq!(outcome.unwrap().acked.len(), 1);
+    let comes_back = |who: &Identity| Identity { new: false, ..who.clone() };
+    let seqs = |seqs: &[u64]| seqs.iter().map(|seq| format!("{seq}@user:ann")).collect::<Vec<_>>();
+    assert_eq!(world.missed(&comes_back(&ann), &[], &Since::Cursor).await, (seqs(&[3, 5, 6]), false));
+    // What is written off in the background has been, once the ledger has heard of the new place of the cursor.
+    let place = |who: &Identity| {
+        let (node, id) = (Arc::clone(&world.node), who.device.id.clone());
+        let namespace = Arc::clone(&who.namespace);
+        async move { node.device(&namespace, &id).await.unwrap().unwrap().cursor }
+    };
+    while place(&ann).await < Seq(2) {
+        tokio::task::yield_now().await;
+        world.node.ledger.flush().await;
+    }
+    for (index, expected) in [
+        (0, r#"acked 0 waiting 1 expired 0 dropped {"trimmed": 1} rate Some(0.0)"#),
+        (1, r#"acked 0 waiting 1 expired 0 dropped {"trimmed": 1} rate Some(0.0)"#),
+        (2, "acked 0 waiting 2 expired 0 dropped {} rate Some(0.0)"),
+    ] {
+        assert!(world.report(&accepted[index]).await.ends_with(expected), "{index}");
+    }
+    let again = world.node.device(&ann.namespace, &ann.device.id).await.unwrap().unwrap();
+    let ann = Identity { device: again, new: false, ..ann };
+    assert_eq!(world.missed(&ann, &[], &Since::Cursor).await, (seqs(&[3, 5, 6]), true));
+    let outcome =
+        world.node.ack_ids(&bob.namespace, bob.device.ordinal, vec![accepted[0].message.id.clone()]).await;
+    assert_eq!(outcome.unwrap().acked.len(), 1);
+}
+
+#[tokio::test]
+async fn a_namespace_limits_how_long_anything_lives() {
+    let world = World::with(|settings| settings.mailbox.keep_ms = 10_000).await;
+    world.device("d1", "ann").await;
+    let accepted = world.push(push(users(&["ann"]))).await;
+    assert_eq!(accepted.message.expires_at, Timestamp(11_000));
+}
+
+#[tokio::test]
+async fn rules_change_while_a_namespace_is_in_use() -> Result<(), StoreError> {
+    let world = World::new().await;
+    let namespace = world.node.namespace("demo").unwrap();
+    let mut settings = Settings::clone(&namespace.settings());
+    settings.message_size = 3;
+    world.node.change_namespace(&namespace, settings).await?;
+    let refused =
+        world.node.publish(&demo(), Push { data: Bytes::from_static(b"1234"), ..push(room("r")) }).await;
+    assert!(matches!(refused, Err(PublishError::TooLarge { bytes: 4, limit: 3 })), "{refused:?}");
+    Ok(())
+}
