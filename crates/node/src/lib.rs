@@ -21,6 +21,7 @@ pub mod lookup;
 pub(crate) mod mailbox;
 pub mod metrics;
 pub mod namespace;
+pub mod notify;
 pub mod publish;
 pub mod recall;
 pub mod resume;
