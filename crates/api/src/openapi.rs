@@ -18,7 +18,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 use utoipa::{Modify, OpenApi};
 
-use crate::rest::{acks, batch, messages, namespaces, receipts, report, rooms, users};
+use crate::rest::{acks, batch, messages, namespaces, receipts, report, rooms, trace, users};
 use crate::{health, metrics};
 
 pub(crate) use body::*;
@@ -37,6 +37,7 @@ pub(crate) use body::*;
         messages::recall,
         report::show,
         receipts::list,
+        trace::show,
         acks::take,
         namespaces::list,
         namespaces::create,

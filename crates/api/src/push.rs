@@ -20,6 +20,7 @@ use tidings_wire::problem::FieldError;
 use tidings_wire::{nesting, time};
 
 use self::body::{Body, ExceptBody, OfflineBody, Text, ToBody};
+use crate::rest::namespaces::offline::escalate_after;
 use crate::shape::{self, shown};
 use crate::{Problem, duration};
 
@@ -58,7 +59,7 @@ pub(crate) fn parse(json: &[u8], key: Option<&str>, now: Timestamp) -> Result<Pa
         &[("durable", Durability::Durable), ("memory", Durability::Memory)],
     );
     let offline = body.offline.map(|offline| offline.0).unwrap_or_default();
-    check_offline(&offline, &mut wrong);
+    let escalate_after = check_offline(&offline, &mut wrong);
     let collapse_key = body.collapse_key.as_ref().map(Text::as_str);
     let collapse_key = collapse_key.and_then(|key| wrong.name("collapse_key", key, CollapseKey::new));
     let deliver_at = deliver_at(body.deliver_at.as_ref().map(Text::as_str), now, &mut wrong);
@@ -77,8 +78,8 @@ pub(crate) fn parse(json: &[u8], key: Option<&str>, now: Timestamp) -> Result<Pa
         keep: offline.keep.unwrap_or(true),
         collapse_key,
         deliver_at,
-        escalate_after: None,
-        offline: Bytes::new(),
+        escalate_after,
+        offline: said(&offline),
     };
     // Only a push with an id of the caller's can be a retry.
     if push.id.is_some() {
@@ -180,12 +181,10 @@ fn deliver_at(text: Option<&str>, now: Timestamp, wrong: &mut Wrong) -> Option<T
     Some(at)
 }
 
-fn check_offline(offline: &OfflineBody<'_>, wrong: &mut Wrong) {
-    if let Some(text) = &offline.escalate_after
-        && let Err(why) = duration::parse(text.as_str())
-    {
-        wrong.add("offline.escalate_after", format!("is {}, {why}", shown(text.as_str())));
-    }
+/// Answers how long a device may be without a receipt before another way is tried, if the push says so.
+fn check_offline(offline: &OfflineBody<'_>, wrong: &mut Wrong) -> Option<Duration> {
+    let after = offline.escalate_after.as_ref().map(|text| escalate_after(text.as_str()));
+    let after = after.and_then(|after| after.map_err(|why| wrong.add("offline.escalate_after", why)).ok());
     for (field, value) in [("apns", offline.apns), ("fcm", offline.fcm), ("webpush", offline.webpush)] {
         let Some(value) = value else { continue };
         if !value.get().starts_with('{') {
@@ -197,6 +196,22 @@ fn check_offline(offline: &OfflineBody<'_>, wrong: &mut Wrong) {
             );
         }
     }
+    after
+}
+
+/// What other ways are to say, as it was pushed: a JSON object, or nothing.
+fn said(offline: &OfflineBody<'_>) -> Bytes {
+    let notification = offline.notification.as_ref();
+    let notification = notification.and_then(|notification| serde_json::to_string(&notification.0).ok());
+    let parts = [
+        ("notification", notification.as_deref()),
+        ("apns", offline.apns.map(RawValue::get)),
+        ("fcm", offline.fcm.map(RawValue::get)),
+        ("webpush", offline.webpush.map(RawValue::get)),
+    ];
+    let said = parts.into_iter().filter_map(|(name, value)| Some(format!("\"{name}\":{}", value?)));
+    let said: Vec<String> = said.collect();
+    if said.is_empty() { Bytes::new() } else { Bytes::from(format!("{{{}}}", said.join(","))) }
 }
 
 /// What is wrong with a push.

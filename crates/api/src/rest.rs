@@ -7,6 +7,7 @@ pub(crate) mod namespaces;
 pub(crate) mod receipts;
 pub(crate) mod report;
 pub(crate) mod rooms;
+pub(crate) mod trace;
 pub(crate) mod users;
 
 use axum::Router;
@@ -75,6 +76,7 @@ fn keyed() -> Routes {
         .delete("/v1/namespaces/{ns}/messages/{id}", messages::recall)
         .get("/v1/namespaces/{ns}/messages/{id}/report", report::show)
         .get("/v1/namespaces/{ns}/messages/{id}/receipts", receipts::list)
+        .get("/v1/namespaces/{ns}/messages/{id}/trace", trace::show)
         .get("/v1/namespaces/{ns}/rooms/{room}", rooms::show)
         .get("/v1/namespaces/{ns}/users/{user}", users::show)
 }

@@ -50,6 +50,7 @@ impl World {
         let node_metrics = Arc::new(tidings_node::Metrics::register(&mut registry));
         let metrics = Arc::new(Metrics::register(&mut registry));
         let (node, inboxes) = Node::start(Parts {
+            providers: Vec::new(),
             store: Arc::new(MemoryStore::new(Epoch(7))),
             clock: Clock::Manual(Arc::new(AtomicU64::new(NOW))),
             shards: 1,

@@ -23,7 +23,7 @@ use crate::{Clock, Metrics};
 mod entry;
 pub mod report;
 
-use entry::Entry;
+pub(crate) use entry::{Claim, Entry, Tried};
 
 /// Most things that wait to be put in the books.
 const QUEUE: usize = 16_384;
@@ -66,6 +66,18 @@ pub(crate) struct Acked {
     pub(crate) announced: Option<Seq>,
 }
 
+/// What a change does, and at what time.
+type ChangeOfBooks = Box<dyn FnOnce(&mut Entry, Timestamp) + Send + Sync>;
+
+/// A change of the books of one message, see [`Ledger::change`].
+struct Change {
+    namespace: NamespaceName,
+    seq: Seq,
+    durability: Durability,
+    change: ChangeOfBooks,
+    done: oneshot::Sender<bool>,
+}
+
 enum Entered {
     Opened(Arc<Message>, Vec<Arc<Message>>),
     Happened(Vec<Event>),
@@ -73,8 +85,7 @@ enum Entered {
     AckedTell(Vec<Ack>, oneshot::Sender<Vec<Acked>>),
     Trimmed(NamespaceName, Ordinal, Vec<Seq>),
     Expired(NamespaceName, Vec<Seq>),
-    Recall(NamespaceName, Seq, oneshot::Sender<bool>),
-    Announced(NamespaceName, Seq, Seq),
+    Change(Change),
     Settled(NamespaceName, Ordinal, Seq, Timestamp),
     Look(NamespaceName, Vec<Seq>, oneshot::Sender<Vec<Option<Entry>>>),
     Flush(oneshot::Sender<()>),
@@ -118,16 +129,23 @@ impl Ledger {
         let _ = self.queue.send(Entered::Expired(namespace.clone(), seqs)).await;
     }
 
-    /// A message is recalled. Answers once that is on disk; false when it could not be written down.
-    pub(crate) async fn recall(&self, namespace: &NamespaceName, seq: Seq) -> bool {
+    /// Changes the books of a message, and answers what the change did, once it is as durable as asked. `None` when the
+    /// message is not known, or the books could not be read or written.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        namespace: &NamespaceName,
+        seq: Seq,
+        durability: Durability,
+        change: impl FnOnce(&mut Entry, Timestamp) -> T + Send + Sync + 'static,
+    ) -> Option<T> {
         let (tell, told) = oneshot::channel();
-        let _ = self.queue.send(Entered::Recall(namespace.clone(), seq, tell)).await;
-        told.await.unwrap_or(false)
-    }
-
-    /// A message's recall is announced by another message.
-    pub(crate) async fn announced(&self, namespace: &NamespaceName, seq: Seq, by: Seq) {
-        let _ = self.queue.send(Entered::Announced(namespace.clone(), seq, by)).await;
+        let (done, is_done) = oneshot::channel();
+        let change = Box::new(move |entry: &mut Entry, now| {
+            let _ = tell.send(change(entry, now));
+        });
+        let change = Change { namespace: namespace.clone(), seq, durability, change, done };
+        let _ = self.queue.send(Entered::Change(change)).await;
+        if is_done.await == Ok(true) { told.await.ok() } else { None }
     }
 
     /// Something happened on a shard. Gives it back when there is no room now.
@@ -246,9 +264,7 @@ impl Books {
                 Entered::Opened(_, superseded) => {
                     superseded.iter().for_each(|old| want(&old.namespace, old.seq));
                 }
-                Entered::Recall(namespace, seq, _) | Entered::Announced(namespace, seq, _) => {
-                    want(namespace, *seq);
-                }
+                Entered::Change(change) => want(&change.namespace, change.seq),
                 Entered::Settled(..) | Entered::Flush(_) => {}
             }
         }
@@ -308,14 +324,13 @@ impl Books {
                     self.metrics.expired.inc_by(expired);
                 }
             }
-            Entered::Recall(namespace, seq, tell) => {
-                self.update((namespace, seq), |entry, _| {
-                    entry.recalled(now);
-                });
-                let _ = tell.send(self.write_receipts(Durability::Durable).await);
-            }
-            Entered::Announced(namespace, seq, by) => {
-                self.update((namespace, seq), |entry, _| entry.record.announced = Some(by));
+            Entered::Change(Change { namespace, seq, durability, change, done }) => {
+                self.update((namespace, seq), |entry, _| change(entry, now));
+                let written = match durability {
+                    Durability::Durable => self.write_receipts(durability).await,
+                    Durability::Memory => true,
+                };
+                let _ = done.send(written);
             }
             Entered::Happened(events) => events.into_iter().for_each(|event| self.happened(event, now)),
             Entered::Acked(acks) => acks.into_iter().for_each(|ack| {

@@ -6,13 +6,14 @@
 //!
 //! Reading order: [`publish`] (a push becomes a message), [`deliver`] (to the shards), [`connect`] (a
 //! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`ack`] (it has the message),
-//! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`recall`] (it is withdrawn), [`namespace`] (whose rules hold).
+//! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`] (it is withdrawn), [`trace`] (why somebody has it or not), [`namespace`] (whose rules hold).
 
 pub mod ack;
 pub mod clock;
 pub mod connect;
 pub mod deliver;
 pub mod due;
+pub mod escalate;
 pub mod ids;
 pub mod join;
 pub mod keys;
@@ -27,13 +28,15 @@ pub mod recall;
 pub mod resume;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 
 use std::collections::HashMap;
 use std::hash::RandomState;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tidings_model::NamespaceName;
-use tidings_store::Store;
+use tidings_outbound::Provider;
+use tidings_store::{DueQueue, Store};
 use tokio::sync::mpsc;
 
 pub use clock::Clock;
@@ -53,6 +56,8 @@ pub struct Node {
     pub(crate) backlog: Arc<publish::Backlog>,
     pub(crate) ledger: ledger::Ledger,
     pub(crate) due: Arc<due::DueTimes>,
+    /// The rungs of the ladder, in their order.
+    pub(crate) providers: Vec<Arc<dyn Provider>>,
     pub(crate) keys: keys::Keys,
     pub(crate) turns: join::Turns,
     pub(crate) limits: connect::ConnectionLimits,
@@ -75,6 +80,9 @@ pub struct Parts {
     pub name: String,
     /// How many connections one device and one user may have.
     pub limits: connect::ConnectionLimits,
+    /// The ways to reach devices that give no receipt, in the order in which they are tried; at most
+    /// [`escalate::PROVIDERS_MAX`].
+    pub providers: Vec<Arc<dyn Provider>>,
     /// Where numbers go.
     pub metrics: Arc<Metrics>,
 }
@@ -101,6 +109,7 @@ impl Node {
             backlog: Arc::default(),
             ledger,
             due: Arc::default(),
+            providers: parts.providers.into_iter().take(escalate::PROVIDERS_MAX).collect(),
             limits: parts.limits,
             hasher: RandomState::new(),
             metrics: parts.metrics,
@@ -108,7 +117,9 @@ impl Node {
             runtime: tokio::runtime::Handle::current(),
         });
         tokio::spawn(publish::run(Arc::downgrade(&node), jobs));
-        tokio::spawn(due::run(Arc::downgrade(&node)));
+        for queue in DueQueue::ALL {
+            tokio::spawn(due::run(Arc::downgrade(&node), queue));
+        }
         Ok((node, inboxes))
     }
 

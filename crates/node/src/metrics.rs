@@ -8,6 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tidings_hub::Unwritten;
 use tidings_model::DropReason;
+use tidings_outbound::Outcome;
 
 /// How late each shard gets to what is due.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Metrics {
     pub expired: Counter,
     /// Messages that were recalled.
     pub recalls: Counter,
+    /// Attempts to reach a device another way, by provider and outcome.
+    pub escalations: Family<Attempt, Counter>,
     /// Receipts that were new.
     pub acks: Counter,
     /// Receipts for messages that are unknown or were not meant for the device.
@@ -140,6 +143,28 @@ impl Why {
     }
 }
 
+/// What came of trying another way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Attempt {
+    /// By which provider.
+    pub provider: String,
+    /// `accepted`, `refused` or `unknown`.
+    pub outcome: &'static str,
+}
+
+impl Attempt {
+    /// The label of an attempt.
+    #[must_use]
+    pub fn of(provider: &str, outcome: &Outcome) -> Self {
+        let outcome = match outcome {
+            Outcome::Accepted => "accepted",
+            Outcome::Refused(_) => "refused",
+            Outcome::Unknown(_) => "unknown",
+        };
+        Self { provider: provider.to_owned(), outcome }
+    }
+}
+
 /// Why a client was not let in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Refused {
@@ -176,6 +201,11 @@ impl Metrics {
         );
         registry.register("expired", "Deliveries whose time was over", metrics.expired.clone());
         registry.register("recalls", "Messages that were recalled", metrics.recalls.clone());
+        registry.register(
+            "escalations",
+            "Attempts to reach a device another way, by provider and outcome",
+            metrics.escalations.clone(),
+        );
         registry.register("acks", "Receipts that were new", metrics.acks.clone());
         registry.register(
             "acks_refused",

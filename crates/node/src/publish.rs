@@ -276,7 +276,11 @@ impl Node {
                 collapse_key: push.collapse_key,
                 deliver_at: push.deliver_at,
                 sent_at,
-                escalate_after: push.escalate_after.filter(|_| lives),
+                escalate_after: if lives {
+                    self.escalate_after(&namespace, push.escalate_after)
+                } else {
+                    None
+                },
                 offline: push.offline,
                 recalls: None,
                 replaces: None,

@@ -41,7 +41,8 @@ impl Node {
         let name = &namespace.name;
         let before = self.ledger.look(name, vec![message.seq]).await.into_iter().flatten().next();
         let known = before.is_some_and(|books| books.record.recalled_at.is_some());
-        if !known && !self.ledger.recall(name, message.seq).await {
+        let recall = |entry: &mut crate::ledger::Entry, now| entry.recalled(now);
+        if !known && self.ledger.change(name, message.seq, Durability::Durable, recall).await.is_none() {
             let why = "the recall could not be written down".to_owned();
             return Err(PublishError::Store(StoreError::Io(why)));
         }
@@ -56,7 +57,9 @@ impl Node {
         let recalled = Recalled { withdrawn, announced: holders.len() };
         if books.record.announced.is_none() && !holders.is_empty() {
             let announcement = self.announce(namespace, message, holders).await?;
-            self.ledger.announced(name, message.seq, announcement).await;
+            let announced =
+                move |entry: &mut crate::ledger::Entry, _| entry.record.announced = Some(announcement);
+            self.ledger.change(name, message.seq, Durability::Memory, announced).await;
         }
         Ok(recalled)
     }

@@ -11,6 +11,7 @@ use tidings_model::{
     DeviceId, Durability, Epoch, EventName, Except, MessageId, NamespaceName, Platform, Position, Priority,
     Push, RoomName, Seq, Target, Timestamp, Topic, UserId,
 };
+use tidings_outbound::Provider;
 use tidings_store::memory::MemoryStore;
 use tokio::sync::mpsc;
 
@@ -22,6 +23,7 @@ use crate::publish::{Accepted, PublishError};
 use crate::resume::Since;
 use crate::{Clock, Metrics, Node, Parts, ToShard};
 
+mod escalation;
 mod later;
 
 struct World {
@@ -71,19 +73,31 @@ impl World {
     }
 
     async fn with(rules: impl FnOnce(&mut Settings)) -> Self {
+        Self::start(Arc::new(MemoryStore::new(Epoch(7))), Vec::new(), rules).await
+    }
+
+    /// A node on a store that may have been another node's before.
+    async fn start(
+        store: Arc<MemoryStore>,
+        providers: Vec<Arc<dyn Provider>>,
+        rules: impl FnOnce(&mut Settings),
+    ) -> Self {
         let time = Arc::new(AtomicU64::new(1_000));
         let parts = Parts {
-            store: Arc::new(MemoryStore::new(Epoch(7))),
+            store,
             clock: Clock::Manual(Arc::clone(&time)),
             shards: 2,
             name: "n1".to_owned(),
             limits: ConnectionLimits::default(),
+            providers,
             metrics: Arc::new(Metrics::default()),
         };
         let (node, inboxes) = Node::start(parts).await.unwrap();
         let mut settings = Settings::new("", AuthMode::Open, Timestamp(0));
         rules(&mut settings);
-        node.create_namespace(demo(), settings).await.unwrap();
+        if node.namespace("demo").is_none() {
+            node.create_namespace(demo(), settings).await.unwrap();
+        }
         Self { node, inboxes, time }
     }
 
@@ -453,6 +467,7 @@ async fn the_books_outlive_the_memory_of_them() {
     world.node.ledger.flush().await;
     // Another node on the same store has never heard of it.
     let parts = Parts {
+        providers: Vec::new(),
         store: Arc::clone(&world.node.store),
         clock: Clock::Manual(Arc::clone(&world.time)),
         shards: 1,

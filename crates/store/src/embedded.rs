@@ -36,8 +36,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::coop::unconstrained;
 
 use crate::port::{
-    Answer, Appended, Census, Deadlines, Device, Devices, Due, From, LogSlice, Messages, NewMessage,
-    ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, StoreError, TraceStep, Which,
+    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, LogSlice, Messages,
+    NewMessage, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, StoreError,
+    TraceStep, Which,
 };
 use disk::Disk;
 pub use stats::WriterStats;
@@ -234,12 +235,12 @@ impl Messages for EmbeddedStore {
 }
 
 impl Deadlines for EmbeddedStore {
-    fn due(&self, from: Timestamp, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>> {
-        Box::pin(self.read(limit <= INLINE_READS, move |disk| read::due(disk, from, until, limit)))
+    fn due(&self, queue: DueQueue, from: Timestamp, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>> {
+        Box::pin(self.read(limit <= INLINE_READS, move |disk| read::due(disk, queue, from, until, limit)))
     }
 
-    fn next_due(&self, from: Timestamp) -> Answer<'_, Option<Timestamp>> {
-        Box::pin(self.read(true, move |disk| read::next_due(disk, from)))
+    fn next_due(&self, queue: DueQueue, from: Timestamp) -> Answer<'_, Option<Timestamp>> {
+        Box::pin(self.read(true, move |disk| read::next_due(disk, queue, from)))
     }
 
     fn deal(&self, done: Vec<Due>, add: Vec<Due>) -> Answer<'_, ()> {

@@ -15,8 +15,9 @@ use tidings_model::{
 use crate::kv;
 use crate::kv::message_id::KnownId;
 use crate::port::{
-    Answer, Appended, Census, Deadlines, Device, Devices, Due, From, LogSlice, Messages, NewMessage,
-    ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, StoreError, TraceStep, Which,
+    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, LogSlice, Messages,
+    NewMessage, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, StoreError,
+    TraceStep, Which,
 };
 use crate::rules::{self, Verdict};
 
@@ -174,15 +175,19 @@ impl Messages for MemoryStore {
 }
 
 impl Deadlines for MemoryStore {
-    fn due(&self, from: Timestamp, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>> {
+    fn due(&self, queue: DueQueue, from: Timestamp, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>> {
         self.answer(move |state| {
-            let from = state.due.range(kv::due::time(from)..);
-            from.map(|(_, due)| due).take_while(|due| due.at <= until).take(limit).cloned().collect()
+            let from = state.due.range(kv::due::time(queue, from)..);
+            let of_queue = |due: &&Due| due.what.queue() == queue && due.at <= until;
+            from.map(|(_, due)| due).take_while(of_queue).take(limit).cloned().collect()
         })
     }
 
-    fn next_due(&self, from: Timestamp) -> Answer<'_, Option<Timestamp>> {
-        self.answer(move |state| state.due.range(kv::due::time(from)..).next().map(|(_, due)| due.at))
+    fn next_due(&self, queue: DueQueue, from: Timestamp) -> Answer<'_, Option<Timestamp>> {
+        self.answer(move |state| {
+            let first = state.due.range(kv::due::time(queue, from)..).next();
+            first.filter(|(_, due)| due.what.queue() == queue).map(|(_, due)| due.at)
+        })
     }
 
     fn deal(&self, done: Vec<Due>, add: Vec<Due>) -> Answer<'_, ()> {

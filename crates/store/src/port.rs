@@ -93,12 +93,11 @@ pub trait Devices {
 
 /// What is to happen later. Whatever is appended leaves its own deadlines: see [`NewMessage`].
 pub trait Deadlines {
-    /// What is due from `from` (nothing older is there any more) up to and including `until`, in the order
-    /// of time: at most `limit` entries, and all of them on record.
-    fn due(&self, from: Timestamp, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>>;
+    /// What is due in a queue from `from` up to and including `until`, in the order of time: at most `limit` entries.
+    fn due(&self, queue: DueQueue, from: Timestamp, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>>;
 
-    /// When the first entry from `from` on is due.
-    fn next_due(&self, from: Timestamp) -> Answer<'_, Option<Timestamp>>;
+    /// When the first entry of a queue from `from` on is due.
+    fn next_due(&self, queue: DueQueue, from: Timestamp) -> Answer<'_, Option<Timestamp>>;
 
     /// Removes entries that have been dealt with, and adds others, durably and in one step.
     fn deal(&self, done: Vec<Due>, add: Vec<Due>) -> Answer<'_, ()>;
@@ -127,6 +126,35 @@ pub enum DueKind {
     Escalate(u8),
     /// The life of the messages is over.
     Expire,
+}
+
+impl DueKind {
+    /// The queue that it waits in.
+    #[must_use]
+    pub const fn queue(self) -> DueQueue {
+        match self {
+            Self::Deliver => DueQueue::Deliver,
+            Self::Escalate(_) => DueQueue::Escalate,
+            Self::Expire => DueQueue::Expire,
+        }
+    }
+}
+
+/// What is due waits in queues of its own kind, so that what takes long holds up nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum DueQueue {
+    /// See [`DueKind::Deliver`].
+    Deliver = 0,
+    /// See [`DueKind::Escalate`].
+    Escalate = 1,
+    /// See [`DueKind::Expire`].
+    Expire = 2,
+}
+
+impl DueQueue {
+    /// All of them, at the index that their discriminant says.
+    pub const ALL: [Self; 3] = [Self::Deliver, Self::Escalate, Self::Expire];
 }
 
 /// Who has which message.
@@ -317,8 +345,10 @@ pub struct ReceiptRecord {
     pub acked: RoaringBitmap,
     /// The devices that do not get it, by [`DropReason`]; a device has at most one.
     pub dropped: [RoaringBitmap; DropReason::ALL.len()],
-    /// The devices for which another way was tried.
+    /// The devices for which another way was tried, and taken as far as is known.
     pub escalated: RoaringBitmap,
+    /// For each rung of the ladder, whom it was to be tried for.
+    pub attempts: Vec<Attempts>,
     /// When it was recalled.
     pub recalled_at: Option<Timestamp>,
     /// The message that announces this to those who have it.
@@ -366,6 +396,15 @@ pub struct TraceStep {
     pub by: RoaringBitmap,
     /// What else is to be said of it; mostly nothing.
     pub detail: String,
+}
+
+/// For whom a rung of the ladder was tried.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attempts {
+    /// The devices for which it was about to be tried.
+    pub claimed: RoaringBitmap,
+    /// Those of them of which is known what came of it.
+    pub settled: RoaringBitmap,
 }
 
 /// Why a store did not do as asked.

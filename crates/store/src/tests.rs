@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tidings_model::{Durability, Epoch, NamespaceName, Seq, Step, Timestamp};
 
 use crate::conformance::given::demo;
-use crate::port::{Census, Device, Due, From, ReceiptRecord, Recording, TraceStep, Which};
+use crate::port::{Census, Device, Due, DueQueue, From, ReceiptRecord, Recording, TraceStep, Which};
 use crate::{EmbeddedStore, LogSlice, Options, StoreError};
 
 /// A directory to write to. One in memory, where there is one: these tests ask what was written, and an
@@ -97,6 +97,10 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
     for seq in &seqs {
         steps.push(store.steps(&namespace, *seq).await?);
     }
+    let mut due = Vec::new();
+    for queue in DueQueue::ALL {
+        due.extend(store.due(queue, Timestamp(0), Timestamp::NEVER, usize::MAX).await?);
+    }
     Ok(Everything {
         epoch: store.epoch(),
         head,
@@ -109,7 +113,7 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
         census: store.census(&namespace).await?,
         receipts: store.receipts(&namespace, seqs).await?,
         steps,
-        due: store.due(Timestamp(0), Timestamp::NEVER, usize::MAX).await?,
+        due,
         settings: store.list("").await?,
     })
 }

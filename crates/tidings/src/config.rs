@@ -6,6 +6,7 @@
 pub(crate) mod clients;
 pub(crate) mod document;
 mod error;
+pub(crate) mod escalation;
 mod file;
 mod layers;
 pub(crate) mod limits;
@@ -62,6 +63,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     limits::SECTION,
     outbox::SECTION,
     overload::SECTION,
+    escalation::SECTION,
     log::SECTION,
 ];
 
@@ -75,6 +77,7 @@ pub(crate) struct Config {
     pub(crate) limits: limits::Limits,
     pub(crate) outbox: outbox::Outbox,
     pub(crate) overload: overload::Overload,
+    pub(crate) escalation: escalation::Escalation,
     pub(crate) log: log::Log,
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
@@ -119,6 +122,7 @@ impl Config {
             limits: limits::Limits::resolve(layers),
             outbox: outbox::Outbox::resolve(layers),
             overload: overload::Overload::resolve(layers),
+            escalation: escalation::Escalation::resolve(layers),
             log: log::Log::resolve(layers),
             file,
         }

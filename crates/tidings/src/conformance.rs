@@ -79,6 +79,7 @@ pub(crate) fn serve(args: &ConformanceArgs) -> Result<(), Fatal> {
     let outcome = runtime.block_on(async {
         let mut stop = Stop::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
         let parts = Parts {
+            providers: Vec::new(),
             store: Arc::new(MemoryStore::new(Epoch(1))),
             clock: Clock::System,
             shards: config.process.shards,

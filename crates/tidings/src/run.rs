@@ -14,6 +14,7 @@ use tidings_hub::outbox::Bounds;
 use tidings_model::Epoch;
 use tidings_node::connect::ConnectionLimits;
 use tidings_node::{Clock, Node, Parts, StoreError, ids};
+use tidings_outbound::{Provider, provider::Recording};
 use tidings_store::{EmbeddedStore, Options};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -131,6 +132,12 @@ pub(crate) fn serve(config: &Config, dev: bool) -> Result<(), Fatal> {
     outcome
 }
 
+/// The ways to reach devices that give no receipt.
+fn providers(config: &Config) -> Vec<Arc<dyn Provider>> {
+    let recording = config.escalation.record_to.iter().map(Recording::new);
+    recording.map(|provider| Arc::new(provider) as Arc<dyn Provider>).collect()
+}
+
 /// The way in, made before there is anything behind it.
 struct Way {
     bound: Bound,
@@ -160,6 +167,7 @@ async fn run(
             per_device: config.limits.connections_per_device,
             per_user: config.limits.connections_per_user,
         },
+        providers: providers(config),
         metrics,
     })
     .await

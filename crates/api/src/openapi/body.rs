@@ -90,6 +90,55 @@ pub(crate) enum ReceiptStateWord {
     Recalled,
 }
 
+/// Whether somebody has a message, in a word.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = TraceVerdict)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum VerdictWord {
+    NotMeant,
+    Scheduled,
+    Dropped,
+    Recalled,
+    Expired,
+    Escalated,
+    Waiting,
+    Delivered,
+}
+
+/// What can happen to a message on its way.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = TraceStepName)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum StepWord {
+    Accepted,
+    Scheduled,
+    NotMeant,
+    Excluded,
+    PlatformFiltered,
+    Muted,
+    Queued,
+    Written,
+    ConnectionLost,
+    SlowReaderDropped,
+    Collapsed,
+    Acked,
+    Expired,
+    Recalled,
+    Trimmed,
+    Escalated,
+    ProviderAccepted,
+    ProviderRefused,
+    Undelivered,
+    SimulatedLoss,
+    SimulatedDelay,
+    SimulatedDuplicate,
+    SimulatedReorder,
+    SimulatedDisconnect,
+    NotConnected,
+}
+
 /// Who may connect. `open`: what a client says of itself is believed.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -67,6 +67,7 @@ impl Server {
         rule: impl FnOnce(&mut tidings_node::namespace::Settings),
     ) -> Self {
         let parts = Parts {
+            providers: Vec::new(),
             store,
             clock: Clock::System,
             shards: 2,

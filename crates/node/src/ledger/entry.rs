@@ -6,6 +6,8 @@ use roaring::RoaringBitmap;
 use tidings_hub::Unwritten;
 use tidings_hub::shard::Ordinals;
 use tidings_model::{DropReason, Message, Ordinal, Step, Timestamp};
+use tidings_outbound::Outcome;
+use tidings_store::Attempts;
 use tidings_store::port::{ACK_TIME_BUCKETS, ReceiptRecord, TraceStep};
 
 /// The books of one message.
@@ -22,6 +24,25 @@ pub(crate) struct Entry {
     pub(crate) touched_at: Timestamp,
     /// Whether `record` is to be written down.
     pub(crate) dirty: bool,
+}
+
+/// For whom a rung of the ladder is to be tried.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Claim {
+    /// For whom it was not before.
+    pub(crate) fresh: RoaringBitmap,
+    /// For whom it was, and nobody knows what came of it.
+    pub(crate) interrupted: RoaringBitmap,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    pub(crate) rung: u8,
+    pub(crate) device: u32,
+    pub(crate) provider: String,
+    pub(crate) at: Timestamp,
+    pub(crate) outcome: Outcome,
 }
 
 /// What happens to a message within so many milliseconds is one step of a trace.
@@ -159,6 +180,56 @@ impl Entry {
     /// Whether it was recalled while somebody could still get it.
     pub(crate) fn is_withdrawn(&self) -> bool {
         self.record.recalled_at.is_some_and(|at| at < self.expires_at)
+    }
+
+    /// A rung of the ladder is to be tried for those of these devices that still wait. Answers for whom it is, and
+    /// for whom it was about to be before, without anything being known of it since.
+    pub(crate) fn claim(&mut self, rung: u8, devices: &RoaringBitmap, now: Timestamp) -> Claim {
+        self.touched_at = now;
+        let waiting = &self.pending() & devices;
+        let attempts = &mut self.record.attempts;
+        if attempts.len() <= usize::from(rung) {
+            attempts.resize_with(usize::from(rung) + 1, Attempts::default);
+        }
+        let attempts = &mut attempts[usize::from(rung)];
+        let claim = Claim {
+            fresh: &waiting - &attempts.claimed,
+            interrupted: &(&waiting & &attempts.claimed) - &attempts.settled,
+        };
+        attempts.claimed |= &claim.fresh;
+        claim
+    }
+
+    /// What came of an attempt is known.
+    pub(crate) fn tried(&mut self, tried: &Tried, now: Timestamp) {
+        self.touched_at = now;
+        if let Some(attempts) = self.record.attempts.get_mut(usize::from(tried.rung)) {
+            attempts.settled.insert(tried.device);
+        }
+        let by = Ordinals::One(tried.device);
+        self.note_with(tried.at, Step::Escalated, &by, tried.provider.clone());
+        let (step, said) = match &tried.outcome {
+            Outcome::Accepted => (Step::ProviderAccepted, String::new()),
+            Outcome::Unknown(why) => (Step::ProviderAccepted, format!("not certain: {why}")),
+            Outcome::Refused(why) => (Step::ProviderRefused, why.clone()),
+        };
+        if step == Step::ProviderAccepted {
+            self.record.escalated.insert(tried.device);
+        }
+        self.note_with(now, step, &by, said);
+    }
+
+    /// Remembers something for traces, in words.
+    pub(crate) fn note_with(&mut self, at: Timestamp, step: Step, by: &Ordinals, detail: String) {
+        if detail.is_empty() {
+            return self.note(at, step, by);
+        }
+        let devices = match by {
+            Ordinals::None => return,
+            Ordinals::One(one) => [*one].into_iter().collect(),
+            Ordinals::Many(many) => many.clone(),
+        };
+        self.steps.push(TraceStep { at, step, by: devices, detail });
     }
 
     /// Remembers something for traces.

@@ -214,7 +214,8 @@ impl Node {
         Ok((lines.collect(), next))
     }
 
-    async fn books(&self, message: &Message) -> Entry {
+    /// The books of a message; blank ones when they cannot be read.
+    pub(crate) async fn books(&self, message: &Message) -> Entry {
         let found = self.ledger.look(&message.namespace, vec![message.seq]).await;
         let fresh = || Entry::new(message, Default::default(), self.clock.now());
         found.into_iter().flatten().next().unwrap_or_else(fresh)
@@ -259,7 +260,8 @@ pub(super) fn counts(entry: &Entry, only: Option<&RoaringBitmap>, now: Timestamp
     counts
 }
 
-fn state_of(entry: &Entry, ordinal: u32, now: Timestamp) -> State {
+/// What became of the message for a device that was meant.
+pub(crate) fn state_of(entry: &Entry, ordinal: u32, now: Timestamp) -> State {
     if entry.record.acked.contains(ordinal) {
         State::Acked
     } else if entry.record.dropped(ordinal).is_some() {

@@ -1,18 +1,20 @@
 //! What comes later, or instead: schedules, collapse keys, recalls, full mailboxes.
 
-use tidings_store::StoreError;
+use tidings_store::{DueQueue, StoreError};
 
 use super::*;
 
 /// Moves the clock, and deals with what is due by then.
 async fn later(world: &World, at: u64) {
     world.time.store(at, Ordering::Relaxed);
-    world.node.deal_with_due().await.unwrap();
+    for queue in DueQueue::ALL {
+        world.node.deal_with_due(queue).await.unwrap();
+    }
     world.node.ledger.flush().await;
 }
 
 /// Recalls a message; the shards take part.
-async fn recall(world: &mut World, accepted: &Accepted) -> (u64, u64) {
+pub(super) async fn recall(world: &mut World, accepted: &Accepted) -> (u64, u64) {
     let namespace = world.node.namespace("demo").unwrap();
     let (node, message) = (Arc::clone(&world.node), Arc::clone(&accepted.message));
     let mut recall = tokio::spawn(async move { node.recall(&namespace, &message).await });
@@ -60,7 +62,10 @@ async fn a_scheduled_push_is_for_those_who_are_there_when_its_time_comes() {
     assert_eq!(state(&world, "m1").await, "live");
     later(&world, 65_000).await;
     assert_eq!(state(&world, "m1").await, "expired");
-    assert_eq!(world.node.store.next_due(Timestamp(0)).await.unwrap(), Some(Timestamp(70_000)));
+    assert_eq!(
+        world.node.store.next_due(DueQueue::Expire, Timestamp(0)).await.unwrap(),
+        Some(Timestamp(70_000))
+    );
 }
 
 #[tokio::test]

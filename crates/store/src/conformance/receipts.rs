@@ -16,6 +16,7 @@ fn record(written: std::ops::Range<u32>, acked: std::ops::Range<u32>, times: usi
         escalated: written.clone().step_by(7).collect(),
         recalled_at: (times == 3).then_some(Timestamp(5)),
         announced: (times == 3).then_some(Seq(9)),
+        attempts: Vec::new(),
         written: written.collect(),
         acked: acked.collect(),
         ack_times: (0..times as u32).map(|bucket| bucket * 1_000_003).collect(),

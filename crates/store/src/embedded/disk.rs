@@ -146,15 +146,16 @@ impl View<'_> {
 }
 
 impl View<'_> {
-    /// Everything whose key is not before `from` and before `to`, if there is such an end, in the order of keys.
+    /// Everything whose key is not before `from` and before `to`, in the order of keys.
     pub(super) fn range(
         &self,
         keyspace: Keyspace,
         from: &[u8],
-        to: Option<&[u8]>,
+        to: &[u8],
     ) -> impl DoubleEndedIterator<Item = Result<(Slice, Slice), StoreError>> + use<> {
-        let to = to.map_or(Bound::Unbounded, Bound::Excluded);
-        let entries = self.snapshot.range::<&[u8], _>(self.disk.space(keyspace), (Bound::Included(from), to));
+        let entries = self
+            .snapshot
+            .range::<&[u8], _>(self.disk.space(keyspace), (Bound::Included(from), Bound::Excluded(to)));
         entries.map(move |entry| entry.into_inner().map_err(|error| read_error(keyspace, &error)))
     }
 }

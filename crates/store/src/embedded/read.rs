@@ -13,7 +13,7 @@ use crate::kv::{
     Keyspace, device, device_cursor, device_id, due, message, message_id, receipt, room_member, setting,
     topic_entry, trace, user_device,
 };
-use crate::port::{Census, Device, Due, From, LogSlice, ReceiptRecord, TraceStep, Which};
+use crate::port::{Census, Device, Due, DueQueue, From, LogSlice, ReceiptRecord, TraceStep, Which};
 use crate::rules;
 
 /// A stretch of a topic log, by the prefix of its keys.
@@ -41,7 +41,7 @@ pub(super) fn topic_back(
     limit: usize,
 ) -> Result<Vec<(u64, Seq)>, StoreError> {
     let end = topic_entry::key(prefix, before);
-    let entries = disk.view().range(Keyspace::TopicEntry, prefix, Some(&end)).rev().take(limit);
+    let entries = disk.view().range(Keyspace::TopicEntry, prefix, &end).rev().take(limit);
     let mut found = entries.map(|entry| topic_entry(prefix, &entry?)).collect::<Result<Vec<_>, _>>()?;
     found.reverse();
     Ok(found)
@@ -97,15 +97,19 @@ pub(super) fn find(disk: &Disk, key: &[u8]) -> Result<Option<Seq>, StoreError> {
     }
 }
 
-/// What is due from `from` until `until`.
+/// What is due in a queue from `from` until `until`.
 pub(super) fn due(
     disk: &Disk,
+    queue: DueQueue,
     from: Timestamp,
     until: Timestamp,
     limit: usize,
 ) -> Result<Vec<Due>, StoreError> {
-    let end = until.0.checked_add(1).map(|after| due::time(Timestamp(after)));
-    let entries = disk.view().range(Keyspace::Due, &due::time(from), end.as_deref()).take(limit);
+    let end = match until.0.checked_add(1) {
+        Some(after) => due::time(queue, Timestamp(after)),
+        None => due::end(queue),
+    };
+    let entries = disk.view().range(Keyspace::Due, &due::time(queue, from), &end).take(limit);
     let read = |entry: Result<(Slice, Slice), StoreError>| {
         let (key, value) = entry?;
         due::decode(&key, &value).map_err(|broken| Keyspace::Due.damaged(&key, broken))
@@ -113,9 +117,13 @@ pub(super) fn due(
     entries.map(read).collect()
 }
 
-/// When the first entry from `from` on is due.
-pub(super) fn next_due(disk: &Disk, from: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    let first = disk.view().range(Keyspace::Due, &due::time(from), None).next();
+/// When the first entry of a queue from `from` on is due.
+pub(super) fn next_due(
+    disk: &Disk,
+    queue: DueQueue,
+    from: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let first = disk.view().range(Keyspace::Due, &due::time(queue, from), &due::end(queue)).next();
     let Some(entry) = first else { return Ok(None) };
     let (key, _) = entry?;
     due::at(&key).map(Some).map_err(|broken| Keyspace::Due.damaged(&key, broken))

@@ -1,30 +1,27 @@
 //! `due`: what is to happen to messages at some time.
 //!
 //! Owner: the verbs `append` and `deal`. Lifetime: until it has been dealt with.
-//! Key: time (8), kind (1), rung (1, 0 where there is none), namespace, number of the first message (8). Value: the
+//! Key: queue (1), time (8), rung (1, 0 where there is none), namespace, number of the first message (8). Value: the
 //! numbers of the other messages (8 each).
 //!
-//! Time comes first, so that what is due next is found at once, whatever namespace it belongs to. Messages of
-//! one batch that are due together share an entry.
+//! Time comes before everything else in a queue, so that what is due next is found at once, whatever namespace it
+//! belongs to. Messages of one batch that are due together share an entry.
 
 use tidings_model::{Seq, Timestamp};
 
 use super::codec::{self, Broken, Put, Reader};
-use crate::port::{Due, DueKind};
+use crate::port::{Due, DueKind, DueQueue};
 
 const VERSION: u8 = 1;
 
 /// The key of an entry.
 #[must_use]
 pub fn key(due: &Due) -> Vec<u8> {
-    let mut key = time(due.at);
-    let (kind, rung) = match due.what {
-        DueKind::Deliver => (0, 0),
-        DueKind::Escalate(rung) => (1, rung),
-        DueKind::Expire => (2, 0),
-    };
-    key.put_u8(kind);
-    key.put_u8(rung);
+    let mut key = time(due.what.queue(), due.at);
+    key.put_u8(match due.what {
+        DueKind::Escalate(rung) => rung,
+        DueKind::Deliver | DueKind::Expire => 0,
+    });
     key.put_name(due.namespace.as_str());
     key.put_u64(due.seqs.first().copied().unwrap_or_default().0);
     key
@@ -32,10 +29,17 @@ pub fn key(due: &Due) -> Vec<u8> {
 
 /// The beginning of the keys of all that is due at this time.
 #[must_use]
-pub fn time(at: Timestamp) -> Vec<u8> {
+pub fn time(queue: DueQueue, at: Timestamp) -> Vec<u8> {
     let mut key = Vec::with_capacity(8 + 2 + 51 + 8);
+    key.put_u8(queue as u8);
     key.put_u64(at.0);
     key
+}
+
+/// What no key of a queue reaches.
+#[must_use]
+pub fn end(queue: DueQueue) -> Vec<u8> {
+    vec![queue as u8 + 1]
 }
 
 /// When the entry with this key is due.
@@ -43,7 +47,9 @@ pub fn time(at: Timestamp) -> Vec<u8> {
 /// # Errors
 /// [`Broken`] when it is no such key.
 pub fn at(key: &[u8]) -> Result<Timestamp, Broken> {
-    Reader(key).u64().map(Timestamp)
+    let mut reader = Reader(key);
+    reader.u8()?;
+    reader.u64().map(Timestamp)
 }
 
 /// The value of an entry.
@@ -61,8 +67,8 @@ pub fn value(key: &[u8], due: &Due) -> Vec<u8> {
 /// [`Broken`] when key or value are not what was written.
 pub fn decode(key: &[u8], value: &[u8]) -> Result<Due, Broken> {
     let mut reader = Reader(key);
-    let at = Timestamp(reader.u64()?);
-    let what = match (reader.u8()?, reader.u8()?) {
+    let (queue, at, rung) = (reader.u8()?, Timestamp(reader.u64()?), reader.u8()?);
+    let what = match (queue, rung) {
         (0, 0) => DueKind::Deliver,
         (1, rung) => DueKind::Escalate(rung),
         (2, 0) => DueKind::Expire,
@@ -105,7 +111,7 @@ mod tests {
 
         #[test]
         fn keys_sort_by_time(one in any_due(), other in any_due()) {
-            if one.at != other.at {
+            if one.what.queue() == other.what.queue() && one.at != other.at {
                 prop_assert_eq!(key(&one).cmp(&key(&other)), one.at.cmp(&other.at));
             }
         }
@@ -127,13 +133,13 @@ mod tests {
 
     #[test]
     fn old_bytes_still_decode() {
-        let key = unhex("00000000000003e8 01 01 0464656d6f 0000000000000102");
+        let key = unhex("01 00000000000003e8 01 0464656d6f 0000000000000102");
         assert_eq!(key, super::key(&example()));
         let old = unhex(OLD);
         assert_eq!(decode(&key, &old), Ok(example()), "{}", codec::hex(&value(&key, &example())));
     }
 
-    const OLD: &str = "01e2068e13000000010000000000000104";
+    const OLD: &str = "012aad1707000000010000000000000104";
 
     #[test]
     fn a_flipped_bit_is_noticed() {

@@ -4,13 +4,14 @@
 //! Key: namespace, number (8), as for [`super::message`]. Value: the devices written to (bitmap), the
 //! devices that acknowledged (bitmap), the buckets of acknowledgement times (list of 4), for each reason of a
 //! drop that there is (1) the devices (bitmap), the devices for which another way was tried (bitmap), when it was
-//! recalled (perhaps 8), the message that announced this (perhaps 8).
+//! recalled (perhaps 8), the message that announced this (perhaps 8), for each rung of the ladder the devices for which
+//! it was to be tried and those of which is known what came of it (two bitmaps).
 //! Values of version 2 have only the devices of slow readers (bitmap) behind the times, those of version 1 nothing.
 
 use tidings_model::{DropReason, NamespaceName, Seq, Timestamp};
 
 use super::codec::{self, Broken, Put, Reader};
-use crate::port::ReceiptRecord;
+use crate::port::{Attempts, ReceiptRecord};
 
 const VERSION: u8 = 3;
 
@@ -39,6 +40,10 @@ pub fn value(key: &[u8], record: &ReceiptRecord) -> Vec<u8> {
     value.put_bitmap(&record.escalated);
     value.put_maybe(record.recalled_at, |value, at| value.put_u64(at.0));
     value.put_maybe(record.announced, |value, seq| value.put_u64(seq.0));
+    value.put_list(&record.attempts, |value, rung| {
+        value.put_bitmap(&rung.claimed);
+        value.put_bitmap(&rung.settled);
+    });
     codec::seal(VERSION, key, value)
 }
 
@@ -64,6 +69,8 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<ReceiptRecord, Broken> {
         record.escalated = reader.bitmap()?;
         record.recalled_at = reader.maybe(|reader| reader.u64().map(Timestamp))?;
         record.announced = reader.maybe(|reader| reader.u64().map(Seq))?;
+        record.attempts =
+            reader.list(|reader| Ok(Attempts { claimed: reader.bitmap()?, settled: reader.bitmap()? }))?;
     }
     reader.end()?;
     Ok(record)
@@ -82,11 +89,14 @@ mod tests {
             namespace in namespace(), seq: u64, written in bitmap(), acked in bitmap(),
             dropped in [bitmap(), bitmap(), bitmap()], ack_times in proptest::collection::vec(any::<u32>(), 0..96),
             escalated in bitmap(), recalled_at: Option<u64>, announced: Option<u64>,
+            attempts in proptest::collection::vec((bitmap(), bitmap()), 0..3),
         ) {
             let key = key(&namespace, Seq(seq));
+            let attempts =
+                attempts.into_iter().map(|(claimed, settled)| Attempts { claimed, settled }).collect();
             let (recalled_at, announced) = (recalled_at.map(Timestamp), announced.map(Seq));
             let record =
-                ReceiptRecord { written, acked, dropped, ack_times, escalated, recalled_at, announced };
+                ReceiptRecord { written, acked, dropped, ack_times, escalated, recalled_at, announced, attempts };
             prop_assert_eq!(decode(&key, &value(&key, &record)), Ok(record));
         }
     }
@@ -100,6 +110,10 @@ mod tests {
             escalated: [2].into_iter().collect(),
             recalled_at: Some(Timestamp(2000)),
             announced: Some(Seq(259)),
+            attempts: vec![Attempts {
+                claimed: [2, 3].into_iter().collect(),
+                settled: [2].into_iter().collect(),
+            }],
         }
     }
 
@@ -122,10 +136,12 @@ mod tests {
     const FIRST: &str = "01e5dc1764000000143a30000001000000000001001000000001000500000000123a300000010000\
         0000000000100000000500000000020000000000000001";
 
-    const OLD: &str = "033ce873fc000000143a30000001000000000001001000000001000500000000123a300000010000\
+    const OLD: &str = "03eb563ae1000000143a30000001000000000001001000000001000500000000123a300000010000\
         00000000001000000005000000000200000000000000010000000200000000123a30000001000000\
         0000000010000000070002000000143a30000001000000000001001000000008000900000000123a\
-        30000001000000000000001000000002000100000000000007d0010000000000000103";
+        30000001000000000000001000000002000100000000000007d00100000000000001030000000100\
+        0000143a30000001000000000001001000000002000300000000123a300000010000000000000010\
+        0000000200";
 
     const SECOND: &str = "027406d7ed000000143a30000001000000000001001000000001000500000000123a300000010000\
         0000000000100000000500000000020000000000000001000000123a3000000100000000000000100000000700";
