@@ -1,6 +1,6 @@
 //! What survives a restart: messages, topic logs, devices, rooms, receipts, namespaces.
 //!
-//! The port is [`port::Store`]: four small traits, one for each question. Two implementations stand
+//! The port is [`port::Store`]: small traits, one for each question. Two implementations stand
 //! behind it: [`embedded`] (one directory, fsync group commit) and [`memory`] (the twin that tests and
 //! the conformance suite hold against it). This crate knows neither connections nor who is online, nor
 //! what time it is: times come in with what is stored.

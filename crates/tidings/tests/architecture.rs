@@ -23,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tidings-gateway", &["tidings-node", "tidings-hub", "tidings-wire", "tidings-model"]),
     ("tidings-api", &["tidings-node", "tidings-wire", "tidings-model"]),
     ("tidings-bench", &[]),
+    ("tidings-sim", &["tidings-node", "tidings-hub", "tidings-store", "tidings-wire", "tidings-model"]),
 ];
 
 const BINARY: &str = "tidings";
