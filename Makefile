@@ -1,7 +1,7 @@
 # Everything that a person does with this tree. `make` alone says what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit e2e killloop bench bench-peers fuzz doc
+.PHONY: help run test check unit e2e killloop bench bench-peers autobahn fuzz doc
 
 CARGO ?= cargo
 KILL_ROUNDS ?= 50
@@ -39,6 +39,10 @@ bench-peers: ## beside socket.io, ws, Nchan, NATS, Sockudo; installs them (Debia
 	$(CARGO) build --release --package tidings
 	CARGO=$(CARGO) ./crates/bench/peers/install.sh
 	./target/release/tidings bench peers --json target/bench-peers.json
+
+autobahn: ## the Autobahn WebSocket suite, some 20 minutes; CASES='1.* 6.*' for a part; needs Python 2.7
+	$(CARGO) build --profile quick --package tidings
+	cd e2e && set -f && TIDINGS_BIN=../target/quick/tidings node autobahn.mjs $(CASES)
 
 fuzz: ## every decoder for FUZZ_SECONDS each; installs cargo-fuzz
 	command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz

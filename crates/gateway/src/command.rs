@@ -95,13 +95,26 @@ pub(crate) enum Command {
     /// The POST that a session waits for does not come.
     PostGone { sid: String },
     /// Whether a session may be upgraded; if so, it is reserved for this one socket.
-    MayUpgrade { sid: String, reply: oneshot::Sender<bool> },
+    MayUpgrade { sid: String, reply: oneshot::Sender<MayUpgrade> },
     /// The socket for a session that was reserved; `None` when it did not come.
     Upgrade { sid: String, socket: Option<Upgraded> },
+    /// A socket for a session that has one, or waits for one.
+    Surplus { socket: Upgraded, version: Version },
     /// An event stream.
     Sse { request: Box<SseRequest>, reply: oneshot::Sender<Result<mpsc::Receiver<Bytes>, Refusal>> },
     /// Say goodbye to everybody, `of` connections of the node together; answered when the last one has gone.
     Drain { plan: Plan, of: usize, reply: oneshot::Sender<()> },
+}
+
+/// Whether a session may move to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MayUpgrade {
+    /// It polls, and waits for this socket now.
+    Yes,
+    /// It has a socket, or waits for one.
+    Taken,
+    /// There is no such session.
+    UnknownSession,
 }
 
 /// What answers the messages of an Engine.IO session.

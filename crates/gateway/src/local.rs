@@ -57,7 +57,7 @@ pub(crate) struct Local {
     pub(crate) node: Arc<Node>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) hub: RefCell<Shard>,
-    /// Polling sessions by id; others are only found by their key.
+    /// Sessions that began by polling, by id; others are only found by their key.
     pub(crate) sids: RefCell<HashMap<String, PeerKey>>,
     pub(crate) wheel: RefCell<Wheel<PeerKey>>,
     /// Something wants the shard's loop to look again: a timer was added, the last connection went.
@@ -161,9 +161,10 @@ impl Local {
         connections.get(key.index as usize)?.as_ref().filter(|found| found.key == key).cloned()
     }
 
+    /// The session with this id, if it polls: from its upgrade on nobody else may name it.
     pub(crate) fn by_sid(&self, sid: &str) -> Option<Rc<Connection>> {
         let key = *self.sids.borrow().get(sid)?;
-        self.get(key)
+        self.get(key).filter(|found| matches!(&*found.transport.borrow(), Transport::Poll(_)))
     }
 
     pub(crate) fn all(&self) -> Vec<Rc<Connection>> {

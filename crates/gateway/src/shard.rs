@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::command::Command;
+use crate::command::{Application, Command, MayUpgrade, Query};
 use crate::connection::{self, Transport};
 use crate::dialect::{self, Dialect};
 use crate::drain;
@@ -181,13 +181,17 @@ fn obey(local: &Rc<Local>, command: Command) {
         Command::PostGone { sid } => dialect::engineio::release_post(local, &sid),
         Command::MayUpgrade { sid, reply } => {
             let may = dialect::engineio::reserve_upgrade(local, &sid);
-            if reply.send(may).is_err() && may {
+            if reply.send(may).is_err() && may == MayUpgrade::Yes {
                 dialect::engineio::release_upgrade(local, &sid);
             }
         }
         Command::Upgrade { sid, socket: None } => dialect::engineio::release_upgrade(local, &sid),
         Command::Upgrade { sid, socket: Some(socket) } => {
             dialect::engineio::upgrade(local, sid, socket);
+        }
+        Command::Surplus { socket, version } => {
+            let dialect = Dialect::engineio(local.index, version, Query::default(), Application::Push);
+            accept(local, socket, dialect, |local, surplus| local.close(surplus, Disconnect::PROTOCOL_ERROR));
         }
         Command::Sse { request, reply } => dialect::sse::open(local, *request, reply),
         Command::Drain { plan, of, reply } => {

@@ -3,6 +3,7 @@
 //! limits are those that serve everybody.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use tidings_model::Disconnect;
 use tidings_wire::engineio::{self, Version};
@@ -18,6 +19,10 @@ pub(super) const ECHO_BYTES_MAX: usize = 64 << 20;
 
 /// The namespaces that there are.
 const NAMESPACES: [&str; 2] = ["/", "/custom"];
+
+/// How long after its admission a client is shown its `auth`: the suites look at one message after the other,
+/// and what their client library reads together with the one that they wait for is lost to them.
+const AUTH_DELAY: Duration = Duration::from_millis(20);
 
 /// Which of them a session has joined.
 pub(super) type Joined = [bool; NAMESPACES.len()];
@@ -60,7 +65,7 @@ pub(super) fn take(
 }
 
 /// Lets a client into a namespace and shows it the `auth` that it came with.
-pub(super) fn connect(local: &Local, connection: &Connection, namespace: &str, auth: Option<&str>) {
+pub(super) fn connect(local: &Rc<Local>, connection: &Rc<Connection>, namespace: &str, auth: Option<&str>) {
     if !NAMESPACES.contains(&namespace) {
         let refusal = if is_v3(connection) {
             socketio::error_v4(namespace, r#""Invalid namespace""#)
@@ -78,7 +83,14 @@ pub(super) fn connect(local: &Local, connection: &Connection, namespace: &str, a
     };
     local.send(connection, &format!("4{granted}"));
     let shown = socketio::event(namespace, None, "auth", &[auth.unwrap_or("{}")]);
-    local.send(connection, &format!("4{shown}"));
+    let (local, connection, namespace) = (Rc::clone(local), Rc::clone(connection), namespace.to_owned());
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(AUTH_DELAY).await;
+        if connection.is_open() && is_joined(&connection, &namespace) {
+            local.send(&connection, &format!("4{shown}"));
+            local.settle();
+        }
+    });
 }
 
 fn answer(

@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(super) joined: conformance::Joined,
     /// Until when a socket may take over from polling, in the shard's milliseconds; 0 when none is about to.
     upgrading_until: u64,
+    /// That socket was probed, and its task answers the polls.
+    probed: bool,
     /// A POST is being worked on; there may be only one.
     posting: bool,
 }
@@ -60,6 +62,7 @@ impl State {
             query,
             assembler: Assembler::new(),
             upgrading_until: 0,
+            probed: false,
             posting: false,
         }
     }
@@ -219,10 +222,9 @@ pub(crate) fn poll(local: &Rc<Local>, sid: &str, reply: oneshot::Sender<PollRepl
         // is told so, and the second one, dropped here, is refused.
         return local.close(&connection, Disconnect::PROTOCOL_ERROR);
     }
-    let upgrading = with(&connection, |state| state.upgrading_until).unwrap_or_default() > local.now_ms();
-    if upgrading && !local.has_output(&connection) {
-        // The client waits for this poll to end before it moves to its socket.
-        local.send(&connection, engineio::NOOP);
+    connection.notify();
+    if with(&connection, |state| state.probed).unwrap_or_default() {
+        return;
     }
     local.tell_dropped(&connection);
     local.flush_one(&connection);

@@ -15,7 +15,7 @@ use super::entrance::take_place;
 use super::query::find;
 use super::upgrade::Handshake;
 use crate::Front;
-use crate::command::{Application, Command, PollError, PollReply, Query, ShardHandle};
+use crate::command::{Application, Command, MayUpgrade, PollError, PollReply, Query, ShardHandle};
 
 /// A refusal in the words of Engine.IO.
 struct Refused(StatusCode, u8, &'static str);
@@ -86,7 +86,7 @@ async fn answer(front: Arc<Front>, request: Request, application: Application) -
     };
     match (find(&query, &["transport"]).as_deref(), sid) {
         (Some("websocket"), None) => open_socket(front, request, version, application, &query),
-        (Some("websocket"), Some(sid)) => upgrade(front, request, sid).await,
+        (Some("websocket"), Some(sid)) => upgrade(front, request, version, sid).await,
         (Some("polling"), None) => open_polling(&front, request, version, application, &query).await,
         (Some("polling"), Some(sid)) => match *request.method() {
             Method::GET => poll(&front, sid, jsonp_index(&query)).await,
@@ -128,16 +128,29 @@ fn open_socket(
 }
 
 /// A WebSocket for a session that polls.
-async fn upgrade(front: Arc<Front>, mut request: Request, sid: String) -> Result<Response, Refused> {
+async fn upgrade(
+    front: Arc<Front>,
+    mut request: Request,
+    version: Version,
+    sid: String,
+) -> Result<Response, Refused> {
     let shard = front.shard_of(&sid).ok_or(SESSION_UNKNOWN)?.clone();
     let handshake = Handshake::read(&mut request, &front.settings).map_err(|_| BAD_REQUEST)?;
     let (reply, may) = oneshot::channel();
     tell(&shard, Command::MayUpgrade { sid: sid.clone(), reply }).await?;
-    if !may.await.map_err(|_| STOPPING)? {
-        return Err(SESSION_UNKNOWN);
-    }
+    let taken = match may.await.map_err(|_| STOPPING)? {
+        MayUpgrade::Yes => false,
+        // A socket that is accepted and closed: the clients and suites of this family know no other answer.
+        MayUpgrade::Taken => true,
+        MayUpgrade::UnknownSession => return Err(SESSION_UNKNOWN),
+    };
     Ok(handshake.accept(None, move |socket| async move {
-        let _ = shard.commands.send(Command::Upgrade { sid, socket }).await;
+        let command = match socket {
+            Some(socket) if taken => Command::Surplus { socket, version },
+            None if taken => return,
+            socket => Command::Upgrade { sid, socket },
+        };
+        let _ = shard.commands.send(command).await;
     }))
 }
 

@@ -1,6 +1,6 @@
 //! From polling to a WebSocket: the client opens a socket, probes it (`2probe`, `3probe`), waits for its
-//! poll to end, and then says `5`. Until then polling carries everything; the one socket that was
-//! reserved for the session is the only one that may take over.
+//! poll to end, and then says `5`. Until then polling carries everything, and no poll waits any more once
+//! the socket is probed; the one socket that was reserved for the session is the only one that may take over.
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use tidings_wire::engineio::{self, Packet};
 use tidings_wire::websocket::{self, Decoder, Inflater, Message, Opcode};
 
-use super::with;
-use crate::command::Upgraded;
+use super::{State, with};
+use crate::command::{MayUpgrade, PollError, PollReply, Upgraded};
 use crate::connection::{self, Connection, Transport};
 use crate::local::Local;
 use crate::socket::Socket;
@@ -22,31 +22,32 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest message before the upgrade is done: a probe is six bytes.
 const PROBE_BYTES_MAX: usize = 64;
 
-/// How often a poll that waits is ended while the client wants to move.
-const NUDGE: Duration = Duration::from_millis(100);
-
-/// Reserves a session for one socket, for a time: its request may be lost on the way. Answers whether there is such a session, and it polls, and no other
-/// socket was faster.
-pub(crate) fn reserve_upgrade(local: &Local, sid: &str) -> bool {
-    let Some(connection) = local.by_sid(sid) else { return false };
+/// Reserves a session for one socket, for a time: its request may be lost on the way.
+pub(crate) fn reserve_upgrade(local: &Local, sid: &str) -> MayUpgrade {
+    if !local.sids.borrow().contains_key(sid) {
+        return MayUpgrade::UnknownSession;
+    }
+    let Some(connection) = local.by_sid(sid) else { return MayUpgrade::Taken };
+    if !connection.is_open() {
+        return MayUpgrade::UnknownSession;
+    }
     let now = local.now_ms();
-    let polls = matches!(&*connection.transport.borrow(), Transport::Poll(_));
-    polls
-        && connection.is_open()
-        && with(&connection, |state| {
-            let free = state.upgrading_until <= now;
-            if free {
-                state.upgrading_until = now + 2 * UPGRADE_TIMEOUT.as_millis() as u64;
-            }
-            free
-        })
-        .unwrap_or_default()
+    let reserve = |state: &mut State| {
+        if state.upgrading_until > now {
+            return MayUpgrade::Taken;
+        }
+        state.upgrading_until = now + 2 * UPGRADE_TIMEOUT.as_millis() as u64;
+        MayUpgrade::Yes
+    };
+    with(&connection, reserve).unwrap_or(MayUpgrade::UnknownSession)
 }
 
-/// The socket for which a session was reserved did not come, or did not get through.
+/// The socket for which a session was reserved did not come, or did not get through: polling goes on.
 pub(crate) fn release_upgrade(local: &Local, sid: &str) {
     if let Some(connection) = local.by_sid(sid) {
-        with(&connection, |state| state.upgrading_until = 0);
+        with(&connection, |state| (state.upgrading_until, state.probed) = (0, false));
+        local.flush_one(&connection);
+        local.settle();
     }
 }
 
@@ -64,19 +65,16 @@ pub(crate) fn upgrade(local: &Rc<Local>, sid: String, upgraded: Upgraded) {
             Ok(Some(rest)) if session.is_open() => rest,
             Ok(_) | Err(_) => return release_upgrade(&local, &sid),
         };
-        // Nobody may name it by its id any more; it is found by its socket.
-        local.sids.borrow_mut().remove(&sid);
         let waiting = session.transport.replace(Transport::Socket(socket));
         local.hub.borrow_mut().set_blocked(session.key, false);
         if let Some(window) = deflate {
             session.deflate.set(deflate);
             local.hub.borrow_mut().set_deflate(session.key, window);
         }
-        with(&session, |state| state.upgrading_until = 0);
+        with(&session, |state| (state.upgrading_until, state.probed) = (0, false));
         if let Transport::Poll(Some(reply)) = waiting {
-            let body = engineio::NOOP.as_bytes().to_vec();
-            let content_type = "text/plain; charset=UTF-8";
-            let _ = reply.send(crate::command::PollReply::Body { sid, content_type, body });
+            // It came when the client had moved already.
+            let _ = reply.send(PollReply::Error(PollError::UnknownSession));
         }
         local.flush_one(&session);
         if !rest.is_empty() {
@@ -100,7 +98,6 @@ async fn probe(
     let mut decoder = Decoder::new();
     let mut inflater = deflate.then(Inflater::default);
     let mut probed = false;
-    let mut nudge = tokio::time::interval(NUDGE);
     loop {
         let mut at = 0;
         while at < waiting.len() {
@@ -111,6 +108,7 @@ async fn probe(
             match step(message, probed)? {
                 Step::Probed => {
                     probed = true;
+                    with(session, |state| state.probed = true);
                     let pong = websocket::frame(Opcode::Text, engineio::PROBE_PONG.as_bytes());
                     write_all(socket, &pong).await?;
                 }
@@ -119,24 +117,45 @@ async fn probe(
             }
         }
         waiting.clear();
-        tokio::select! {
-            readable = poll_fn(|context| socket.poll_read_ready(context)) => readable.ok()?,
-            _ = nudge.tick(), if probed => {
-                if !local.has_output(session) {
-                    local.send(session, engineio::NOOP);
-                }
-                local.flush_one(session);
-                continue;
+        let asked = tokio::select! {
+            readable = poll_fn(|context| socket.poll_read_ready(context)) => {
+                readable.ok()?;
+                false
             }
-        }
+            () = session.until(|| is_polled(session)), if probed => {
+                // What the client wrote to its socket before it asked counts first, and the runtime may not have
+                // looked at the socket since.
+                tokio::task::yield_now().await;
+                true
+            }
+        };
         let mut buffer = [0; 512];
         match socket.try_read(&mut buffer) {
             Ok(0) => return None,
             Ok(count) => waiting.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && asked => end_poll(local, session),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => return None,
         }
     }
+}
+
+/// Whether a poll waits for its answer.
+fn is_polled(session: &Connection) -> bool {
+    matches!(&*session.transport.borrow(), Transport::Poll(Some(_)))
+}
+
+/// Answers the poll that waits, with nothing if there is nothing to say: the client moves when it has ended.
+fn end_poll(local: &Local, session: &Rc<Connection>) {
+    if !is_polled(session) {
+        return;
+    }
+    local.tell_dropped(session);
+    if !local.has_output(session) {
+        local.send(session, engineio::NOOP);
+    }
+    local.flush_one(session);
+    local.settle();
 }
 
 enum Step {
