@@ -74,11 +74,7 @@ pub fn encode(message: &Message, topic: usize, namespace: u32, codec: Codec) -> 
     );
     // What is already in a queue when the message expires is dropped there; a message that reaches only
     // who is connected now is not: being queued, it has reached them.
-    let expires_at = if message.expires_at > message.sent_at {
-        message.expires_at
-    } else {
-        tidings_model::Timestamp::NEVER
-    };
+    let expires_at = if message.keep { message.expires_at } else { tidings_model::Timestamp::NEVER };
     let subject = hash(&message.event) << 32 | hash(name) & u64::from(u32::MAX);
     // 0 is for messages without a key.
     let collapse = message.collapse_key.as_ref().map_or(0, |key| hash(key) | 1);

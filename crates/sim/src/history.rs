@@ -125,11 +125,15 @@ impl History {
             meant: if scheduled.is_some() { BTreeSet::new() } else { self.model.meant(&to) },
             expires_at: scheduled.unwrap_or(now) + life,
             collapse_key: self.random.percent(25).then(|| format!("k{}", self.random.below(2))),
+            room: if let To::Room(room) = to { Some(room) } else { None },
             scheduled: scheduled.map(|at| Scheduled { at, life, to: to.clone() }),
             ..Message::default()
         };
         let high = self.random.percent(20);
-        self.note(format_args!("at {now} push {} to {to:?}, lives {life}, key {:?}, scheduled {scheduled:?}", message.id, message.collapse_key));
+        self.note(format_args!(
+            "at {now} push {} to {to:?}, lives {life}, key {:?}, scheduled {scheduled:?}",
+            message.id, message.collapse_key
+        ));
         let new = self.world().push(push(&message, &to, life, high));
         if !new {
             self.broken(format_args!("{} is new", message.id));
@@ -186,6 +190,9 @@ impl History {
             members.insert(device);
         } else {
             members.remove(&device);
+            for message in self.model.messages.iter_mut().filter(|message| message.room == Some(room)) {
+                message.left.insert(device);
+            }
         }
     }
 
@@ -222,8 +229,11 @@ impl History {
         self.note(format_args!("d{device} acknowledges {ids:?}"));
         self.world().acknowledge(device, &ids);
         for id in ids {
-            if let Some(message) = self.model.find_mut(&id).filter(|message| message.meant.contains(&device)) {
+            if let Some(message) = self.model.find_mut(&id).filter(|message| message.meant.contains(&device))
+            {
                 message.acked.insert(device);
+                message.perhaps_acked.remove(&device);
+                message.unknown.remove(&device);
             }
         }
     }
@@ -254,7 +264,8 @@ impl History {
             let message = self.model.messages[*at].clone();
             if let (Some(scheduled), false) = (message.scheduled.clone(), message.recalled) {
                 let meant = self.model.meant(&scheduled.to);
-                sent.push(Message { meant, expires_at: scheduled.at + scheduled.life, ..message });
+                let left = BTreeSet::new();
+                sent.push(Message { meant, left, expires_at: scheduled.at + scheduled.life, ..message });
             } else if let Some(scheduled) = &mut self.model.messages[*at].scheduled {
                 // Recalled before its time: it stays what it is for ever.
                 scheduled.at = u64::MAX;
@@ -270,6 +281,10 @@ impl History {
     fn crash(&mut self) {
         self.note("crash");
         self.world = self.world.take().map(World::crash);
+        for message in &mut self.model.messages {
+            message.unknown.append(&mut message.perhaps_acked);
+            message.perhaps_superseded.append(&mut message.just_superseded);
+        }
         for device in 0..DEVICES {
             self.forget_connection(device);
         }
@@ -279,8 +294,12 @@ impl History {
     fn certain(&mut self) {
         for message in &mut self.model.messages {
             let now_certain: Vec<_> = message.perhaps_acked.iter().copied().collect();
+            for device in message.perhaps_acked.iter() {
+                message.unknown.remove(device);
+            }
             message.acked.extend(now_certain);
             message.perhaps_acked.clear();
+            message.superseded.append(&mut message.just_superseded);
         }
     }
 
@@ -294,7 +313,9 @@ impl History {
                 Given::Push { id, topic, offset } => (id, topic, offset),
                 Given::Recall { id } => {
                     if self.model.find(&id).is_none_or(|message| !message.recalled) {
-                        self.broken(format_args!("d{device} hears of a recall of {id} that nobody has asked for"));
+                        self.broken(format_args!(
+                            "d{device} hears of a recall of {id} that nobody has asked for"
+                        ));
                     }
                     continue;
                 }
@@ -303,7 +324,9 @@ impl History {
                 self.broken(format_args!("d{device} is given {id}, which nobody has pushed"))
             };
             if !message.may_reach(device, now) {
-                self.broken(format_args!("at {now} d{device} is given {id}, which is not for it (any more): {message:?}"));
+                self.broken(format_args!(
+                    "at {now} d{device} is given {id}, which is not for it (any more): {message:?}"
+                ));
             }
             let at = self.offsets.entry((device, topic.clone())).or_default();
             if offset <= *at {
@@ -347,14 +370,12 @@ impl History {
             let Some([acked, waiting, expired, dropped, recalled]) = self.world().report(&message.id) else {
                 self.broken(format_args!("there are no books of {}", message.id))
             };
-            let rest: Vec<_> =
-                message.meant.iter().filter(|device| !message.acked.contains(*device)).collect();
-            let superseded = rest.iter().filter(|device| message.superseded.contains(**device)).count() as u64;
-            let open = rest.len() as u64 - superseded;
-            let wrong = acked != message.acked.len() as u64
-                // A crash may forget that a newer one took its place: then it is as if it had not.
+            let certain = message.acked.len();
+            let (least, most) = (certain as u64, (certain + message.unknown.len()) as u64);
+            let superseded = message.superseded.union(&message.perhaps_superseded);
+            let superseded = superseded.filter(|device| !message.acked.contains(device)).count() as u64;
+            let wrong = !(least..=most).contains(&acked)
                 || dropped > superseded
-                || waiting + expired + recalled != open + superseded - dropped
                 || (waiting > 0 && (message.recalled || now >= message.expires_at))
                 || (expired > 0 && now < message.expires_at);
             if wrong {

@@ -34,7 +34,9 @@ fn main() -> ExitCode {
                 }
             }
             Err(_) => {
-                eprintln!("seed {seed} broke a promise; again: cargo run -p tidings-sim -- --seed {seed} --steps {steps}");
+                eprintln!(
+                    "seed {seed} broke a promise; again: cargo run -p tidings-sim -- --seed {seed} --steps {steps}"
+                );
                 return ExitCode::FAILURE;
             }
         }

@@ -22,10 +22,20 @@ pub struct Message {
     pub recalled: bool,
     /// Whose receipts are on record for certain.
     pub acked: BTreeSet<DeviceNumber>,
-    /// Whose receipts a crash may still forget.
+    /// Whose receipts a crash would forget.
     pub perhaps_acked: BTreeSet<DeviceNumber>,
+    /// Whose receipts a crash has forgotten, or has not.
+    pub unknown: BTreeSet<DeviceNumber>,
     /// For whom a newer message has taken its place.
     pub superseded: BTreeSet<DeviceNumber>,
+    /// For whom that is so new that a crash would forget it: then they are given both.
+    pub just_superseded: BTreeSet<DeviceNumber>,
+    /// For whom a crash has forgotten it, or has not.
+    pub perhaps_superseded: BTreeSet<DeviceNumber>,
+    /// The room that it was for, if it was for one.
+    pub room: Option<usize>,
+    /// Who has left that room since: they need not be given it.
+    pub left: BTreeSet<DeviceNumber>,
 }
 
 /// A message whose time has not come.
@@ -79,8 +89,12 @@ impl Model {
         message.scheduled = None;
         if message.collapse_key.is_some() {
             for old in &mut self.messages {
-                if old.collapse_key == message.collapse_key && old.scheduled.is_none() && now < old.expires_at {
-                    old.superseded.extend(old.meant.intersection(&message.meant));
+                if old.collapse_key == message.collapse_key && old.scheduled.is_none() && now < old.expires_at
+                {
+                    // What a crash has made of an earlier one stays as it is: the place is taken from that one now.
+                    let both = old.meant.intersection(&message.meant);
+                    let fresh = both.filter(|device| !old.perhaps_superseded.contains(device));
+                    old.just_superseded.extend(fresh);
                 }
             }
         }
@@ -109,11 +123,15 @@ impl Message {
             && now < self.expires_at
             && !self.acked.contains(&device)
             && !self.superseded.contains(&device)
+            && !self.just_superseded.contains(&device)
     }
 
     /// Whether a device that comes has to be given it: nobody can have forgotten a receipt either.
     #[must_use]
     pub fn must_reach(&self, device: DeviceNumber, now: u64) -> bool {
-        self.may_reach(device, now) && !self.perhaps_acked.contains(&device)
+        let perhaps = [&self.perhaps_acked, &self.unknown, &self.perhaps_superseded, &self.left]
+            .iter()
+            .any(|set| set.contains(&device));
+        self.may_reach(device, now) && !perhaps
     }
 }

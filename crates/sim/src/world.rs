@@ -139,9 +139,9 @@ impl World {
     /// Lets everything that goes on by itself come to rest: the ledger has written down what it knows.
     pub fn rest(&mut self) {
         // What is due is looked for once a second.
-        self.runtime.block_on(tokio::time::sleep(Duration::from_secs(1) + REST));
+        self.runtime.block_on(async { tokio::time::sleep(Duration::from_secs(1) + REST).await });
         self.turn();
-        self.runtime.block_on(tokio::time::sleep(REST));
+        self.runtime.block_on(async { tokio::time::sleep(REST).await });
     }
 
     /// What devices were given since this was last asked, in order.
@@ -236,9 +236,11 @@ impl World {
         let Identity { namespace, device, .. } = &connection.identity;
         let rooms: Vec<RoomName> = format!("r{room}").parse().into_iter().collect();
         let changed = if join {
-            self.runtime.block_on(self.node.join(namespace, device.ordinal, rooms))
+            let joined = self.runtime.block_on(self.node.join(namespace, device.ordinal, rooms));
+            joined.map_err(|why| why.to_string())
         } else {
-            self.runtime.block_on(self.node.leave(namespace, device.ordinal, rooms))
+            let left = self.runtime.block_on(self.node.leave(namespace, device.ordinal, rooms));
+            left.map_err(|why| why.to_string())
         };
         changed.unwrap_or_else(|why| panic!("rooms: {why}"));
         self.turn();

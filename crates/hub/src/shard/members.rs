@@ -76,6 +76,9 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn push(&mut self, delivery: &Arc<Delivery>, topic: usize) {
+        for old in &delivery.superseded {
+            self.withdraw(*old);
+        }
         if self.deliveries.last().is_some_and(|(last, _)| last.message.seq >= delivery.message.seq) {
             // It came through another topic already.
         } else if self.deliveries.len() < HELD_MAX {

@@ -106,20 +106,28 @@ impl Entry {
 
     /// It was in outboxes of these devices and is let go. Answers how many of them will not get it.
     pub(crate) fn let_go(&mut self, why: DropReason, by: &Ordinals, now: Timestamp) -> u64 {
-        let dropped = self.dropped(why, by, now);
-        match &dropped {
+        let acked = &self.record.acked;
+        let never_left = |written: &mut RoaringBitmap, device| {
+            if !acked.contains(device) {
+                written.remove(device);
+            }
+        };
+        match by {
             Ordinals::None => {}
-            Ordinals::One(one) => drop(self.record.written.remove(*one)),
-            Ordinals::Many(many) => self.record.written -= many,
+            Ordinals::One(one) => never_left(&mut self.record.written, *one),
+            Ordinals::Many(many) => many.iter().for_each(|one| never_left(&mut self.record.written, one)),
         }
-        count(&dropped)
+        count(&self.dropped(why, by, now))
     }
 
-    /// These devices do not get it any more, unless they have it. Answers which.
+    /// These devices do not get it any more, unless they have it, or would not get it anyhow because its time is over.
+    /// Answers which.
     pub(crate) fn dropped(&mut self, why: DropReason, by: &Ordinals, now: Timestamp) -> Ordinals {
         self.touched_at = now;
+        let over = self.keep && now >= self.expires_at;
         let gets_it = |device: &u32| {
-            self.meant.contains(*device)
+            !over
+                && self.meant.contains(*device)
                 && !self.record.acked.contains(*device)
                 && self.record.dropped(*device).is_none()
         };
