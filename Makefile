@@ -1,11 +1,12 @@
 # Everything that a person does with this tree. `make` alone says what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit e2e killloop bench bench-peers autobahn fuzz doc
+.PHONY: help run test check unit e2e killloop sim bench bench-peers autobahn fuzz doc
 
 CARGO ?= cargo
 KILL_ROUNDS ?= 50
 FUZZ_SECONDS ?= 60
+SEEDS ?= 2000
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ e2e: ## the binary against clients that others wrote, and killed in a loop
 killloop: ## only the kill -9 loop; KILL_ROUNDS=200 for more
 	$(CARGO) build --package tidings
 	cd e2e && ./setup.sh && node killloop.mjs --rounds $(KILL_ROUNDS)
+
+sim: ## random histories against a model; SEEDS=10000 for more, SEED=42 for one with its log
+	$(CARGO) run --release --package tidings-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 bench: ## every scenario beside its target and the floor, some four minutes on two cores
 	$(CARGO) build --release --package tidings

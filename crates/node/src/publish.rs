@@ -12,8 +12,9 @@ use futures_util::stream::FuturesOrdered;
 use roaring::RoaringBitmap;
 use tidings_hub::Delivery;
 use tidings_hub::directory::Meant;
-use tidings_model::{DeviceId, Durability, Except, Message, NamespaceName, Push, Target, Topic, UserId};
-use tidings_store::port::Which;
+use tidings_model::{
+    DeviceId, Durability, Except, Message, NamespaceName, Ordinal, Push, Target, Topic, UserId,
+};
 use tidings_store::{Appended, NewMessage, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
@@ -302,23 +303,17 @@ impl Node {
         to: &Target,
         but: &Except,
     ) -> Result<(Vec<Topic>, Direct, RoaringBitmap), StoreError> {
-        let (mut topics, mut direct) = (Vec::new(), Vec::new());
-        for id in &to.devices {
-            topics.push(Topic::Device(id.clone()));
-        }
-        direct.extend(self.devices(namespace, &to.devices).await?);
-        for user in &to.users {
-            topics.push(Topic::User(user.clone()));
-            direct.push(self.devices_of(namespace, user).await?);
-        }
+        let of_devices = |ids: &[DeviceId]| ids.iter().cloned().map(Topic::Device).collect::<Vec<_>>();
+        let of_users = |users: &[UserId]| users.iter().cloned().map(Topic::User).collect::<Vec<_>>();
+        let mut topics = of_devices(&to.devices);
+        topics.append(&mut of_users(&to.users));
+        let mut direct = self.owners(namespace, topics.clone()).await?;
         topics.extend(to.rooms.iter().cloned().map(Topic::Room));
         topics.extend(to.all.then_some(Topic::All));
         direct.resize_with(topics.len(), Box::default);
-        let mut except: RoaringBitmap =
-            self.devices(namespace, &but.devices).await?.iter().flatten().copied().collect();
-        for user in &but.users {
-            except.extend(&*self.devices_of(namespace, user).await?);
-        }
+        let mut excepted = of_devices(&but.devices);
+        excepted.append(&mut of_users(&but.users));
+        let except = self.owners(namespace, excepted).await?.iter().flatten().copied().collect();
         let connections: Vec<u64> =
             but.connections.iter().filter_map(|id| crate::connect::connection_number(id)).collect();
         let meant = namespace.directory().resolve(&Meant {
@@ -333,33 +328,18 @@ impl Node {
         Ok((topics, direct, meant))
     }
 
-    /// Whose topic this is, if it is one of a user or a device.
-    pub(crate) async fn devices_of_topic(
+    /// Whose topics these are, for those of users and devices.
+    pub(crate) async fn owners(
         &self,
         namespace: &Namespace,
-        topic: &Topic,
-    ) -> Result<Box<[u32]>, StoreError> {
-        match topic {
-            Topic::Device(id) => {
-                let mut found = self.devices(namespace, std::slice::from_ref(id)).await?;
-                Ok(found.pop().unwrap_or_default())
-            }
-            Topic::User(user) => self.devices_of(namespace, user).await,
-            Topic::Room(_) | Topic::All => Ok(Box::default()),
+        topics: Vec<Topic>,
+    ) -> Result<Direct, StoreError> {
+        if topics.is_empty() {
+            return Ok(Direct::new());
         }
-    }
-
-    async fn devices(&self, namespace: &Namespace, ids: &[DeviceId]) -> Result<Vec<Box<[u32]>>, StoreError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let found = self.store.devices(&namespace.name, Which::Ids(ids.to_vec())).await?;
-        Ok(found.into_iter().map(|device| device.iter().map(|device| device.ordinal.0).collect()).collect())
-    }
-
-    async fn devices_of(&self, namespace: &Namespace, user: &UserId) -> Result<Box<[u32]>, StoreError> {
-        let found = self.store.devices(&namespace.name, Which::OfUser(user.clone())).await?;
-        Ok(found.into_iter().flatten().map(|device| device.ordinal.0).collect())
+        let owners = self.store.owners(&namespace.name, topics).await?;
+        let ordinals = |of: Vec<Ordinal>| of.into_iter().map(|ordinal| ordinal.0).collect();
+        Ok(owners.into_iter().map(ordinals).collect())
     }
 }
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
-use tidings_model::{Durability, EventName, Except, Message, Priority, Seq, Target, limit};
+use tidings_model::{Durability, EventName, Except, Message, Priority, Seq, Target, Topic, limit};
 use tidings_store::{NewMessage, StoreError};
 use tokio::sync::mpsc;
 
-use crate::publish::{Direct, PublishError};
+use crate::publish::PublishError;
 use crate::{Namespace, Node, ToShard};
 
 /// For how long who is away can still be told of a recall.
@@ -80,8 +80,8 @@ impl Node {
         holders: RoaringBitmap,
     ) -> Result<Seq, PublishError> {
         let now = self.now();
-        let topics = message.topics.iter().map(|(topic, _)| topic.clone()).collect();
-        let direct = self.direct(namespace, &message.topics).await?;
+        let topics: Vec<Topic> = message.topics.iter().map(|(topic, _)| topic.clone()).collect();
+        let direct = self.owners(namespace, topics.clone()).await?;
         let announcement = NewMessage {
             namespace: namespace.name.clone(),
             id: self.ids.next(now),
@@ -108,18 +108,5 @@ impl Node {
         let pending = self.enqueue(Arc::clone(namespace), announcement, direct, Durability::Durable).await?;
         let accepted = pending.await.map_err(|_| StoreError::Closed)??;
         Ok(accepted.message.seq)
-    }
-
-    /// Whose topics these are, for those of users and devices.
-    async fn direct(
-        &self,
-        namespace: &Namespace,
-        topics: &[(tidings_model::Topic, u64)],
-    ) -> Result<Direct, StoreError> {
-        let mut direct = Vec::with_capacity(topics.len());
-        for (topic, _) in topics {
-            direct.push(self.devices_of_topic(namespace, topic).await?);
-        }
-        Ok(direct)
     }
 }

@@ -278,6 +278,12 @@ impl Devices for EmbeddedStore {
         Box::pin(self.read(little, move |disk| read::devices(disk, &namespace, &which)))
     }
 
+    fn owners(&self, namespace: &NamespaceName, topics: Vec<Topic>) -> Answer<'_, Vec<Vec<Ordinal>>> {
+        let namespace = namespace.clone();
+        let little = topics.len() <= INLINE_READS;
+        Box::pin(self.read(little, move |disk| read::owners(disk, &namespace, &topics)))
+    }
+
     fn census(&self, namespace: &NamespaceName) -> Answer<'_, Census> {
         let namespace = namespace.clone();
         Box::pin(self.read(false, move |disk| read::census(disk, &namespace)))

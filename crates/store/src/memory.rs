@@ -250,6 +250,24 @@ impl Devices for MemoryStore {
         })
     }
 
+    fn owners(&self, namespace: &NamespaceName, topics: Vec<Topic>) -> Answer<'_, Vec<Vec<Ordinal>>> {
+        self.of(namespace, move |namespace| {
+            let of_user = |user: &UserId| {
+                let devices = namespace.devices.iter();
+                devices
+                    .filter(|(_, device)| device.user.as_ref() == Some(user))
+                    .map(|(one, _)| *one)
+                    .collect()
+            };
+            let owners = |topic: &Topic| match topic {
+                Topic::User(user) => of_user(user),
+                Topic::Device(id) => namespace.ordinals.get(id).copied().into_iter().collect(),
+                Topic::Room(_) | Topic::All => Vec::new(),
+            };
+            topics.iter().map(owners).collect()
+        })
+    }
+
     fn census(&self, namespace: &NamespaceName) -> Answer<'_, Census> {
         self.of(namespace, |namespace| {
             let mut census = Census::default();

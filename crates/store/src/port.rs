@@ -87,6 +87,10 @@ pub trait Devices {
     /// The devices asked for, each `None` where there is none.
     fn devices(&self, namespace: &NamespaceName, which: Which) -> Answer<'_, Vec<Option<Device>>>;
 
+    /// For each topic, whose it is: the devices of a user, or the one device, by ordinal; nobody for any other topic. The
+    /// least that a push has to know.
+    fn owners(&self, namespace: &NamespaceName, topics: Vec<Topic>) -> Answer<'_, Vec<Vec<Ordinal>>>;
+
     /// Everybody and every room of a namespace, for a node that starts.
     fn census(&self, namespace: &NamespaceName) -> Answer<'_, Census>;
 }

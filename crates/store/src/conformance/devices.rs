@@ -166,6 +166,11 @@ pub async fn devices_are_found_each_way(store: &impl Store) {
     let expected: Vec<_> = expected.into_iter().map(Some).collect();
     assert_eq!(store.devices(&demo(), Which::OfUser(name("ann"))).await.unwrap(), expected);
     assert_eq!(store.devices(&demo(), Which::OfUser(name("zoe"))).await.unwrap(), []);
+    let topics = ["user:ann", "device:b", "all", "user:zoe", "device:x", "room:ann", "user:an"];
+    let topics = topics.map(super::given::topic).to_vec();
+    let expected = [&[0, 2][..], &[1], &[], &[], &[], &[], &[4]]
+        .map(|of| of.iter().map(|index: &usize| all[*index].ordinal).collect::<Vec<_>>());
+    assert_eq!(store.owners(&demo(), topics).await.unwrap(), expected);
     let many: Vec<Ordinal> = (0..500).map(Ordinal).collect();
     let found = store.devices(&demo(), Which::Ordinals(many)).await.unwrap();
     assert_eq!((found.len(), found.iter().flatten().count()), (500, 5));

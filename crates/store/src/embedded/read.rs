@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::Slice;
-use tidings_model::{Message, NamespaceName, Ordinal, Seq, Timestamp};
+use tidings_model::{DeviceId, Message, NamespaceName, Ordinal, Seq, Timestamp, Topic, UserId};
 
 use super::disk::{Disk, View};
 use crate::StoreError;
@@ -219,6 +219,35 @@ pub(super) fn devices(
             })
             .collect(),
     }
+}
+
+/// Whose topics these are.
+pub(super) fn owners(
+    disk: &Disk,
+    namespace: &NamespaceName,
+    topics: &[Topic],
+) -> Result<Vec<Vec<Ordinal>>, StoreError> {
+    let of_user = |user: &UserId| {
+        let entries = disk.view().scan(Keyspace::UserDevice, &user_device::prefix(namespace, user));
+        let ordinal = |entry: Result<(Slice, Slice), StoreError>| {
+            let (key, value) = entry?;
+            let decoded = user_device::decode(&key, &value);
+            decoded.map(|(.., ordinal)| ordinal).map_err(|broken| Keyspace::UserDevice.damaged(&key, broken))
+        };
+        entries.map(ordinal).collect()
+    };
+    let of_device = |id: &DeviceId| {
+        let key = device_id::key(namespace, id);
+        let Some(value) = disk.get(Keyspace::DeviceId, &key)? else { return Ok(Vec::new()) };
+        let ordinal = device_id::decode(&key, &value);
+        ordinal.map(|ordinal| vec![ordinal]).map_err(|broken| Keyspace::DeviceId.damaged(&key, broken))
+    };
+    let owners = |topic: &Topic| match topic {
+        Topic::User(user) => of_user(user),
+        Topic::Device(id) => of_device(id),
+        Topic::Room(_) | Topic::All => Ok(Vec::new()),
+    };
+    topics.iter().map(owners).collect()
 }
 
 /// Where the parts of a device are read: from a view for readers, through a transaction for the writer.
