@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use crate::kv::{FORMAT, FORMAT_1, KEYSPACES_OF_FORMAT_1, Keyspace, meta};
 const LOCK: &str = "LOCK";
 const SYNCED: &str = "SYNCED";
 const TREE: &str = "db";
+/// Inside the tree.
+const KEYSPACES: &str = "keyspaces";
 const BEGINNING: &str = "BEGINNING";
 const EVIDENCE: &str = "unreadable.jnl";
 
@@ -83,7 +86,10 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Opened, StoreError> 
         }
         begin(&directory)?
     } else {
-        read_tree(&directory, number, None)?
+        let tree = read_tree(&directory, number, None)?;
+        // Whoever began it may have been killed before the end of the beginning had reached the disk.
+        sync_directory(path)?;
+        tree
     };
     Ok(Opened { directory, disk: tree.disk, epoch: tree.epoch, heads: tree.heads, batch: tree.batch })
 }
@@ -166,13 +172,14 @@ fn read_synced(file: &mut File) -> io::Result<u64> {
 }
 
 /// Begins a store. While it comes to be there is a file that says so, and whoever finds that file begins
-/// again: half a tree is never taken for one, and nothing but half a tree is ever thrown away.
+/// again: half a tree is never taken for one, and nothing but half a tree is ever thrown away. Before it goes,
+/// everything that leads to the tree is on the disk.
 fn begin(directory: &Directory) -> Result<Tree, StoreError> {
     let (path, beginning) = (directory.tree(), directory.path.join(BEGINNING));
     let error = |error| io_error(path.display(), &error);
-    let sync = || File::open(&directory.path).and_then(|folder| folder.sync_all()).map_err(error);
     File::create(&beginning).map_err(error)?;
-    sync()?;
+    sync_directory(&directory.path)?;
+    sync_ancestors(&directory.path)?;
     if path.try_exists().map_err(error)? {
         fs::remove_dir_all(&path).map_err(error)?;
     }
@@ -186,8 +193,11 @@ fn begin(directory: &Directory) -> Result<Tree, StoreError> {
         write(&disk, FIRST_BATCH, first, &path)?;
         Ok(disk)
     })?;
+    // fjall syncs the directory of each keyspace, and not the one that these are in.
+    sync_directory(&path.join(KEYSPACES))?;
+    sync_directory(&directory.path)?;
     fs::remove_file(&beginning).map_err(error)?;
-    sync()?;
+    sync_directory(&directory.path)?;
     Ok(Tree { disk: Arc::new(disk), heads: HashMap::new(), batch: FIRST_BATCH, epoch })
 }
 
@@ -203,6 +213,30 @@ fn write<const N: usize>(
         Err(CommitError::Failed(error)) => Err(error),
         Err(CommitError::Refused) => Err(StoreError::Io(format!("{} refuses", path.display()))),
     }
+}
+
+/// Makes the names in a directory durable: a synced file is lost all the same when its name is.
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(|error| io_error(path.display(), &error))
+}
+
+/// Makes durable that a directory is where it is: it, and those that it is in, may have been made just now. They
+/// are on the same file system then, and none of them is closed to us.
+fn sync_ancestors(path: &Path) -> Result<(), StoreError> {
+    let error = |error| io_error(path.display(), &error);
+    let whole = fs::canonicalize(path).map_err(error)?;
+    let device = fs::metadata(&whole).map_err(error)?.dev();
+    for above in whole.ancestors().skip(1) {
+        if fs::metadata(above).map_err(error)?.dev() != device {
+            break;
+        }
+        match File::open(above) {
+            Ok(folder) => folder.sync_all().map_err(|error| io_error(above.display(), &error))?,
+            Err(denied) if denied.kind() == ErrorKind::PermissionDenied => {}
+            Err(other) => return Err(io_error(above.display(), &other)),
+        }
+    }
+    Ok(())
 }
 
 fn builder(path: &Path, options: &Options) -> fjall::DatabaseBuilder<Database> {
@@ -299,7 +333,7 @@ fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
 fn refuse_incomplete(path: &Path) -> Result<(), StoreError> {
     let check = || {
         let mut expected = vec![path.join("version"), path.join("lock")];
-        for entry in fs::read_dir(path.join("keyspaces"))? {
+        for entry in fs::read_dir(path.join(KEYSPACES))? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 expected.push(entry.path().join("current"));
