@@ -1,10 +1,11 @@
 # Everything that a person does with this tree. `make` alone says what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit e2e killloop sim bench bench-peers autobahn fuzz doc
+.PHONY: help run test check unit e2e killloop powercut sim bench bench-peers autobahn fuzz doc
 
 CARGO ?= cargo
 KILL_ROUNDS ?= 50
+POWER_CUTS ?= 600
 FUZZ_SECONDS ?= 60
 SEEDS ?= 2000
 
@@ -24,7 +25,7 @@ check: ## formatting, lints, documentation
 unit: ## the tests that need neither network nor browser
 	$(CARGO) test --workspace --quiet
 
-e2e: ## the binary against clients that others wrote, and killed in a loop
+e2e: ## the binary against clients that others wrote, killed in a loop, and without power
 	$(CARGO) build --package tidings
 	KILL_ROUNDS=$(KILL_ROUNDS) ./e2e/run.sh
 
@@ -34,6 +35,9 @@ killloop: ## only the kill -9 loop; KILL_ROUNDS=200 for more
 
 sim: ## random histories against a model; SEEDS=10000 for more, SEED=42 for one with its log
 	$(CARGO) run --release --package tidings-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+powercut: ## only power cuts: a disk that forgets what was not fsynced; POWER_CUTS=2000 for more
+	$(CARGO) build --package tidings
+	cd e2e && ./setup.sh && node powercut/powercut.mjs --cuts $(POWER_CUTS)
 
 bench: ## every scenario beside its target and the floor, some four minutes on two cores
 	$(CARGO) build --release --package tidings

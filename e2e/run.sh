@@ -1,7 +1,8 @@
 #!/bin/sh
-# All black-box tests against a built server, then the kill loop.
+# All black-box tests against a built server, then the kill loop and power cuts.
 #   TIDINGS_BIN   the server (default ../target/debug/tidings)
 #   KILL_ROUNDS   rounds of the kill loop (default 10)
+#   POWER_CUTS    power cuts (default 40), for no longer than POWER_SECONDS (default 60)
 set -eu
 cd "$(dirname "$0")"
 here=$PWD
@@ -16,4 +17,5 @@ fi
 status=0
 node --test --test-concurrency=2 --test-timeout=170000 ./*.test.mjs || status=$?
 node killloop.mjs --rounds "${KILL_ROUNDS:-10}" || status=$?
+node powercut/powercut.mjs --cuts "${POWER_CUTS:-40}" --seconds "${POWER_SECONDS:-60}" || status=$?
 exit "$status"

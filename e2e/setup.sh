@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the black-box tests need: the npm packages of package-lock.json, and Debian's openssl (for
-# certificates) and Chromium.
+# certificates), gcc (for power cuts) and Chromium.
 set -eu
 cd "$(dirname "$0")"
 
@@ -16,15 +16,20 @@ if ! cmp -s package-lock.json "$stamp"; then
   cp package-lock.json "$stamp"
 fi
 
-if ! command -v openssl >/dev/null 2>&1; then
+# A program, and the packages of Debian that have it.
+need() {
+  command -v "$1" >/dev/null 2>&1 && return
+  shift
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    echo "setup: openssl is missing, installing Debian's package"
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openssl
+    echo "setup: $1 is missing, installing Debian's package"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
   else
-    echo "setup: openssl is missing; as root on Debian: apt-get install -y openssl" >&2
+    echo "setup: $1 is missing; as root on Debian: apt-get install -y $*" >&2
     exit 1
   fi
-fi
+}
+need openssl openssl
+need gcc gcc libc6-dev
 
 if [ ! -x /usr/bin/chromium ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
