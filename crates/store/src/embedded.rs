@@ -9,8 +9,9 @@
 //! `db/` (the tree); `BEGINNING` while a store comes to be, `unreadable.jnl` when there is something to
 //! show to whoever looks into damage. Nothing here knows what the messages, devices and settings mean.
 //!
-//! Reading order: `verb`, `transaction`, `writer`, `disk`, `opening`, `journal`.
+//! Reading order: `verb`, `transaction`, `writer`, `disk`, `opening`, `journal`, `damage`.
 
+mod damage;
 mod disk;
 mod journal;
 mod opening;

@@ -7,8 +7,10 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use fjall::util::prefix_to_range;
 use fjall::{Database, OwnedWriteBatch, PersistMode, Readable, Slice, Snapshot};
 
+use super::damage;
 use crate::StoreError;
 use crate::kv::{Keyspace, meta};
 
@@ -56,7 +58,8 @@ impl Disk {
 
     /// The newest value of a key. The writer reads like this: nobody else writes.
     pub(super) fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Slice>, StoreError> {
-        self.space(keyspace).get(key).map_err(|error| read_error(keyspace, &error))
+        let space = self.space(keyspace);
+        space.get(key).map_err(|error| read_error(keyspace, space, only(key), &error))
     }
 
     /// Everything as it is now. Readers that need more than one key read like this.
@@ -131,7 +134,7 @@ impl View<'_> {
     /// The value of a key.
     pub(super) fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Slice>, StoreError> {
         let space = self.disk.space(keyspace);
-        self.snapshot.get(space, key).map_err(|error| read_error(keyspace, &error))
+        self.snapshot.get(space, key).map_err(|error| read_error(keyspace, space, only(key), &error))
     }
 
     /// Everything whose key begins with `prefix`, in the order of keys; `.rev()` for the other order.
@@ -140,8 +143,13 @@ impl View<'_> {
         keyspace: Keyspace,
         prefix: &[u8],
     ) -> impl DoubleEndedIterator<Item = Result<(Slice, Slice), StoreError>> + use<> {
-        let entries = self.snapshot.prefix(self.disk.space(keyspace), prefix);
-        entries.map(move |entry| entry.into_inner().map_err(|error| read_error(keyspace, &error)))
+        let space = self.disk.space(keyspace).clone();
+        let (from, to) = prefix_to_range(prefix);
+        let entries = self.snapshot.prefix(&space, prefix);
+        entries.map(move |entry| {
+            let keys = || (from.as_ref().map(Slice::as_ref), to.as_ref().map(Slice::as_ref));
+            entry.into_inner().map_err(|error| read_error(keyspace, &space, keys(), &error))
+        })
     }
 }
 
@@ -199,8 +207,24 @@ pub(super) fn engine_error(what: impl std::fmt::Display, error: &fjall::Error) -
     StoreError::Damaged(format!("{what}: {error}"))
 }
 
-fn read_error(keyspace: Keyspace, error: &fjall::Error) -> StoreError {
-    engine_error(keyspace.name(), error)
+fn only(key: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    (Bound::Included(key), Bound::Included(key))
+}
+
+/// What an error means that came up between these keys; when something is damaged, with the name of the file.
+fn read_error(
+    keyspace: Keyspace,
+    space: &fjall::Keyspace,
+    keys: (Bound<&[u8]>, Bound<&[u8]>),
+    error: &fjall::Error,
+) -> StoreError {
+    match engine_error(keyspace.name(), error) {
+        StoreError::Damaged(text) => {
+            let file = damage::in_keyspace(space, keys);
+            StoreError::Damaged(file.map_or_else(|| text.clone(), |file| format!("{file} ({text})")))
+        }
+        other => other,
+    }
 }
 
 fn commit_error(error: &fjall::Error) -> CommitError {

@@ -12,6 +12,7 @@ use fjall::{CompressionType, Database, KeyspaceCreateOptions};
 use tidings_model::{Epoch, NamespaceName};
 
 use super::Options;
+use super::damage;
 use super::disk::{CommitError, Disk, engine_error, io_error, shield};
 use super::journal;
 use crate::StoreError;
@@ -273,18 +274,25 @@ fn memtable_bytes(keyspace: Keyspace) -> u64 {
 
 fn read_tree(directory: &Directory, synced: u64, through: Option<u64>) -> Result<Tree, StoreError> {
     let path = directory.tree();
-    let audit = journal::audit(&path, synced, through)?;
     refuse_incomplete(&path)?;
+    damage::check_manifests(&path.join(KEYSPACES))?;
+    let audit = journal::audit(&path, synced, through)?;
     let evidence = directory.path.join(EVIDENCE);
     if let Some(unreadable) = &audit.unreadable {
         fs::copy(unreadable, &evidence).map_err(|error| io_error(evidence.display(), &error))?;
     }
     let known = synced.max(audit.newest.unwrap_or(0));
-    let tree = shield(|| open_tree(directory, known)).map_err(|error| match (error, &audit.unreadable) {
-        (StoreError::Damaged(text), Some(_)) => {
-            StoreError::Damaged(format!("{text}; the journal, as it was, is in {}", evidence.display()))
+    let tree = shield(|| open_tree(directory, known)).map_err(|error| match error {
+        StoreError::Damaged(mut text) => {
+            if let Some(table) = damage::in_tree(&path.join(KEYSPACES)) {
+                text = format!("{table} ({text})");
+            }
+            if audit.unreadable.is_some() {
+                text += &format!("; the journal, as it was, is in {}", evidence.display());
+            }
+            StoreError::Damaged(text)
         }
-        (other, _) => other,
+        other => other,
     })?;
     if audit.unreadable.is_some() {
         fs::remove_file(&evidence).map_err(|error| io_error(evidence.display(), &error))?;
