@@ -29,8 +29,13 @@ pub(super) fn check_manifests(keyspaces: &Path) -> Result<(), StoreError> {
     for folder in folders(keyspaces).map_err(|error| io_error(keyspaces.display(), &error))? {
         let error = |error| io_error(folder.join(CURRENT).display(), &error);
         let (manifest, expected) = current(&folder).map_err(error)?;
-        if !whole(&manifest, expected).map_err(|error| io_error(manifest.display(), &error))? {
-            return Err(StoreError::Damaged(not_as_written(&manifest)));
+        match whole(&manifest, expected) {
+            Ok(true) => {}
+            Ok(false) => return Err(StoreError::Damaged(not_as_written(&manifest))),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(StoreError::Damaged(format!("{} is missing", manifest.display())));
+            }
+            Err(error) => return Err(io_error(manifest.display(), &error)),
         }
     }
     Ok(())

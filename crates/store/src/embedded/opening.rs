@@ -124,6 +124,11 @@ impl Directory {
         self.synced.write_all(&note)
     }
 
+    /// Looks through all tables for a damaged one, and names it.
+    pub(super) fn damage(&self) -> Option<String> {
+        damage::in_tree(&self.tree().join(KEYSPACES))
+    }
+
     /// Finds out whether there is room again, by taking some.
     pub(super) fn probe(&self) -> Result<(), StoreError> {
         let path = self.path.join("PROBE");
@@ -284,7 +289,7 @@ fn read_tree(directory: &Directory, synced: u64, through: Option<u64>) -> Result
     let known = synced.max(audit.newest.unwrap_or(0));
     let tree = shield(|| open_tree(directory, known)).map_err(|error| match error {
         StoreError::Damaged(mut text) => {
-            if let Some(table) = damage::in_tree(&path.join(KEYSPACES)) {
+            if let Some(table) = directory.damage() {
                 text = format!("{table} ({text})");
             }
             if audit.unreadable.is_some() {

@@ -24,6 +24,9 @@ const BATCH_MESSAGES: usize = 4_096;
 /// Most bytes in a batch, unless a single call brings more.
 const BATCH_BYTES: usize = 8 << 20;
 
+/// A tree that gives up within so many batches after it was opened anew may have a damaged table to merge.
+const GIVES_UP_AGAIN: u64 = 1_000;
+
 /// How often a reopening looks whether the last reader of the old tree is done.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -49,6 +52,9 @@ pub(super) fn spawn(
         batch: opened.batch,
         unsynced: false,
         broken: None,
+        gave_up: None,
+        looked: None,
+        damaged: None,
     };
     std::thread::Builder::new()
         .name("store-writer".to_owned())
@@ -67,6 +73,12 @@ struct Writer {
     unsynced: bool,
     /// Why the tree must be opened anew before anything is written.
     broken: Option<StoreError>,
+    /// The newest batch when the tree had last given up by itself.
+    gave_up: Option<u64>,
+    /// The newest batch when the tables were last looked through for damage, which takes long.
+    looked: Option<u64>,
+    /// What was found then: nothing is written any more.
+    damaged: Option<StoreError>,
 }
 
 impl Writer {
@@ -120,7 +132,7 @@ impl Writer {
         let mut result = self.attempt(&mut round);
         if matches!(result, Err(CommitError::Refused)) {
             // An earlier write of the tree's own had failed; nothing of this round was written.
-            self.broken = Some(gave_up());
+            self.give_up();
             result = self.attempt(&mut round);
         }
         let failure = match result {
@@ -176,8 +188,23 @@ impl Writer {
         self.memory.absorb(learned);
     }
 
+    /// The tree has given up by itself. When it does so again although it was opened anew, it may be that it tries to
+    /// merge a damaged table, and would do so for ever.
+    fn give_up(&mut self) {
+        self.broken = Some(gave_up());
+        let soon = |since: Option<u64>| since.is_some_and(|since| self.batch - since < GIVES_UP_AGAIN);
+        if soon(self.gave_up) && !soon(self.looked) {
+            self.looked = Some(self.batch);
+            self.damaged = self.directory.damage().map(StoreError::Damaged);
+        }
+        self.gave_up = Some(self.batch);
+    }
+
     /// Opens the tree anew, as it was after the last batch that was committed, if there is room for it.
     fn mend(&mut self) -> Result<(), StoreError> {
+        if let Some(damaged) = &self.damaged {
+            return Err(damaged.clone());
+        }
         self.directory.probe()?;
         let away = self.broken.clone().unwrap_or(StoreError::Closed);
         self.let_go(away);
@@ -209,7 +236,7 @@ impl Writer {
     fn end(&mut self) -> Result<(), StoreError> {
         let mut result = self.sync();
         if matches!(result, Err(CommitError::Refused)) {
-            self.broken = Some(gave_up());
+            self.give_up();
             result = self.sync();
         }
         self.let_go(StoreError::Closed);

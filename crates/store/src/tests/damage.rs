@@ -234,3 +234,41 @@ fn a_missing_file_is_an_error_or_nothing() {
     fs::remove_dir_all(gone.path().join("db")).unwrap();
     assert!(matches!(look(gone.path()), Err(StoreError::Damaged(_))));
 }
+
+#[test]
+fn a_table_that_cannot_be_merged_is_named_and_ends_writing() {
+    let directory = directory();
+    // The first and the last id of each table are such that the tables of ids overlap, and are merged in time.
+    let pair = |index: u32| ["a", "z"].map(|end| message(&format!("{end}{index}"), &["all"])).to_vec();
+    let store = open(directory.path());
+    run(async {
+        append(&store, pair(0)).await;
+        testing::write_out(&store);
+    });
+    drop(store);
+    let tables = files(&directory.path().join("db/keyspaces/2/tables"));
+    let [table] = &tables[..] else { panic!("{tables:?}") };
+    flip(table, 20);
+    let store = open(directory.path());
+    run(async {
+        let mut kept = 0;
+        let refusal = loop {
+            match store.append(pair(kept + 1), Durability::Durable).await {
+                Ok(_) => kept += 1,
+                Err(error) => break error,
+            }
+            assert!(kept < 1_000, "nothing is noticed");
+            testing::write_out(&store);
+        };
+        let text = refusal.to_string();
+        assert!(
+            matches!(refusal, StoreError::Damaged(_)) && text.contains(table.to_str().unwrap()),
+            "{text}"
+        );
+        let again = store.append(pair(5_000), Durability::Durable).await.unwrap_err();
+        assert_eq!(again.to_string(), text);
+        // Readers go on, and nothing is missing.
+        let seqs = (1..=u64::from(kept + 1) * 2).map(Seq).collect();
+        assert!(store.messages(&demo(), seqs).await.unwrap().iter().all(Option::is_some));
+    });
+}
