@@ -6,7 +6,7 @@
 //! thread when it may be much. A durable change becomes visible to readers when it is on disk, not before.
 //!
 //! The directory: `LOCK` (held while open), `SYNCED` (the number of a batch that has reached the disk),
-//! `db/` (the tree); `BEGINNING` while a store comes to be, `unreadable.jnl` when there is something to
+//! `db/` (the tree); `BEGINNING` while a store comes to be, `CHANGING` while it gets a newer format, `unreadable.jnl` when there is something to
 //! show to whoever looks into damage. Nothing here knows what the messages, devices and settings mean.
 //!
 //! Reading order: `verb`, `transaction`, `writer`, `disk`, `opening`, `journal`, `damage`.

@@ -143,17 +143,10 @@ impl View<'_> {
         keyspace: Keyspace,
         prefix: &[u8],
     ) -> impl DoubleEndedIterator<Item = Result<(Slice, Slice), StoreError>> + use<> {
-        let space = self.disk.space(keyspace).clone();
-        let (from, to) = prefix_to_range(prefix);
-        let entries = self.snapshot.prefix(&space, prefix);
-        entries.map(move |entry| {
-            let keys = || (from.as_ref().map(Slice::as_ref), to.as_ref().map(Slice::as_ref));
-            entry.into_inner().map_err(|error| read_error(keyspace, &space, keys(), &error))
-        })
+        let entries = self.snapshot.prefix(self.disk.space(keyspace), prefix);
+        self.read(keyspace, prefix_to_range(prefix), entries)
     }
-}
 
-impl View<'_> {
     /// Everything whose key is not before `from` and before `to`, in the order of keys.
     pub(super) fn range(
         &self,
@@ -161,10 +154,22 @@ impl View<'_> {
         from: &[u8],
         to: &[u8],
     ) -> impl DoubleEndedIterator<Item = Result<(Slice, Slice), StoreError>> + use<> {
-        let entries = self
-            .snapshot
-            .range::<&[u8], _>(self.disk.space(keyspace), (Bound::Included(from), Bound::Excluded(to)));
-        entries.map(move |entry| entry.into_inner().map_err(|error| read_error(keyspace, &error)))
+        let keys = (Bound::Included(from), Bound::Excluded(to));
+        let entries = self.snapshot.range::<&[u8], _>(self.disk.space(keyspace), keys);
+        self.read(keyspace, (Bound::Included(from.into()), Bound::Excluded(to.into())), entries)
+    }
+
+    fn read(
+        &self,
+        keyspace: Keyspace,
+        (from, to): (Bound<Slice>, Bound<Slice>),
+        entries: fjall::Iter,
+    ) -> impl DoubleEndedIterator<Item = Result<(Slice, Slice), StoreError>> + use<> {
+        let space = self.disk.space(keyspace).clone();
+        entries.map(move |entry| {
+            let keys = || (from.as_ref().map(Slice::as_ref), to.as_ref().map(Slice::as_ref));
+            entry.into_inner().map_err(|error| read_error(keyspace, &space, keys(), &error))
+        })
     }
 }
 

@@ -26,6 +26,7 @@ const TREE: &str = "db";
 /// Inside the tree.
 const KEYSPACES: &str = "keyspaces";
 const BEGINNING: &str = "BEGINNING";
+const CHANGING: &str = "CHANGING";
 const EVIDENCE: &str = "unreadable.jnl";
 
 /// The batch that holds format and epoch.
@@ -279,6 +280,7 @@ fn memtable_bytes(keyspace: Keyspace) -> u64 {
 
 fn read_tree(directory: &Directory, synced: u64, through: Option<u64>) -> Result<Tree, StoreError> {
     let path = directory.tree();
+    clear_half_made(directory)?;
     refuse_incomplete(&path)?;
     damage::check_manifests(&path.join(KEYSPACES))?;
     let audit = journal::audit(&path, synced, through)?;
@@ -324,6 +326,11 @@ fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
     if format == FORMAT {
         expected(&Keyspace::ALL)?;
     }
+    let changing = directory.path.join(CHANGING);
+    if format == FORMAT_1 {
+        File::create(&changing).map_err(|error| io_error(changing.display(), &error))?;
+        sync_directory(&directory.path)?;
+    }
     let disk = Disk::new(db.clone(), keyspaces(&db).map_err(failed)?);
     let mut batch = batch(&disk)?;
     if batch < known.max(FIRST_BATCH) {
@@ -332,13 +339,39 @@ fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
     }
     if format == FORMAT_1 {
         // What was missing has just been made, empty; everything else is as it was.
+        sync_directory(&path.join(KEYSPACES))?;
         batch += 1;
         let value = meta::value(meta::FORMAT_KEY, FORMAT);
         write(&disk, batch, [(Keyspace::Meta, meta::FORMAT_KEY.into(), Some(value.into()))], &path)?;
     }
+    if changing.try_exists().map_err(|error| io_error(changing.display(), &error))? {
+        fs::remove_file(&changing).map_err(|error| io_error(changing.display(), &error))?;
+        sync_directory(&directory.path)?;
+    }
     let epoch = Epoch(number(&disk, meta::EPOCH_KEY)?);
     let heads = heads(&disk)?;
     Ok(Tree { disk: Arc::new(disk), heads, batch, epoch })
+}
+
+/// While a directory of format 1 becomes one of this format there is a file that says so. Whoever finds it throws
+/// away the new keyspaces that had not got their manifest yet; fjall numbers them behind those that were there.
+fn clear_half_made(directory: &Directory) -> Result<(), StoreError> {
+    let clear = || {
+        if !directory.path.join(CHANGING).try_exists()? {
+            return Ok(());
+        }
+        for entry in fs::read_dir(directory.tree().join(KEYSPACES))? {
+            let path = entry?.path();
+            let number =
+                path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<usize>().ok());
+            let is_new = number.is_some_and(|number| number > KEYSPACES_OF_FORMAT_1);
+            if is_new && !path.join("current").try_exists()? {
+                fs::remove_dir_all(path)?;
+            }
+        }
+        Ok(())
+    };
+    clear().map_err(|error| io_error(directory.path.display(), &error))
 }
 
 /// fjall deletes a keyspace that has lost its manifest, and a tree that has lost its version begins anew.

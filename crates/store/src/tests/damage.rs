@@ -189,7 +189,7 @@ fn a_flipped_bit_in_any_file_is_an_error_that_names_it_or_nothing() {
     for file in files(whole.path()) {
         let bytes = fs::metadata(&file).unwrap().len().min(8_192);
         let relative = file.strip_prefix(whole.path()).unwrap();
-        for at in (0..10).map(|tenth| bytes * tenth / 10).chain([bytes.saturating_sub(30)]) {
+        for at in (0..5).map(|fifth| bytes * fifth / 5).chain([bytes.saturating_sub(30)]) {
             if at >= bytes {
                 continue;
             }
@@ -214,7 +214,7 @@ fn a_flipped_bit_in_any_file_is_an_error_that_names_it_or_nothing() {
         }
     }
     eprintln!("{errors} errors, {nothing} without effect");
-    assert!(errors > 300);
+    assert!(errors > 150);
 }
 
 #[test]

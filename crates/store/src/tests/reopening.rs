@@ -113,6 +113,37 @@ fn a_directory_of_the_format_before_is_made_one_of_this() {
 }
 
 #[test]
+fn a_change_of_the_format_that_was_cut_short_is_made_again() {
+    // Without the file that says so, a keyspace without a manifest is damage.
+    for cut_short in [true, false] {
+        let directory = directory();
+        let store = open(directory.path());
+        run(fill(&store));
+        testing::set_format(&store, FORMAT_1);
+        testing::forget_keyspaces(store, KEYSPACES_OF_FORMAT_1);
+        let half = directory.path().join(format!("db/keyspaces/{}", KEYSPACES_OF_FORMAT_1 + 1));
+        // Those that have just been forgotten were numbered like that.
+        if half.exists() {
+            fs::remove_dir_all(&half).unwrap();
+        }
+        fs::create_dir_all(half.join("tables")).unwrap();
+        if cut_short {
+            fs::write(directory.path().join("CHANGING"), "").unwrap();
+        }
+        match try_open(directory.path()) {
+            Ok(store) => run(async {
+                assert!(cut_short && !directory.path().join("CHANGING").exists());
+                assert_eq!(everything(&store).await.unwrap().head, Seq(12));
+            }),
+            Err(StoreError::Damaged(text)) => {
+                assert!(!cut_short && text.contains("current is missing"), "{text}")
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_directory_of_this_format_is_complete() {
     let directory = directory();
     testing::forget_keyspaces(open(directory.path()), KEYSPACES_OF_FORMAT_1);
