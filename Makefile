@@ -35,6 +35,7 @@ killloop: ## only the kill -9 loop; KILL_ROUNDS=200 for more
 
 sim: ## random histories against a model; SEEDS=10000 for more, SEED=42 for one with its log
 	$(CARGO) run --release --package tidings-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
 powercut: ## only power cuts: a disk that forgets what was not fsynced; POWER_CUTS=2000 for more
 	$(CARGO) build --package tidings
 	cd e2e && ./setup.sh && node powercut/powercut.mjs --cuts $(POWER_CUTS)
