@@ -6,11 +6,12 @@
 //!
 //! Reading order: [`name`] (what things are called), [`topic`] (where messages are logged),
 //! [`target`] (who is meant), [`message`] (what was accepted), [`step`] (what becomes of it), [`disconnect`] (how a connection ends),
-//! [`address`] (where a client is), [`limit`] (how large anything may be).
+//! [`address`] (where a client is), [`granularity`] (intervals of statistics), [`limit`] (how large anything may be).
 
 pub mod address;
 pub mod disconnect;
 pub mod error_code;
+pub mod granularity;
 pub mod limit;
 pub mod message;
 pub mod name;
@@ -22,6 +23,7 @@ pub mod topic;
 pub use address::ClientAddress;
 pub use disconnect::Disconnect;
 pub use error_code::ErrorCode;
+pub use granularity::Granularity;
 pub use message::{Durability, Message, Priority, Push};
 pub use name::{CollapseKey, DeviceId, EventName, MessageId, NameError, NamespaceName, RoomName, UserId};
 pub use step::{DropReason, Step};

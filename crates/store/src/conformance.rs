@@ -9,6 +9,7 @@ pub mod given;
 pub mod messages;
 pub mod receipts;
 pub mod settings;
+pub mod statistics;
 
 use std::future::Future;
 
@@ -56,6 +57,8 @@ macro_rules! store_conformance {
                     the_census_is_the_sum_of_all_changes, namespaces_have_their_own_devices,
                     registering_at_once;
                 receipts: receipts_are_replaced, steps_are_added, namespaces_have_their_own_receipts;
+                statistics: rows_are_replaced_and_removed, rows_are_read_by_time,
+                    namespaces_have_their_own_rows;
                 settings: settings_are_set_and_removed, settings_are_listed_by_prefix,
                     the_epoch_stays, a_closed_store_refuses, closing_keeps_what_came_before;
             }

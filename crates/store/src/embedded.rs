@@ -31,19 +31,20 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use tidings_model::{
-    Durability, Epoch, Message, MessageId, NamespaceName, Ordinal, RoomName, Seq, Timestamp, Topic,
+    Durability, Epoch, Granularity, Message, MessageId, NamespaceName, Ordinal, RoomName, Seq, Timestamp,
+    Topic,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::coop::unconstrained;
 
 use crate::port::{
-    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, LogSlice, Messages,
-    NewMessage, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, StoreError,
-    TraceStep, Which,
+    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, Interval, LogSlice, Messages,
+    NewMessage, Numbers, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, Statistics,
+    StoreError, TraceStep, Which,
 };
 use disk::Disk;
 pub use stats::WriterStats;
-use verb::{Append, ChangeRooms, Deal, Put, Record, Register, Settle, Task, Verb};
+use verb::{Append, ChangeRooms, Deal, Put, Record, Register, Settle, Tally, Task, Verb};
 use writer::Command;
 
 /// Most changes that wait for the writer; who comes later waits for room.
@@ -304,6 +305,24 @@ impl Receipts for EmbeddedStore {
     fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>> {
         let namespace = namespace.clone();
         Box::pin(self.read(seqs.len() <= INLINE_READS, move |disk| read::receipts(disk, &namespace, &seqs)))
+    }
+}
+
+impl Statistics for EmbeddedStore {
+    fn tally(&self, rows: Vec<(Interval, Numbers)>, gone: Vec<Interval>) -> Answer<'_, ()> {
+        Box::pin(self.submit(Tally::new(&rows, &gone)))
+    }
+
+    fn tallied(
+        &self,
+        namespace: &NamespaceName,
+        granularity: Granularity,
+        from: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Answer<'_, Vec<(Timestamp, Numbers)>> {
+        let from = Interval { namespace: namespace.clone(), granularity, at: from };
+        Box::pin(self.read(limit <= INLINE_READS, move |disk| read::tallied(disk, from, until, limit)))
     }
 }
 

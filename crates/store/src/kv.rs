@@ -19,6 +19,7 @@ pub mod namespace_head;
 pub mod receipt;
 pub mod room_member;
 pub mod setting;
+pub mod stat;
 pub mod topic_entry;
 pub mod trace;
 pub mod user_device;
@@ -70,11 +71,13 @@ pub enum Keyspace {
     Collapse,
     /// [`trace`]: what happened to each message on its way.
     Trace,
+    /// [`stat`]: what happened in each namespace, by interval.
+    Stat,
 }
 
 impl Keyspace {
     /// Every keyspace, at the index that its discriminant says.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Message,
         Self::MessageId,
         Self::TopicEntry,
@@ -90,6 +93,7 @@ impl Keyspace {
         Self::Due,
         Self::Collapse,
         Self::Trace,
+        Self::Stat,
     ];
 
     /// Its name on disk. Never changes.
@@ -111,6 +115,7 @@ impl Keyspace {
             Self::Due => "due",
             Self::Collapse => "collapse",
             Self::Trace => "trace",
+            Self::Stat => "stat",
         }
     }
 

@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tidings_model::{
-    CollapseKey, DeviceId, Durability, Epoch, Message, MessageId, NamespaceName, Ordinal, Platform, RoomName,
-    Seq, Timestamp, Topic, UserId,
+    CollapseKey, DeviceId, Durability, Epoch, Granularity, Message, MessageId, NamespaceName, Ordinal,
+    Platform, RoomName, Seq, Timestamp, Topic, UserId,
 };
 
 use crate::kv;
 use crate::kv::message_id::KnownId;
 use crate::port::{
-    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, LogSlice, Messages,
-    NewMessage, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, StoreError,
-    TraceStep, Which,
+    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, Interval, LogSlice, Messages,
+    NewMessage, Numbers, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, Statistics,
+    StoreError, TraceStep, Which,
 };
 use crate::rules::{self, Verdict};
 
@@ -35,6 +35,7 @@ struct State {
     settings: BTreeMap<String, Bytes>,
     /// By the keys that they have on disk.
     due: BTreeMap<Vec<u8>, Due>,
+    numbers: BTreeMap<Interval, Numbers>,
 }
 
 #[derive(Debug, Default)]
@@ -302,6 +303,33 @@ impl Receipts for MemoryStore {
     fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>> {
         self.of(namespace, move |namespace| {
             seqs.iter().map(|seq| namespace.receipts.get(seq).cloned()).collect()
+        })
+    }
+}
+
+impl Statistics for MemoryStore {
+    fn tally(&self, rows: Vec<(Interval, Numbers)>, gone: Vec<Interval>) -> Answer<'_, ()> {
+        self.answer(move |state| {
+            for interval in gone {
+                state.numbers.remove(&interval);
+            }
+            state.numbers.extend(rows);
+        })
+    }
+
+    fn tallied(
+        &self,
+        namespace: &NamespaceName,
+        granularity: Granularity,
+        from: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Answer<'_, Vec<(Timestamp, Numbers)>> {
+        let from = Interval { namespace: namespace.clone(), granularity, at: from };
+        self.answer(move |state| {
+            let until = Interval { at: until.max(from.at), ..from.clone() };
+            let rows = state.numbers.range(from..until).take(limit);
+            rows.map(|(interval, numbers)| (interval.at, numbers.clone())).collect()
         })
     }
 }

@@ -14,13 +14,23 @@ use tidings_model::{
     NamespaceName, Ordinal, Platform, Priority, RoomName, Seq, Step, Target, Timestamp, Topic, UserId,
 };
 
+mod statistics;
+
+pub use statistics::{Interval, Numbers, Statistics};
+
 /// What a store answers with: boxed, because the node holds a store behind a pointer.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// A whole store.
-pub trait Store: Messages + Deadlines + Devices + Receipts + Settings + Send + Sync + 'static {}
+pub trait Store:
+    Messages + Deadlines + Devices + Receipts + Statistics + Settings + Send + Sync + 'static
+{
+}
 
-impl<T: Messages + Deadlines + Devices + Receipts + Settings + Send + Sync + 'static> Store for T {}
+impl<T: Messages + Deadlines + Devices + Receipts + Statistics + Settings + Send + Sync + 'static> Store
+    for T
+{
+}
 
 /// Messages, and the topic logs that lead to them.
 pub trait Messages {

@@ -11,10 +11,12 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use tidings_model::{Durability, Epoch, NamespaceName, Seq, Step, Timestamp};
+use tidings_model::{Durability, Epoch, Granularity, NamespaceName, Seq, Step, Timestamp};
 
 use crate::conformance::given::demo;
-use crate::port::{Census, Device, Due, DueQueue, From, ReceiptRecord, Recording, TraceStep, Which};
+use crate::port::{
+    Census, Device, Due, DueQueue, From, Interval, Numbers, ReceiptRecord, Recording, TraceStep, Which,
+};
 use crate::{EmbeddedStore, LogSlice, Options, StoreError};
 
 /// A directory to write to. One in memory, where there is one: these tests ask what was written, and an
@@ -67,6 +69,7 @@ struct Everything {
     receipts: Vec<Option<ReceiptRecord>>,
     steps: Vec<Vec<TraceStep>>,
     due: Vec<Due>,
+    numbers: Vec<(Timestamp, Numbers)>,
     settings: Vec<(String, bytes::Bytes)>,
 }
 
@@ -114,6 +117,9 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
         receipts: store.receipts(&namespace, seqs).await?,
         steps,
         due,
+        numbers: store
+            .tallied(&namespace, Granularity::Hour, Timestamp(0), Timestamp::NEVER, usize::MAX)
+            .await?,
         settings: store.list("").await?,
     })
 }
@@ -142,6 +148,9 @@ async fn fill(store: &impl crate::Store) {
         let step = TraceStep { at: Timestamp(index), step: Step::Written, by, detail: String::new() };
         let books = Recording { namespace: demo(), seq: Seq(index + 1), record, steps: vec![step] };
         store.record(vec![books], Durability::Memory).await.unwrap();
+        let hour = Interval { namespace: demo(), granularity: Granularity::Hour, at: Timestamp(index) };
+        let numbers = Numbers { pushes: index, ack_times: vec![0, index], ..Numbers::default() };
+        store.tally(vec![(hour, numbers)], vec![]).await.unwrap();
         store.put(&format!("key/{index}"), Some(bytes::Bytes::from_static(b"value"))).await.unwrap();
     }
     register(store, device("d0", "bob", 9)).await;

@@ -11,9 +11,11 @@ use crate::StoreError;
 use crate::kv::codec::{self, Broken};
 use crate::kv::{
     Keyspace, device, device_cursor, device_id, due, message, message_id, receipt, room_member, setting,
-    topic_entry, trace, user_device,
+    stat, topic_entry, trace, user_device,
 };
-use crate::port::{Census, Device, Due, DueQueue, From, LogSlice, ReceiptRecord, TraceStep, Which};
+use crate::port::{
+    Census, Device, Due, DueQueue, From, Interval, LogSlice, Numbers, ReceiptRecord, TraceStep, Which,
+};
 use crate::rules;
 
 /// A stretch of a topic log, by the prefix of its keys.
@@ -152,6 +154,24 @@ pub(super) fn receipts(
         record.map_err(|broken| Keyspace::Receipt.damaged(&key, broken))
     };
     seqs.iter().map(one).collect()
+}
+
+/// The rows of statistics from the interval `from` until before `until`.
+pub(super) fn tallied(
+    disk: &Disk,
+    from: Interval,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<(Timestamp, Numbers)>, StoreError> {
+    let begin = stat::key(&from);
+    let end = stat::key(&Interval { at: until.max(from.at), ..from });
+    let entries = disk.view().range(Keyspace::Stat, &begin, &end).take(limit);
+    let read = |entry: Result<(Slice, Slice), StoreError>| {
+        let (key, value) = entry?;
+        let row = || Ok((stat::decode_key(&key)?.at, stat::decode(&key, &value)?));
+        row().map_err(|broken| Keyspace::Stat.damaged(&key, broken))
+    };
+    entries.map(read).collect()
 }
 
 /// The settings whose key starts with `prefix`.

@@ -8,6 +8,7 @@ mod put;
 mod record;
 mod register;
 mod settle;
+mod tally;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -20,6 +21,7 @@ pub(super) use put::Put;
 pub(super) use record::Record;
 pub(super) use register::Register;
 pub(super) use settle::Settle;
+pub(super) use tally::Tally;
 
 /// A change.
 pub(super) trait Verb: Send + 'static {
