@@ -10,8 +10,9 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
-use tidings_model::ErrorCode;
+use tidings_model::{ErrorCode, Timestamp};
 use tidings_node::{Namespace, Node};
+use tidings_wire::time::parse_rfc3339;
 
 use crate::{Problem, shape};
 
@@ -78,6 +79,19 @@ pub(crate) fn limit(asked: Option<&str>, default: usize, max: usize) -> Result<u
         let message = format!("is {}, must be a number from 1 to {max}", shape::shown(asked));
         Problem::field(ErrorCode::INVALID_REQUEST, "limit", message)
     })
+}
+
+/// A time in a query.
+pub(crate) fn time(field: &str, asked: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+    let Some(asked) = asked else { return Ok(None) };
+    match parse_rfc3339(asked) {
+        Some(ms) => Ok(Some(Timestamp(ms))),
+        None => {
+            let message =
+                format!("is {}, must be a time like 2026-11-20T14:29:07Z (RFC 3339)", shape::shown(asked));
+            Err(Problem::field(ErrorCode::INVALID_REQUEST, field, message))
+        }
+    }
 }
 
 /// What a body is written in.

@@ -18,7 +18,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 use utoipa::{Modify, OpenApi};
 
-use crate::rest::{acks, batch, messages, namespaces, receipts, report, rooms, trace, users};
+use crate::rest::{acks, batch, messages, namespaces, receipts, report, rooms, stats, trace, users};
 use crate::{health, metrics};
 
 pub(crate) use body::*;
@@ -44,6 +44,8 @@ pub(crate) use body::*;
         namespaces::show,
         namespaces::change,
         rooms::show,
+        stats::list,
+        stats::current,
         users::show,
         health::healthz,
         health::readyz,
@@ -51,7 +53,7 @@ pub(crate) use body::*;
         metrics::metrics,
         document,
     ),
-    components(schemas(ProblemBody, PushResult, EntryRefused)),
+    components(schemas(ProblemBody, PushResult, EntryRefused, GranularityWord)),
     tags(
         (name = "messages", description = "Push, and know who has it"),
         (name = "namespaces", description = "Tenants"),

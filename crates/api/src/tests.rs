@@ -3,9 +3,10 @@
 mod bodies;
 mod calls;
 mod document;
+mod stats;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -29,10 +30,11 @@ const KEY: &str = "tk_test";
 /// 2026-11-20T00:00:00Z.
 const NOW: u64 = 1_795_132_800_000;
 
-/// A node with a namespace `demo`, an admin key, and a clock that stands still.
+/// A node with a namespace `demo`, an admin key, and a clock that stands still until it is moved.
 struct World {
     state: ApiState,
     router: Router,
+    time: Arc<AtomicU64>,
     /// Held open, so that the shards seem to be there.
     inboxes: Vec<mpsc::Receiver<ToShard>>,
 }
@@ -47,15 +49,17 @@ struct Answer {
 impl World {
     async fn new() -> Self {
         let mut registry = Registry::default();
+        let time = Arc::new(AtomicU64::new(NOW));
         let node_metrics = Arc::new(tidings_node::Metrics::register(&mut registry));
         let metrics = Arc::new(Metrics::register(&mut registry));
         let (node, inboxes) = Node::start(Parts {
             providers: Vec::new(),
             store: Arc::new(MemoryStore::new(Epoch(7))),
-            clock: Clock::Manual(Arc::new(AtomicU64::new(NOW))),
+            clock: Clock::Manual(Arc::clone(&time)),
             shards: 1,
             name: "n1".to_owned(),
             limits: tidings_node::connect::ConnectionLimits::default(),
+            keep_statistics: tidings_node::statistics::Keep::default(),
             metrics: node_metrics,
         })
         .await
@@ -75,7 +79,11 @@ impl World {
             started_at: Timestamp(NOW),
             request_timeout: Duration::from_secs(5),
         };
-        Self { router: router(state.clone()), state, inboxes }
+        Self { router: router(state.clone()), state, time, inboxes }
+    }
+
+    fn set_time(&self, ms: u64) {
+        self.time.store(ms, Ordering::Relaxed);
     }
 
     async fn device(&self, device: &str, user: &str, platform: Platform, rooms: &[&str]) -> Identity {

@@ -29,7 +29,7 @@ pub(crate) struct Session {
     pub(crate) ordinal: Ordinal,
     pub(crate) connection: u64,
     pub(crate) member: MemberKey,
-    /// What its user is counted by, where that is limited.
+    /// What its user is counted by.
     pub(crate) user: Option<UserKey>,
 }
 

@@ -4,11 +4,10 @@
 //! it; every call here is short. It knows ordinals, not names: the store keeps those.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::num::NonZeroU64;
 
 use roaring::RoaringBitmap;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tidings_model::{Ordinal, Platform, RoomName};
 
 /// Most shards of a node: one bit each in a route.
@@ -27,8 +26,10 @@ pub struct Directory {
     /// The devices with more than one connection.
     several: RoaringBitmap,
     connections: FxHashMap<u64, u32>,
-    /// How many connections each user has, where that is limited.
-    users: FxHashMap<UserKey, u32>,
+    /// The users that are connected.
+    users: FxHashSet<UserKey>,
+    /// How many connections those users have that have several: most have one, and cost less in a set.
+    many: FxHashMap<UserKey, u32>,
 }
 
 /// A user, as far as counting goes: a number that nobody else can make another user's.
@@ -143,11 +144,13 @@ impl Directory {
             return Err(TooMany::Device(limits.per_device));
         }
         if let Some(user) = user {
-            let count = self.users.entry(user).or_default();
-            if over(*count as usize, limits.per_user) {
+            let count = self.connections_of_user(user);
+            if over(count as usize, limits.per_user) {
                 return Err(TooMany::User(limits.per_user));
             }
-            *count += 1;
+            if !self.users.insert(user) {
+                self.many.insert(user, count + 1);
+            }
         }
         self.connections.insert(connection, device.0);
         self.online.insert(device.0);
@@ -167,12 +170,12 @@ impl Directory {
         if self.connections.remove(&connection).is_none() {
             return false;
         }
-        if let Some(user) = user
-            && let Entry::Occupied(mut count) = self.users.entry(user)
-        {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
+        if let Some(user) = user {
+            match self.connections_of_user(user) {
+                0 => {}
+                1 => drop(self.users.remove(&user)),
+                2 => drop(self.many.remove(&user)),
+                count => drop(self.many.insert(user, count - 1)),
             }
         }
         let Some(shards) = self.shared.get_mut(&device.0) else {
@@ -189,6 +192,13 @@ impl Directory {
             self.alone.insert(device.0, one);
         }
         false
+    }
+
+    fn connections_of_user(&self, user: UserKey) -> u32 {
+        match self.many.get(&user) {
+            Some(count) => *count,
+            None => u32::from(self.users.contains(&user)),
+        }
     }
 
     /// The shard of each connection of a device.
@@ -277,6 +287,18 @@ impl Directory {
     #[must_use]
     pub fn online(&self) -> &RoaringBitmap {
         &self.online
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// How many users are connected.
+    #[must_use]
+    pub fn user_count(&self) -> usize {
+        self.users.len()
     }
 
     /// How many rooms have members.
@@ -391,11 +413,14 @@ mod tests {
                     prop_assert_eq!(directory.connections_of(&set(&[device])), count);
                     prop_assert_eq!(directory.several().contains(device), count > 1);
                 }
+                let users: std::collections::BTreeSet<_> = here.values().map(|(one, _)| user_of(*one)).collect();
+                prop_assert_eq!((directory.connection_count(), directory.user_count()), (here.len(), users.len()));
             }
             for (connection, (device, shard)) in here {
                 directory.disconnect(Ordinal(device), connection, shard, Some(key(user_of(device))));
             }
-            prop_assert!(directory.users.is_empty() && directory.alone.is_empty() && directory.shared.is_empty());
+            prop_assert!(directory.users.is_empty() && directory.many.is_empty());
+            prop_assert!(directory.alone.is_empty() && directory.shared.is_empty());
         }
     }
 

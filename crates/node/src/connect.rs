@@ -139,12 +139,9 @@ impl Node {
         Ok(found.into_iter().flatten().next().map(|device| device.rooms).unwrap_or_default())
     }
 
-    /// What the connections of a device's user are counted by; `None` when they are not.
+    /// What the connections of a device's user are counted by; `None` when it has no user.
     #[must_use]
     pub fn counted(&self, who: &Identity) -> Option<UserKey> {
-        if self.limits.per_user == 0 {
-            return None;
-        }
         let hash = self.hasher.hash_one(who.device.user.as_ref()?.as_str());
         // Whoever has 0 shares the count of who has 1: one pair of users in 2⁶⁴.
         NonZeroU64::new(hash.max(1)).map(UserKey)

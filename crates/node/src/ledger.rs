@@ -18,12 +18,13 @@ use tokio::time::Instant;
 
 use crate::ack::Ack;
 use crate::metrics::Why;
+use crate::statistics::{Counting, Tally};
 use crate::{Clock, Metrics};
 
 mod entry;
 pub mod report;
 
-pub(crate) use entry::{Claim, Entry, Tried};
+pub(crate) use entry::{Claim, Entry, Tried, bucket_of, percentile};
 
 /// Most things that wait to be put in the books.
 const QUEUE: usize = 16_384;
@@ -93,12 +94,18 @@ enum Entered {
 
 impl Ledger {
     /// Starts the actor on this runtime; it ends, having written everything down, when the last handle goes.
-    pub(crate) fn start(store: Arc<dyn Store>, clock: Clock, metrics: &Arc<Metrics>) -> Self {
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        metrics: &Arc<Metrics>,
+        tally: &Arc<Tally>,
+    ) -> Self {
         let (queue, entered) = mpsc::channel(QUEUE);
         let books = Books {
             store,
             clock,
             metrics: Arc::clone(metrics),
+            tally: Arc::clone(tally),
             entries: HashMap::new(),
             dirty: Vec::new(),
             settled: HashMap::new(),
@@ -200,6 +207,7 @@ struct Books {
     store: Arc<dyn Store>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    tally: Arc<Tally>,
     entries: HashMap<Key, Entry>,
     dirty: Vec<Key>,
     settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
@@ -322,6 +330,7 @@ impl Books {
                     let entry = self.entries.get(&(namespace.clone(), seq));
                     let expired = entry.map_or(0, |entry| report::counts(entry, None, now).expired);
                     self.metrics.expired.inc_by(expired);
+                    self.tally.expired(&namespace, now, expired);
                 }
             }
             Entered::Change(Change { namespace, seq, durability, change, done }) => {
@@ -360,7 +369,9 @@ impl Books {
     /// in them.
     fn update(&mut self, key: Key, change: impl FnOnce(&mut Entry, &Metrics)) {
         if let Some(entry) = self.entries.get_mut(&key) {
+            let counting = Counting::of(&entry.record);
             change(entry, &self.metrics);
+            self.tally.count(&key.0, self.clock.now(), counting, &entry.record);
             mark(&mut self.dirty, entry, key);
             self.write_within(WRITE_AFTER);
         }
@@ -407,7 +418,9 @@ impl Books {
         if entry.acked(ack.device, ack.at) {
             self.metrics.acks.inc();
             // A receipt may overtake the news that its message was written, which then finds nothing new.
-            self.metrics.deliveries.inc_by(entry.record.written.len() - before);
+            let delivered = entry.record.written.len() - before;
+            self.metrics.deliveries.inc_by(delivered);
+            self.tally.acked(&key.0, ack.at, delivered, entry.sent_at);
             mark(&mut self.dirty, entry, key);
             self.write_within(WRITE_RECEIPTS_AFTER);
         }

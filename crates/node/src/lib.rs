@@ -6,7 +6,8 @@
 //!
 //! Reading order: [`publish`] (a push becomes a message), [`deliver`] (to the shards), [`connect`] (a
 //! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`ack`] (it has the message),
-//! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`] (it is withdrawn), [`trace`] (why somebody has it or not), [`namespace`] (whose rules hold).
+//! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`] (it is withdrawn), [`trace`] (why somebody has it or not), [`statistics`] (what
+//! happened, in numbers), [`namespace`] (whose rules hold).
 
 pub mod ack;
 pub mod clock;
@@ -26,6 +27,7 @@ pub mod notify;
 pub mod publish;
 pub mod recall;
 pub mod resume;
+pub mod statistics;
 #[cfg(test)]
 mod tests;
 pub mod trace;
@@ -61,6 +63,7 @@ pub struct Node {
     pub(crate) keys: keys::Keys,
     pub(crate) turns: join::Turns,
     pub(crate) limits: connect::ConnectionLimits,
+    pub(crate) statistics: statistics::Statistics,
     /// Keyed at random: nobody can choose a user whose count is another's.
     pub(crate) hasher: RandomState,
     metrics: Arc<Metrics>,
@@ -83,6 +86,8 @@ pub struct Parts {
     /// The ways to reach devices that give no receipt, in the order in which they are tried; at most
     /// [`escalate::PROVIDERS_MAX`].
     pub providers: Vec<Arc<dyn Provider>>,
+    /// For how long statistics are kept.
+    pub keep_statistics: statistics::Keep,
     /// Where numbers go.
     pub metrics: Arc<Metrics>,
 }
@@ -96,7 +101,13 @@ impl Node {
     pub async fn start(parts: Parts) -> Result<(Arc<Self>, Vec<mpsc::Receiver<ToShard>>), StoreError> {
         let (shards, inboxes) = deliver::Shards::new(parts.shards);
         let (publisher, jobs) = mpsc::channel(publish::QUEUE_JOBS);
-        let ledger = ledger::Ledger::start(Arc::clone(&parts.store), parts.clock.clone(), &parts.metrics);
+        let statistics = statistics::Statistics::new(parts.keep_statistics);
+        let ledger = ledger::Ledger::start(
+            Arc::clone(&parts.store),
+            parts.clock.clone(),
+            &parts.metrics,
+            statistics.tally(),
+        );
         let node = Arc::new(Self {
             ids: ids::MessageIds::default(),
             turns: join::Turns::default(),
@@ -111,6 +122,7 @@ impl Node {
             due: Arc::default(),
             providers: parts.providers.into_iter().take(escalate::PROVIDERS_MAX).collect(),
             limits: parts.limits,
+            statistics,
             hasher: RandomState::new(),
             metrics: parts.metrics,
             name: parts.name,
@@ -120,6 +132,7 @@ impl Node {
         for queue in DueQueue::ALL {
             tokio::spawn(due::run(Arc::downgrade(&node), queue));
         }
+        tokio::spawn(statistics::run(Arc::downgrade(&node)));
         Ok((node, inboxes))
     }
 
@@ -179,6 +192,7 @@ impl Node {
     /// When the store cannot be written.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.ledger.flush().await;
+        self.write_statistics().await;
         self.store.close().await
     }
 }

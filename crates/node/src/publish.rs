@@ -403,12 +403,12 @@ async fn accepted(node: &Node, job: &Job, message: Arc<Message>, superseded: Vec
     node.due.expect(&message);
     if message.is_scheduled() {
         let (meant, online) = job.expected.unwrap_or_default();
-        node.metrics.pushes.inc();
+        node.count_push(&job.namespace);
         return Accepted { message, duplicate: false, meant, online };
     }
     // What announces a recall is nobody's push; what was scheduled was counted when it was accepted.
     if message.recalls.is_none() && job.message.replaces.is_none() {
-        node.metrics.pushes.inc();
+        node.count_push(&job.namespace);
     }
     let (meant, online) = (message.meant.len(), job.namespace.directory().connections_of(&message.meant));
     let delivery = Delivery {

@@ -25,6 +25,7 @@ use crate::{Clock, Metrics, Node, Parts, ToShard};
 
 mod escalation;
 mod later;
+mod statistics;
 
 struct World {
     node: Arc<Node>,
@@ -90,6 +91,7 @@ impl World {
             name: "n1".to_owned(),
             limits: ConnectionLimits::default(),
             providers,
+            keep_statistics: crate::statistics::Keep::default(),
             metrics: Arc::new(Metrics::default()),
         };
         let (node, inboxes) = Node::start(parts).await.unwrap();
@@ -473,6 +475,7 @@ async fn the_books_outlive_the_memory_of_them() {
         shards: 1,
         name: "n2".to_owned(),
         limits: ConnectionLimits::default(),
+        keep_statistics: crate::statistics::Keep::default(),
         metrics: Arc::new(Metrics::default()),
     };
     let (node, inboxes) = Node::start(parts).await.unwrap();

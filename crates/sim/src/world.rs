@@ -105,6 +105,7 @@ impl World {
             shards: 1,
             name: "sim".to_owned(),
             limits: ConnectionLimits::default(),
+            keep_statistics: tidings_node::statistics::Keep::default(),
             providers: Vec::new(),
             metrics: Arc::new(Metrics::default()),
         };

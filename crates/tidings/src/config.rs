@@ -17,6 +17,7 @@ pub(crate) mod outbox;
 pub(crate) mod overload;
 pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod statistics;
 pub(crate) mod store;
 mod value;
 
@@ -64,6 +65,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     outbox::SECTION,
     overload::SECTION,
     escalation::SECTION,
+    statistics::SECTION,
     log::SECTION,
 ];
 
@@ -78,6 +80,7 @@ pub(crate) struct Config {
     pub(crate) outbox: outbox::Outbox,
     pub(crate) overload: overload::Overload,
     pub(crate) escalation: escalation::Escalation,
+    pub(crate) statistics: statistics::Statistics,
     pub(crate) log: log::Log,
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
@@ -123,6 +126,7 @@ impl Config {
             outbox: outbox::Outbox::resolve(layers),
             overload: overload::Overload::resolve(layers),
             escalation: escalation::Escalation::resolve(layers),
+            statistics: statistics::Statistics::resolve(layers),
             log: log::Log::resolve(layers),
             file,
         }

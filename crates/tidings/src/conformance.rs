@@ -85,6 +85,7 @@ pub(crate) fn serve(args: &ConformanceArgs) -> Result<(), Fatal> {
             shards: config.process.shards,
             name: "conformance".to_owned(),
             limits: ConnectionLimits::default(),
+            keep_statistics: tidings_node::statistics::Keep::default(),
             metrics: Arc::new(Metrics::default()),
         };
         let in_memory = |why| Fatal::Store("(memory)".into(), why);

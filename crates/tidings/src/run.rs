@@ -168,6 +168,7 @@ async fn run(
             per_user: config.limits.connections_per_user,
         },
         providers: providers(config),
+        keep_statistics: config.statistics.keep,
         metrics,
     })
     .await

@@ -139,6 +139,17 @@ pub(crate) enum StepWord {
     NotConnected,
 }
 
+/// How long an interval of statistics is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Granularity)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum GranularityWord {
+    Minute,
+    Hour,
+    Day,
+}
+
 /// Who may connect. `open`: what a client says of itself is believed.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -63,6 +63,17 @@ pub(crate) struct AckTimes {
     p99: f64,
 }
 
+impl AckTimes {
+    pub(super) fn of([p50, p95, p99]: [f64; 3]) -> Self {
+        Self { p50: rounded(p50, 10.0), p95: rounded(p95, 10.0), p99: rounded(p99, 10.0) }
+    }
+}
+
+/// A number to as many parts of 1 as there are in `parts`.
+pub(super) fn rounded(number: f64, parts: f64) -> f64 {
+    (number * parts).round() / parts
+}
+
 impl CountsBody {
     fn of(counts: &Counts) -> Self {
         Self {
@@ -80,7 +91,6 @@ impl CountsBody {
 
 impl ReportBody {
     pub(super) fn of(report: &Report) -> Self {
-        let round = |number: f64, digits: f64| (number * digits).round() / digits;
         Self {
             total: CountsBody::of(&report.total),
             platforms: report
@@ -88,12 +98,8 @@ impl ReportBody {
                 .iter()
                 .map(|(platform, counts)| (platform.as_str(), CountsBody::of(counts)))
                 .collect(),
-            delivery_rate: report.delivery_rate.map(|rate| round(rate, 10_000.0)),
-            ack_ms: report.ack_ms.map(|[p50, p95, p99]| AckTimes {
-                p50: round(p50, 10.0),
-                p95: round(p95, 10.0),
-                p99: round(p99, 10.0),
-            }),
+            delivery_rate: report.delivery_rate.map(|rate| rounded(rate, 10_000.0)),
+            ack_ms: report.ack_ms.map(AckTimes::of),
         }
     }
 }

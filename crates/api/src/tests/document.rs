@@ -138,6 +138,9 @@ async fn answers_are_as_described() {
             String::new(),
             "200",
         ),
+        ("GET /v1/namespaces/demo/stats", "/v1/namespaces/{ns}/stats", String::new(), "200"),
+        ("GET /v1/namespaces/demo/stats?granularity=week", "/v1/namespaces/{ns}/stats", String::new(), "400"),
+        ("GET /v1/namespaces/demo/stats/current", "/v1/namespaces/{ns}/stats/current", String::new(), "200"),
         (
             "GET /v1/namespaces/demo/messages/order-7781-shipped/report",
             "/v1/namespaces/{ns}/messages/{id}/report",

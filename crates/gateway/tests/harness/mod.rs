@@ -73,6 +73,7 @@ impl Server {
             shards: 2,
             name: "n1".to_owned(),
             limits: tidings_node::connect::ConnectionLimits::default(),
+            keep_statistics: tidings_node::statistics::Keep::default(),
             metrics: Arc::new(Metrics::default()),
         };
         let (node, inboxes) = Node::start(parts).await.unwrap();

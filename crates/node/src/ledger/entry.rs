@@ -272,7 +272,7 @@ fn count(by: &Ordinals) -> u64 {
 
 /// The bucket for a time in milliseconds: exact up to 4 ms, then four buckets for each doubling, up to
 /// 9 hours; the last bucket takes all that is longer.
-fn bucket_of(ms: u128) -> usize {
+pub(crate) fn bucket_of(ms: u128) -> usize {
     let Ok(ms) = u32::try_from(ms) else { return ACK_TIME_BUCKETS - 1 };
     if ms < 4 {
         return ms as usize;
@@ -293,14 +293,14 @@ fn middle_of(bucket: usize) -> f64 {
 }
 
 /// The time within which a share of the acknowledgements came, in milliseconds.
-pub(crate) fn percentile(times: &[u32], share: f64) -> Option<f64> {
-    let total: u64 = times.iter().map(|count| u64::from(*count)).sum();
+pub(crate) fn percentile<T: Copy + Into<u64>>(times: &[T], share: f64) -> Option<f64> {
+    let total: u64 = times.iter().map(|count| (*count).into()).sum();
     let wanted = (total as f64 * share).ceil().max(1.0) as u64;
     let mut seen = 0;
     times
         .iter()
         .position(|count| {
-            seen += u64::from(*count);
+            seen += (*count).into();
             seen >= wanted
         })
         .map(middle_of)
@@ -327,12 +327,12 @@ mod tests {
 
     #[test]
     fn percentiles_of_a_table() {
-        let mut times = vec![0; 20];
+        let mut times = vec![0u32; 20];
         times[2] = 98;
         times[12] = 2;
         for (share, expected) in [(0.5, 2.0), (0.95, 2.0), (0.99, middle_of(12))] {
             assert_eq!(percentile(&times, share), Some(expected), "{share}");
         }
-        assert_eq!(percentile(&[], 0.5), None);
+        assert_eq!(percentile(&[0u64; 0], 0.5), None);
     }
 }
