@@ -18,7 +18,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 use utoipa::{Modify, OpenApi};
 
-use crate::rest::{acks, batch, messages, namespaces, receipts, report, rooms, stats, trace, users};
+use crate::rest::{
+    acks, batch, messages, namespaces, receipts, report, rooms, simulations, stats, trace, users,
+};
 use crate::{health, metrics};
 
 pub(crate) use body::*;
@@ -44,6 +46,9 @@ pub(crate) use body::*;
         namespaces::show,
         namespaces::change,
         rooms::show,
+        simulations::begin,
+        simulations::list,
+        simulations::end,
         stats::list,
         stats::current,
         users::show,
@@ -59,6 +64,7 @@ pub(crate) use body::*;
         (name = "namespaces", description = "Tenants"),
         (name = "rooms", description = "Named sets of devices"),
         (name = "users", description = "People, by their devices"),
+        (name = "simulations", description = "Faults on purpose, for whoever tests how a client recovers"),
         (name = "clients", description = "What clients call"),
         (name = "process", description = "Probes and numbers"),
     ),
@@ -135,6 +141,7 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool) {
     add(has_body, &[ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
     add(pushes || creates, &[ErrorCode::NOT_SUPPORTED, ErrorCode::CONFLICT, ErrorCode::STORAGE_FULL]);
     add(pushes, &[ErrorCode::OVERLOADED]);
+    add(path.ends_with("/simulations") && has_body, &[ErrorCode::CONFLICT]);
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in codes {
         by_status.entry(code.status).or_default().push(code);

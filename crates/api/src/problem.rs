@@ -14,6 +14,7 @@ use tidings_model::ErrorCode;
 use tidings_node::StoreError;
 use tidings_node::namespace::CreateError;
 use tidings_node::publish::PublishError;
+use tidings_node::simulate::SimulateError;
 use tidings_wire::problem::{self as wire, FieldError};
 
 /// Most fields that one answer complains about.
@@ -165,6 +166,16 @@ impl From<CreateError> for Problem {
                 Self::field(ErrorCode::CONFLICT, "name", "is the name of a namespace already")
             }
             CreateError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<SimulateError> for Problem {
+    fn from(why: SimulateError) -> Self {
+        match why {
+            SimulateError::Off => Self::new(ErrorCode::FORBIDDEN, why.to_string()),
+            SimulateError::TooMany => Self::new(ErrorCode::CONFLICT, why.to_string()),
+            SimulateError::Store(why) => why.into(),
         }
     }
 }

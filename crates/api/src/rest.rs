@@ -7,6 +7,7 @@ pub(crate) mod namespaces;
 pub(crate) mod receipts;
 pub(crate) mod report;
 pub(crate) mod rooms;
+pub(crate) mod simulations;
 pub(crate) mod stats;
 pub(crate) mod trace;
 pub(crate) mod users;
@@ -79,6 +80,9 @@ fn keyed() -> Routes {
         .get("/v1/namespaces/{ns}/messages/{id}/receipts", receipts::list)
         .get("/v1/namespaces/{ns}/messages/{id}/trace", trace::show)
         .get("/v1/namespaces/{ns}/rooms/{room}", rooms::show)
+        .get("/v1/namespaces/{ns}/simulations", simulations::list)
+        .post("/v1/namespaces/{ns}/simulations", simulations::begin)
+        .delete("/v1/namespaces/{ns}/simulations/{id}", simulations::end)
         .get("/v1/namespaces/{ns}/stats", stats::list)
         .get("/v1/namespaces/{ns}/stats/current", stats::current)
         .get("/v1/namespaces/{ns}/users/{user}", users::show)

@@ -31,6 +31,8 @@ pub(crate) enum Shape {
     Text,
     /// A whole number, not negative.
     Count,
+    /// A number.
+    Number,
     /// An array of strings.
     Texts,
     /// Any JSON.
@@ -106,6 +108,7 @@ fn compare(value: &Value, shape: &Shape, path: &mut String, wrong: &mut Vec<Fiel
         (Shape::Flag, Value::Bool(_)) | (Shape::Text, Value::String(_)) => return,
         (Shape::Free, Value::Object(_)) | (Shape::List, Value::Array(_)) => return,
         (Shape::Count, Value::Number(number)) if number.is_u64() => return,
+        (Shape::Number, Value::Number(_)) => return,
         (Shape::Texts, Value::Array(elements)) => {
             for (index, element) in elements.iter().enumerate() {
                 if !element.is_string() {
@@ -130,6 +133,7 @@ fn compare(value: &Value, shape: &Shape, path: &mut String, wrong: &mut Vec<Fiel
         (Shape::Flag, _) => "true or false",
         (Shape::Text, _) => "a string",
         (Shape::Count, _) => "a whole number from 0 on",
+        (Shape::Number, _) => "a number",
         (Shape::Texts, _) => "an array of strings",
         (Shape::List, _) => "an array",
         (Shape::Free | Shape::Object(_), _) => "an object",

@@ -3,6 +3,7 @@
 mod bodies;
 mod calls;
 mod document;
+mod simulations;
 mod stats;
 
 use std::sync::Arc;
@@ -48,6 +49,10 @@ struct Answer {
 
 impl World {
     async fn new() -> Self {
+        Self::with(true).await
+    }
+
+    async fn with(simulations: bool) -> Self {
         let mut registry = Registry::default();
         let time = Arc::new(AtomicU64::new(NOW));
         let node_metrics = Arc::new(tidings_node::Metrics::register(&mut registry));
@@ -60,6 +65,7 @@ impl World {
             name: "n1".to_owned(),
             limits: tidings_node::connect::ConnectionLimits::default(),
             keep_statistics: tidings_node::statistics::Keep::default(),
+            simulations,
             metrics: node_metrics,
         })
         .await

@@ -14,6 +14,7 @@ mod drain;
 mod http;
 mod local;
 mod pressure;
+mod react;
 mod session;
 pub mod settings;
 mod shard;

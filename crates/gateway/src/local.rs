@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tidings_hub::shard::Ordinals;
 use tidings_hub::{Event, Frame, Lane, PeerKey, Shard, Unwritten, Wheel};
 use tidings_model::{Disconnect, Seq};
 use tidings_node::Node;
@@ -439,19 +438,7 @@ impl Local {
             let mut events = self.events.take();
             self.hub.borrow_mut().take_events(&mut events);
             for event in &mut events {
-                match event {
-                    Event::Slow(key) => {
-                        if let Some(connection) = self.get(*key) {
-                            self.close(&connection, Disconnect::SLOW);
-                        }
-                    }
-                    Event::Dropped { namespace, seq, by, .. } => {
-                        let all = std::mem::replace(by, Ordinals::None);
-                        *by = self.node.without_others(namespace, all);
-                        self.hub.borrow_mut().settle_dropped(namespace, *seq, by);
-                    }
-                    Event::Written { .. } | Event::Unwritten { .. } => {}
-                }
+                self.react(event);
             }
             // Another connection of the device has been given the same, or is about to be.
             events.retain(|event| {

@@ -316,6 +316,7 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
             if let Some((first, _)) = messages.first() {
                 settled = settled.min(Seq(first.seq.0 - 1));
             }
+            local.pass_time();
             for (message, topic) in messages {
                 connection.until(|| !connection.is_open() || has_room(&local, &session)).await;
                 if !local.hub.borrow_mut().replay(session.member, &message, topic) {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tidings_model::Disconnect;
-use tidings_node::{Node, ToShard};
+use tidings_node::{Node, ToShard, ids};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -110,7 +110,11 @@ async fn turns(
                 Err(_) => break,
             }
         }
+        local.pass_time();
         more = local.turn();
+        if local.next_release_ms().is_some() {
+            reset(&local, timer.as_mut());
+        }
         local.give_share();
         if more {
             // The connections' own tasks get their turn as well.
@@ -122,13 +126,19 @@ async fn turns(
 fn reset(local: &Local, timer: std::pin::Pin<&mut tokio::time::Sleep>) {
     let next = local.wheel.borrow().next_ms();
     let wait = next.map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(local.now_ms())));
+    let wait = local.next_release_ms().map_or(wait, |ms| wait.min(Duration::from_millis(ms)));
     timer.reset(Instant::now() + wait);
 }
 
 fn take(local: &Local, message: ToShard) {
+    // What is held back from now on is held back until then.
+    local.pass_time();
     let mut hub = local.hub.borrow_mut();
     match message {
         ToShard::Deliver(delivery) => hub.deliver(delivery),
+        ToShard::Faults { namespace, faults } => {
+            hub.set_faults(&namespace, faults, local.node.now(), u64::from_le_bytes(ids::random()));
+        }
         ToShard::Rooms { namespace, device, join, leave } => {
             for member in hub.members_of_device(&namespace, device) {
                 join.iter().for_each(|room| hub.join(member, room));

@@ -20,5 +20,6 @@ pub mod wheel;
 pub use directory::Directory;
 pub use frame::{Carried, Frame, Lane};
 pub use outbox::{Bounds, Outbox, Policy, WhenFull};
+pub use shard::faults::{Effect, Fault, FaultOn};
 pub use shard::{Attach, CatchUp, Delivery, Event, MemberKey, Ordinals, PeerKey, Shard, Unwritten};
 pub use wheel::Wheel;

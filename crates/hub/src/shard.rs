@@ -15,7 +15,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use tidings_model::{DropReason, Message, NamespaceName, Ordinal, Priority, RoomName, Seq};
+use tidings_model::{DropReason, Message, NamespaceName, Ordinal, Priority, RoomName, Seq, Step};
 
 use tidings_wire::push::Codec;
 use tidings_wire::websocket::Deflater;
@@ -26,12 +26,14 @@ use crate::outbox::{Bounds, Full, Outbox, Policy, WhenFull};
 use crate::slots::{Key, Slots};
 
 mod fanout;
+pub mod faults;
 mod members;
 mod recall;
 #[cfg(test)]
 mod tests;
 
 use fanout::{Job, TURN_WRITES};
+use faults::Faults;
 pub use members::Attach;
 use members::Member;
 
@@ -125,6 +127,19 @@ pub enum Event {
     },
     /// The outbox of this connection is full; the connection is to be ended.
     Slow(PeerKey),
+    /// A fault on purpose befell a message on its way to a device.
+    Befallen {
+        /// Where the message belongs.
+        namespace: NamespaceName,
+        /// The message.
+        seq: Seq,
+        /// The device.
+        device: Ordinal,
+        /// What befell it, as a trace says it.
+        step: Step,
+    },
+    /// This connection is to end on purpose, once what waits for it is written.
+    EndOnPurpose(PeerKey),
 }
 
 /// Why a message that was in an outbox never left.
@@ -213,6 +228,8 @@ pub struct Shard {
     /// What holds for frames that are no messages.
     bounds: Bounds,
     deflater: Deflater,
+    /// Nearly never any.
+    faults: Option<Box<Faults>>,
 }
 
 /// Messages that were let go.
@@ -252,6 +269,7 @@ impl Shard {
             drops: Drops::default(),
             bounds,
             deflater,
+            faults: None,
         }
     }
 
@@ -432,11 +450,7 @@ fn queue(
     policy: Policy,
 ) -> bool {
     let Some(peer) = peers.get_mut(member.peer) else { return false };
-    let lane = match message.priority {
-        // The id of an event stands for all events before it, so a stream keeps the order of all topics.
-        Priority::High if member.format.codec != Codec::Sse => Lane::High,
-        Priority::High | Priority::Normal => Lane::Normal,
-    };
+    let lane = lane_of(member, message);
     if peer.slow {
         return false;
     }
@@ -466,6 +480,14 @@ fn queue(
     // What was let go is owed all the same, until the shell has found that no other connection has it.
     member.delivered(message.seq);
     taken == Ok(())
+}
+
+fn lane_of(member: &Member, message: &Message) -> Lane {
+    match message.priority {
+        // The id of an event stands for all events before it, so a stream keeps the order of all topics.
+        Priority::High if member.format.codec != Codec::Sse => Lane::High,
+        Priority::High | Priority::Normal => Lane::Normal,
+    }
 }
 
 fn mark_urgent(urgent: &mut Vec<PeerKey>, peer: &mut Peer, key: PeerKey) {

@@ -101,6 +101,7 @@ impl Node {
             self.shards.tell(mask, replaced).await;
         }
         namespace.directory().register(device.ordinal, device.platform);
+        self.expose(&namespace, &device).await;
         Ok(Identity { namespace, device, new: registered.new })
     }
 

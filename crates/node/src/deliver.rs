@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidings_hub::Delivery;
+use tidings_hub::{Delivery, Fault};
 use tidings_model::{NamespaceName, Ordinal, RoomName, Seq, Topic};
 use tokio::sync::mpsc;
 
@@ -35,6 +35,13 @@ pub enum ToShard {
         seq: Seq,
         /// To be let go of once that is done, and the ledger told of it.
         done: mpsc::Sender<()>,
+    },
+    /// From now on these faults act on the messages of a namespace, instead of those before.
+    Faults {
+        /// Whose messages.
+        namespace: NamespaceName,
+        /// All that there are; each says when it ends.
+        faults: Vec<Fault>,
     },
     /// A device belongs to another user now: the connections of the one before are to end.
     Replaced {

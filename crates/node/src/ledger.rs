@@ -261,10 +261,10 @@ impl Books {
                 }
                 Entered::Happened(events) => events.iter().for_each(|event| match event {
                     Event::Written { message, .. } => want(&message.namespace, message.seq),
-                    Event::Unwritten { namespace, seq, .. } | Event::Dropped { namespace, seq, .. } => {
-                        want(namespace, *seq);
-                    }
-                    Event::Slow(_) => {}
+                    Event::Unwritten { namespace, seq, .. }
+                    | Event::Dropped { namespace, seq, .. }
+                    | Event::Befallen { namespace, seq, .. } => want(namespace, *seq),
+                    Event::Slow(_) | Event::EndOnPurpose(_) => {}
                 }),
                 Entered::Look(namespace, seqs, _)
                 | Entered::Trimmed(namespace, _, seqs)
@@ -402,7 +402,10 @@ impl Books {
                     metrics.unwritten.get_or_create(&Why::of_drop(why)).inc_by(count);
                 });
             }
-            Event::Slow(_) => {}
+            Event::Befallen { namespace, seq, device, step } => {
+                self.update((namespace, seq), |entry, _| entry.note(now, step, &Ordinals::One(device.0)));
+            }
+            Event::Slow(_) | Event::EndOnPurpose(_) => {}
         }
     }
 

@@ -6,8 +6,9 @@
 //!
 //! Reading order: [`publish`] (a push becomes a message), [`deliver`] (to the shards), [`connect`] (a
 //! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`ack`] (it has the message),
-//! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`] (it is withdrawn), [`trace`] (why somebody has it or not), [`statistics`] (what
-//! happened, in numbers), [`namespace`] (whose rules hold).
+//! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
+//! (it is withdrawn), [`trace`] (why somebody has it or not), [`statistics`] (what happened, in numbers), [`simulate`]
+//! (faults on purpose), [`namespace`] (whose rules hold).
 
 pub mod ack;
 pub mod clock;
@@ -27,6 +28,7 @@ pub mod notify;
 pub mod publish;
 pub mod recall;
 pub mod resume;
+pub mod simulate;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
@@ -64,6 +66,7 @@ pub struct Node {
     pub(crate) turns: join::Turns,
     pub(crate) limits: connect::ConnectionLimits,
     pub(crate) statistics: statistics::Statistics,
+    pub(crate) simulations: simulate::Simulations,
     /// Keyed at random: nobody can choose a user whose count is another's.
     pub(crate) hasher: RandomState,
     metrics: Arc<Metrics>,
@@ -88,6 +91,8 @@ pub struct Parts {
     pub providers: Vec<Arc<dyn Provider>>,
     /// For how long statistics are kept.
     pub keep_statistics: statistics::Keep,
+    /// Whether faults may be simulated.
+    pub simulations: bool,
     /// Where numbers go.
     pub metrics: Arc<Metrics>,
 }
@@ -123,6 +128,7 @@ impl Node {
             providers: parts.providers.into_iter().take(escalate::PROVIDERS_MAX).collect(),
             limits: parts.limits,
             statistics,
+            simulations: simulate::Simulations::new(parts.simulations),
             hasher: RandomState::new(),
             metrics: parts.metrics,
             name: parts.name,

@@ -92,6 +92,7 @@ impl World {
             limits: ConnectionLimits::default(),
             providers,
             keep_statistics: crate::statistics::Keep::default(),
+            simulations: true,
             metrics: Arc::new(Metrics::default()),
         };
         let (node, inboxes) = Node::start(parts).await.unwrap();
@@ -476,6 +477,7 @@ async fn the_books_outlive_the_memory_of_them() {
         name: "n2".to_owned(),
         limits: ConnectionLimits::default(),
         keep_statistics: crate::statistics::Keep::default(),
+        simulations: true,
         metrics: Arc::new(Metrics::default()),
     };
     let (node, inboxes) = Node::start(parts).await.unwrap();

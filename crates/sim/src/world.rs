@@ -106,6 +106,7 @@ impl World {
             name: "sim".to_owned(),
             limits: ConnectionLimits::default(),
             keep_statistics: tidings_node::statistics::Keep::default(),
+            simulations: false,
             providers: Vec::new(),
             metrics: Arc::new(Metrics::default()),
         };

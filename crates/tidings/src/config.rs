@@ -17,6 +17,7 @@ pub(crate) mod outbox;
 pub(crate) mod overload;
 pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod simulations;
 pub(crate) mod statistics;
 pub(crate) mod store;
 mod value;
@@ -66,6 +67,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     overload::SECTION,
     escalation::SECTION,
     statistics::SECTION,
+    simulations::SECTION,
     log::SECTION,
 ];
 
@@ -81,6 +83,7 @@ pub(crate) struct Config {
     pub(crate) overload: overload::Overload,
     pub(crate) escalation: escalation::Escalation,
     pub(crate) statistics: statistics::Statistics,
+    pub(crate) simulations: simulations::Simulations,
     pub(crate) log: log::Log,
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
@@ -127,6 +130,7 @@ impl Config {
             overload: overload::Overload::resolve(layers),
             escalation: escalation::Escalation::resolve(layers),
             statistics: statistics::Statistics::resolve(layers),
+            simulations: simulations::Simulations::resolve(layers),
             log: log::Log::resolve(layers),
             file,
         }

@@ -86,6 +86,7 @@ pub(crate) fn serve(args: &ConformanceArgs) -> Result<(), Fatal> {
             name: "conformance".to_owned(),
             limits: ConnectionLimits::default(),
             keep_statistics: tidings_node::statistics::Keep::default(),
+            simulations: false,
             metrics: Arc::new(Metrics::default()),
         };
         let in_memory = |why| Fatal::Store("(memory)".into(), why);

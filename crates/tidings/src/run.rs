@@ -169,6 +169,7 @@ async fn run(
         },
         providers: providers(config),
         keep_statistics: config.statistics.keep,
+        simulations: config.simulations.enabled || dev,
         metrics,
     })
     .await

@@ -150,6 +150,56 @@ pub(crate) enum GranularityWord {
     Day,
 }
 
+/// What a simulation does to a message on its way to a connection.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Effect)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum EffectWord {
+    /// The server takes it for written, and it never leaves.
+    Lose,
+    /// It leaves later, behind what came meanwhile.
+    Delay,
+    /// It leaves twice.
+    Duplicate,
+    /// The next message leaves before it; when none comes within a second, it leaves as it is.
+    Reorder,
+    /// It leaves, and then the connection ends with 3011.
+    Disconnect,
+}
+
+/// A fault on purpose.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewSimulation, example = json!({"on": {"device": "d1"}, "effect": "delay", "delay": "200ms", "probability": 0.5, "for": "10m"}))]
+pub(crate) struct SimulationBody {
+    on: SimulationOn,
+    effect: EffectWord,
+    /// How likely it does so, for each message and connection.
+    #[schema(minimum = 0, maximum = 1, default = 1.0)]
+    probability: Option<f64>,
+    /// How long a message is held back: with `delay`, and only then; at most 60 s.
+    delay: Option<Duration>,
+    /// How long the simulation lasts; at most 1 h.
+    #[serde(rename = "for")]
+    #[schema(default = "10m")]
+    lasts: Option<Duration>,
+}
+
+/// What a simulation is about: exactly one of these.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SimulationOn {
+    /// Whatever goes to the devices of this user.
+    user: Option<Name>,
+    /// Whatever goes to this device.
+    device: Option<Name>,
+    /// What is pushed to this room, to whomever it goes.
+    room: Option<Name>,
+    /// The message with this id. It may not have been pushed yet.
+    message: Option<Name>,
+}
+
 /// Who may connect. `open`: what a client says of itself is believed.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

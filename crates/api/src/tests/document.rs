@@ -70,9 +70,12 @@ async fn the_document_knows_what_needs_a_key() {
 
 #[test]
 fn requests_are_described_as_they_are_checked() {
-    for (schema, shape) in
-        [("Push", &push::SHAPE), ("Batch", &rest::batch::SHAPE), ("Acks", &rest::acks::SHAPE)]
-    {
+    for (schema, shape) in [
+        ("Push", &push::SHAPE),
+        ("Batch", &rest::batch::SHAPE),
+        ("Acks", &rest::acks::SHAPE),
+        ("NewSimulation", &rest::simulations::SHAPE),
+    ] {
         same(&document(), &document()["components"]["schemas"][schema], shape, schema);
     }
 }
@@ -138,6 +141,14 @@ async fn answers_are_as_described() {
             String::new(),
             "200",
         ),
+        (
+            "POST /v1/namespaces/demo/simulations",
+            "/v1/namespaces/{ns}/simulations",
+            example("NewSimulation"),
+            "201",
+        ),
+        ("POST /v1/namespaces/demo/simulations", "/v1/namespaces/{ns}/simulations", "{}".to_owned(), "400"),
+        ("GET /v1/namespaces/demo/simulations", "/v1/namespaces/{ns}/simulations", String::new(), "200"),
         ("GET /v1/namespaces/demo/stats", "/v1/namespaces/{ns}/stats", String::new(), "200"),
         ("GET /v1/namespaces/demo/stats?granularity=week", "/v1/namespaces/{ns}/stats", String::new(), "400"),
         ("GET /v1/namespaces/demo/stats/current", "/v1/namespaces/{ns}/stats/current", String::new(), "200"),

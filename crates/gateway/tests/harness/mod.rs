@@ -74,6 +74,7 @@ impl Server {
             name: "n1".to_owned(),
             limits: tidings_node::connect::ConnectionLimits::default(),
             keep_statistics: tidings_node::statistics::Keep::default(),
+            simulations: true,
             metrics: Arc::new(Metrics::default()),
         };
         let (node, inboxes) = Node::start(parts).await.unwrap();

@@ -9,6 +9,7 @@
 //! It knows who is subscribed and who is meant, and the order that a device may rely on; it knows no
 //! format.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tidings_model::{Seq, Topic};
@@ -16,6 +17,7 @@ use tidings_model::{Seq, Topic};
 use super::members::State;
 use super::{Delivery, Event, MemberKey, Ordinals, Outcome, Shard, mark_round, mark_urgent, queue};
 use crate::broadcast::Broadcast;
+use crate::frame::Frame;
 
 /// A room with more members than this here is served in rounds, a smaller one at once.
 pub(super) const SMALL_ROOM: usize = 64;
@@ -217,6 +219,9 @@ impl Shard {
             return false;
         }
         let frame = job.frames.frame(message, job.topic, job.place, member.format, &mut self.deflater);
+        if self.faults.is_some() {
+            return self.serve_with_faults(job, key, frame);
+        }
         let policy = self.places[job.place as usize].policy;
         let mut outcome = Outcome { events: &mut self.events, drops: &mut self.drops };
         let taken = queue(&mut self.peers, &mut outcome, member, message, frame, policy);
@@ -227,6 +232,21 @@ impl Shard {
             job.written.push(member.ordinal.0);
         }
         taken
+    }
+
+    /// The same where faults on purpose may befall the message.
+    fn serve_with_faults(&mut self, job: &mut Job, key: MemberKey, frame: Rc<Frame>) -> bool {
+        let given = self.give(key, &job.delivery.message, frame);
+        for old in &job.delivery.superseded {
+            self.forget_held_back(job.place, *old, Some(key));
+            self.acknowledge(key, *old);
+        }
+        if given.written
+            && let Some(member) = self.members.get(key)
+        {
+            job.written.push(member.ordinal.0);
+        }
+        given.queued
     }
 
     pub(super) fn finish(&mut self, job: Job) {

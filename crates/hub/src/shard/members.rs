@@ -8,8 +8,8 @@ use tidings_wire::push::Format;
 use tidings_wire::websocket::Window;
 
 use super::{
-    CatchUp, Delivery, Event, HELD_MAX, MemberKey, Ordinals, Outcome, PeerKey, Place, Policy, Room, Shard,
-    Unwritten, broadcast, mark_urgent, queue,
+    CatchUp, Delivery, Event, HELD_MAX, MemberKey, Ordinals, PeerKey, Place, Policy, Room, Shard, Unwritten,
+    broadcast, mark_urgent,
 };
 
 /// A device about to be attached to a connection.
@@ -104,6 +104,13 @@ impl Member {
             self.pending = Vec::new();
         } else {
             self.pending.push(seq);
+        }
+    }
+
+    /// It has been given something before newer things, and has not acknowledged it.
+    pub(super) fn owe(&mut self, seq: Seq) {
+        if !self.pending.contains(&seq) {
+            self.delivered(seq);
         }
     }
 
@@ -260,15 +267,14 @@ impl Shard {
         }
         let frame = broadcast::encode(message, topic, member.place, member.format.codec);
         let frame = broadcast::compress(frame, member.format, &mut self.deflater);
-        let peer = member.peer;
-        let policy = self.places[member.place as usize].policy;
-        let mut outcome = Outcome { events: &mut self.events, drops: &mut self.drops };
-        let written = queue(&mut self.peers, &mut outcome, member, message, frame, policy);
-        let by = Ordinals::One(member.ordinal.0);
-        let Some(found) = self.peers.get_mut(peer) else { return false };
-        if written {
-            mark_urgent(&mut self.urgent, found, peer);
+        let (by, peer) = (Ordinals::One(member.ordinal.0), member.peer);
+        let given = self.give(key, message, frame);
+        if given.written {
             self.events.push(Event::Written { message: Arc::clone(message), by });
+        }
+        let Some(found) = self.peers.get_mut(peer) else { return false };
+        if given.queued {
+            mark_urgent(&mut self.urgent, found, peer);
         }
         !found.slow
     }
@@ -330,7 +336,7 @@ impl Shard {
         (settled > before).then_some(settled)
     }
 
-    fn place(&mut self, name: &NamespaceName) -> u32 {
+    pub(super) fn place(&mut self, name: &NamespaceName) -> u32 {
         if let Some(place) = self.place_of.get(name) {
             return *place;
         }

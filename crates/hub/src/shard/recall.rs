@@ -29,6 +29,7 @@ impl Shard {
         for job in ended {
             self.finish(job);
         }
+        self.forget_held_back(place, seq, None);
         for key in self.places[place as usize].all.clone() {
             let Some(member) = self.members.get_mut(key) else { continue };
             if let State::CatchingUp(held) = &mut member.state {

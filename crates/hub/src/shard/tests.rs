@@ -7,6 +7,8 @@
 //! push 5 room:lobby user:ann=1 | 1,2,3
 //!                     message 5 through two topics, the second one of device 1; meant for 1, 2 and 3
 //! replay a 3 room:x | 1     message 3 comes from the mailbox
+//! fault lose devices=1 0.5 50    until 50, messages to device 1 are lost with this probability; `no faults` ends it
+//! time 20             it is 20
 //! reads slow-a        a, whose transport took nothing so far, is told what was let go, and given the rest
 //! ```
 //! What a connection is written is `> a 5@room:lobby` (message 5 by that topic); what the ledger is
@@ -25,13 +27,16 @@ use tidings_model::{
 use tidings_wire::push::{Codec, Format};
 
 use super::fanout::SMALL_ROOM;
+use super::faults::{Effect, Fault, FaultOn};
 use super::*;
 
+mod faults;
 mod withdrawn;
 
 struct Script {
     shard: Shard,
     policy: Policy,
+    faults: Vec<Fault>,
     peers: BTreeMap<String, (PeerKey, MemberKey)>,
     out: String,
 }
@@ -44,17 +49,22 @@ fn ordinals(text: &str) -> Vec<u32> {
     text.split(',').filter(|one| !one.is_empty()).map(|one| one.parse().unwrap()).collect()
 }
 
-/// `5 room:lobby user:ann=1 | 1,2`; `key:score` is its collapse key, `over:4` a message whose place it takes.
+/// `5 room:lobby user:ann=1 | 1,2`; `key:score` is its collapse key, `over:4` a message whose place it takes, `until:200` when its
+/// time is over (100 unless said).
 fn delivery(text: &str) -> Delivery {
     let (head, meant) = text.split_once('|').unwrap();
     let mut words = head.split_whitespace();
     let seq: u64 = words.next().unwrap().parse().unwrap();
     let (mut topics, mut direct) = (Vec::new(), Vec::new());
-    let (mut collapse_key, mut superseded) = (None, Vec::new());
+    let (mut collapse_key, mut superseded, mut expires_at) = (None, Vec::new(), Timestamp(100));
     for word in words {
         match word.split_once(':') {
             Some(("key", key)) => {
                 collapse_key = Some(key.parse().unwrap());
+                continue;
+            }
+            Some(("until", at)) => {
+                expires_at = Timestamp(at.parse().unwrap());
                 continue;
             }
             Some(("over", old)) => {
@@ -79,7 +89,7 @@ fn delivery(text: &str) -> Delivery {
         epoch: Epoch(1),
         meant: Arc::new(ordinals(meant.trim()).into_iter().collect()),
         accepted_at: Timestamp(0),
-        expires_at: Timestamp(100),
+        expires_at,
         priority: Priority::Normal,
         keep: true,
         collapse_key,
@@ -101,6 +111,7 @@ impl Script {
         Self {
             shard: Shard::new(policy.bounds, Deflater::new(0)),
             policy,
+            faults: Vec::new(),
             peers: BTreeMap::new(),
             out: String::new(),
         }
@@ -163,6 +174,9 @@ impl Script {
                 }
             }
             "recall" => self.shard.recall(&demo(), Seq(words[0].parse().unwrap())),
+            "fault" => self.faults.push(faults::fault(&words)),
+            "no" => self.faults.clear(),
+            "time" => self.shard.pass_time(Timestamp(words[0].parse().unwrap())),
             "ack" => self.shard.acknowledge(self.peers[words[0]].1, Seq(words[1].parse().unwrap())),
             "gone" => {
                 let (peer, member) = self.peers.remove(words[0]).unwrap();
@@ -171,6 +185,9 @@ impl Script {
                 self.shard.remove_peer(peer);
             }
             _ => panic!("no such verb: {verb}"),
+        }
+        if matches!(verb, "fault" | "no") {
+            self.shard.set_faults(&demo(), self.faults.clone(), Timestamp(0), 7);
         }
     }
 
@@ -206,6 +223,10 @@ impl Script {
                     writeln!(self.out, "  unwritten {}: {}", seq.0, ordinal.0).unwrap();
                 }
                 Event::Slow(_) => writeln!(self.out, "  slow").unwrap(),
+                Event::Befallen { seq, device, step, .. } => {
+                    writeln!(self.out, "  {} {}: {}", step.as_str(), seq.0, device.0).unwrap();
+                }
+                Event::EndOnPurpose(_) => writeln!(self.out, "  ends").unwrap(),
             }
         }
     }

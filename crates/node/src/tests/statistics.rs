@@ -63,6 +63,7 @@ async fn restarted(world: World) -> World {
         name: "n2".to_owned(),
         limits: ConnectionLimits::default(),
         keep_statistics: crate::statistics::Keep::default(),
+        simulations: false,
         metrics: Arc::new(Metrics::default()),
     };
     let (node, inboxes) = Node::start(parts).await.unwrap();
