@@ -25,6 +25,7 @@ use crate::{Clock, Metrics, Node, Parts, ToShard};
 
 mod escalation;
 mod later;
+mod simulate;
 mod statistics;
 
 struct World {
