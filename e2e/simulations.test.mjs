@@ -40,6 +40,8 @@ for (const kind of Object.keys(KINDS)) {
     // The server takes both for written, and has a receipt for one of them.
     await api.waitForLedger(lost.id, { meant: 2, written: 2, acked: 1, waiting: 1 });
     await api.waitForLedger(next.id, { meant: 2, written: 2, acked: 2, waiting: 0 });
+    const trace = await api.get(`messages/${lost.id}/trace?device=ann-1`);
+    assert.deepEqual([trace.verdict, trace.because], ['waiting', 'simulated_loss'], JSON.stringify(trace));
     await first.close();
 
     const second = client(server, kind, who);

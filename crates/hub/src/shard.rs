@@ -230,6 +230,8 @@ pub struct Shard {
     deflater: Deflater,
     /// Nearly never any.
     faults: Option<Box<Faults>>,
+    /// What faults have done, told after what else has happened: a message is lost once it counts as written.
+    befallen: Vec<Event>,
 }
 
 /// Messages that were let go.
@@ -270,6 +272,7 @@ impl Shard {
             bounds,
             deflater,
             faults: None,
+            befallen: Vec::new(),
         }
     }
 
@@ -398,12 +401,14 @@ impl Shard {
             into.push(Event::Dropped { namespace, seq: same[0].1, why: same[0].2, by: by.into() });
         }
         self.drops.fresh.clear();
+        into.append(&mut self.befallen);
     }
 
     /// Whether there is anything for [`Shard::take_events`] or [`Shard::take_urgent`].
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.events.is_empty() || !self.urgent.is_empty() || !self.drops.fresh.is_empty()
+        let told = self.events.is_empty() && self.drops.fresh.is_empty() && self.befallen.is_empty();
+        !told || !self.urgent.is_empty()
     }
 
     /// How many connections there are.

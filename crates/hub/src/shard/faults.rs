@@ -282,7 +282,7 @@ impl Shard {
             }
             Some(Effect::Disconnect) if queued => {
                 self.note(place, message.seq, device, Step::SimulatedDisconnect);
-                self.events.push(Event::EndOnPurpose(peer));
+                self.befallen.push(Event::EndOnPurpose(peer));
             }
             Some(
                 Effect::Lose | Effect::Delay(_) | Effect::Reorder | Effect::Duplicate | Effect::Disconnect,
@@ -324,6 +324,6 @@ impl Shard {
     /// Tells the ledger what was done to a message.
     fn note(&mut self, place: u32, seq: Seq, device: Ordinal, step: Step) {
         let namespace = self.places[place as usize].name.clone();
-        self.events.push(Event::Befallen { namespace, seq, device, step });
+        self.befallen.push(Event::Befallen { namespace, seq, device, step });
     }
 }

@@ -110,6 +110,8 @@ async fn who_gives_no_receipt_in_time_is_woken_once() {
     assert_eq!(phone.woken(), NOBODY);
     let report = world.node.report(&ann.namespace, &accepted.message).await.total;
     assert_eq!((report.acked, report.escalated, report.waiting), (1, 1, 0));
+    let [_, _, today] = world.node.current_statistics(&ann.namespace).await.unwrap();
+    assert_eq!((today.numbers.acked, today.numbers.escalated), (1, 1));
     assert_eq!(
         trace(&world, "m1", of_device("pixel")).await,
         "escalated because provider_accepted: accepted at 1000, queued pixel at 1000, \

@@ -5,7 +5,7 @@ use tidings_store::{DueQueue, StoreError};
 use super::*;
 
 /// Moves the clock, and deals with what is due by then.
-async fn later(world: &World, at: u64) {
+pub(super) async fn later(world: &World, at: u64) {
     world.time.store(at, Ordering::Relaxed);
     for queue in DueQueue::ALL {
         world.node.deal_with_due(queue).await.unwrap();

@@ -63,6 +63,7 @@ async fn restarted(world: World) -> World {
         name: "n2".to_owned(),
         limits: ConnectionLimits::default(),
         keep_statistics: crate::statistics::Keep::default(),
+        providers: Vec::new(),
         simulations: false,
         metrics: Arc::new(Metrics::default()),
     };
@@ -98,8 +99,7 @@ async fn what_happens_counts_in_its_minute_hour_and_day() {
     };
     world.node.happened(vec![dropped]);
     assert_eq!(rows(&world, Granularity::Minute).await.len(), 2);
-    world.time.store(HOUR, Ordering::Relaxed);
-    world.node.deal_with_due().await.unwrap();
+    super::later::later(&world, HOUR).await;
     let minutes = rows(&world, Granularity::Minute).await;
     assert_eq!(
         minutes,
@@ -132,8 +132,7 @@ async fn a_scheduled_push_counts_once_and_a_recall_is_none() {
     world.device("d1", "ann").await;
     let scheduled = Push { deliver_at: Some(Timestamp(5_000)), ..push(users(&["ann"])) };
     let accepted = world.push(scheduled).await;
-    world.time.store(6_000, Ordering::Relaxed);
-    world.node.deal_with_due().await.unwrap();
+    super::later::later(&world, 6_000).await;
     assert_eq!(rows(&world, Granularity::Hour).await, ["0: pushes 1"]);
     let sent = world.node.message(&world.node.namespace("demo").unwrap(), &accepted.message.id).await;
     let sent = Accepted { message: sent.unwrap().unwrap(), ..accepted };

@@ -50,8 +50,8 @@ fn what_is_lost_counts_as_written_and_is_owed() {
             fault lose devices=1
             push 1 all | 1,2
               > b 1@all
-              simulated_loss 1: 1
               written 1: [1, 2]
+              simulated_loss 1: 1
             no faults
             push 2 all | 1,2
               > a 2@all
@@ -185,8 +185,8 @@ fn what_is_doubled_leaves_twice_and_is_owed_once() {
             push 1 room:lobby | 1
               > a 1@room:lobby
               > a 1@room:lobby
-              simulated_duplicate 1: 1
               written 1: [1]
+              simulated_duplicate 1: 1
             push 2 user:ann=1 | 1
               > a 2@user:ann
               written 2: [1]
@@ -235,16 +235,16 @@ fn what_is_to_be_overtaken_waits_for_the_next_one_but_not_for_long() {
             push 3 all | 1
               > a 3@all
               > a 1@all
-              simulated_reorder 1: 1
               written 1: [1]
               written 3: [1]
+              simulated_reorder 1: 1
             push 4 all | 1
             push 5 all | 1
               > a 5@all
               > a 4@all
-              simulated_reorder 4: 1
               written 4: [1]
               written 5: [1]
+              simulated_reorder 4: 1
             push 6 all until:2000 | 1
             time 999
             no faults
@@ -279,9 +279,9 @@ fn a_connection_ends_with_the_message_that_is_to_end_it() {
               written 1: [1]
             push 2 all | 1
               > a 2@all
+              written 2: [1]
               simulated_disconnect 2: 1
               ends
-              written 2: [1]
             gone a
               settled Some(0)
         "#]],
@@ -308,13 +308,13 @@ fn what_is_replayed_is_befallen_too() {
             fault duplicate message=m2
             fault delay:20 message=m3
             replay a 1 all | 1
-              simulated_loss 1: 1
               written 1: [1]
+              simulated_loss 1: 1
             replay a 2 all | 1
               > a 2@all
               > a 2@all
-              simulated_duplicate 2: 1
               written 2: [1]
+              simulated_duplicate 2: 1
             replay a 3 all | 1
               simulated_delay 3: 1
             push 4 all | 1
@@ -350,8 +350,8 @@ fn a_fault_ends_by_itself_and_a_clock_that_is_set_back_delays_nothing() {
             live a 0
             fault lose devices=1 1 50
             push 1 all | 1
-              simulated_loss 1: 1
               written 1: [1]
+              simulated_loss 1: 1
             time 50
             push 2 all | 1
               > a 2@all
