@@ -31,19 +31,21 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use tidings_model::{
-    Durability, Epoch, Message, MessageId, NamespaceName, Ordinal, RoomName, Seq, Timestamp, Topic,
+    Durability, Epoch, Message, MessageId, NamespaceName, NoticeId, Ordinal, RoomName, Seq, Timestamp, Topic,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::coop::unconstrained;
 
 use crate::port::{
-    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, LogSlice, Messages,
-    NewMessage, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, StoreError,
-    TraceStep, Which,
+    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, HookKey, LogSlice, Messages,
+    NewMessage, Notices, Pile, Piles, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings,
+    StoreError, TraceStep, Tries, WaitingNotice, Which,
 };
 use disk::Disk;
 pub use stats::WriterStats;
-use verb::{Append, ChangeRooms, Deal, Put, Record, Register, Settle, Task, Verb};
+use verb::{
+    Append, Attempt, Bury, ChangeRooms, Deal, Enqueue, Put, Record, Register, Remove, Settle, Task, Verb,
+};
 use writer::Command;
 
 /// Most changes that wait for the writer; who comes later waits for room.
@@ -304,6 +306,35 @@ impl Receipts for EmbeddedStore {
     fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>> {
         let namespace = namespace.clone();
         Box::pin(self.read(seqs.len() <= INLINE_READS, move |disk| read::receipts(disk, &namespace, &seqs)))
+    }
+}
+
+impl Notices for EmbeddedStore {
+    fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, ()> {
+        Box::pin(self.submit(Enqueue::new(&notices)))
+    }
+
+    fn notices(&self, of: &HookKey, pile: Pile, limit: usize) -> Answer<'_, Vec<WaitingNotice>> {
+        let prefix = crate::kv::notice::prefix(of, pile);
+        Box::pin(self.read(limit <= INLINE_READS, move |disk| read::notices(disk, &prefix, limit)))
+    }
+
+    fn attempted(&self, of: &HookKey, id: &NoticeId, attempts: Tries) -> Answer<'_, ()> {
+        let key = crate::kv::notice::key(of, Pile::Waiting, id);
+        Box::pin(self.submit(Attempt { key, attempts }))
+    }
+
+    fn remove(&self, of: &HookKey, pile: Pile, ids: Vec<NoticeId>) -> Answer<'_, ()> {
+        let keys = ids.iter().map(|id| crate::kv::notice::key(of, pile, id)).collect();
+        Box::pin(self.submit(Remove { keys }))
+    }
+
+    fn bury(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, ()> {
+        Box::pin(self.submit(Bury { hook: of.clone(), ids }))
+    }
+
+    fn piles(&self) -> Answer<'_, Vec<(HookKey, Piles)>> {
+        Box::pin(self.read(false, read::piles))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod message;
 pub mod message_id;
 pub mod meta;
 pub mod namespace_head;
+pub mod notice;
 pub mod receipt;
 pub mod room_member;
 pub mod setting;
@@ -70,11 +71,13 @@ pub enum Keyspace {
     Collapse,
     /// [`trace`]: what happened to each message on its way.
     Trace,
+    /// [`notice`]: what hooks are to be told.
+    Notice,
 }
 
 impl Keyspace {
     /// Every keyspace, at the index that its discriminant says.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Message,
         Self::MessageId,
         Self::TopicEntry,
@@ -90,6 +93,7 @@ impl Keyspace {
         Self::Due,
         Self::Collapse,
         Self::Trace,
+        Self::Notice,
     ];
 
     /// Its name on disk. Never changes.
@@ -111,6 +115,7 @@ impl Keyspace {
             Self::Due => "due",
             Self::Collapse => "collapse",
             Self::Trace => "trace",
+            Self::Notice => "notice",
         }
     }
 

@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tidings_model::{
-    CollapseKey, DeviceId, Durability, Epoch, Message, MessageId, NamespaceName, Ordinal, Platform, RoomName,
-    Seq, Timestamp, Topic, UserId,
+    CollapseKey, DeviceId, Durability, Epoch, Message, MessageId, NamespaceName, NoticeId, Ordinal, Platform,
+    RoomName, Seq, Timestamp, Topic, UserId,
 };
 
 use crate::kv;
 use crate::kv::message_id::KnownId;
 use crate::port::{
-    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, LogSlice, Messages,
-    NewMessage, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, StoreError,
-    TraceStep, Which,
+    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, HookKey, LogSlice, Messages,
+    NewMessage, Notices, Pile, Piles, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings,
+    StoreError, TraceStep, Tries, WaitingNotice, Which,
 };
 use crate::rules::{self, Verdict};
 
@@ -35,6 +35,7 @@ struct State {
     settings: BTreeMap<String, Bytes>,
     /// By the keys that they have on disk.
     due: BTreeMap<Vec<u8>, Due>,
+    notices: BTreeMap<(HookKey, Pile, NoticeId), WaitingNotice>,
 }
 
 #[derive(Debug, Default)]
@@ -302,6 +303,74 @@ impl Receipts for MemoryStore {
     fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>> {
         self.of(namespace, move |namespace| {
             seqs.iter().map(|seq| namespace.receipts.get(seq).cloned()).collect()
+        })
+    }
+}
+
+impl Notices for MemoryStore {
+    fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, ()> {
+        self.answer(move |state| {
+            let keyed =
+                |(hook, notice): (HookKey, WaitingNotice)| ((hook, Pile::Waiting, notice.id.clone()), notice);
+            state.notices.extend(notices.into_iter().map(keyed));
+        })
+    }
+
+    fn notices(&self, of: &HookKey, pile: Pile, limit: usize) -> Answer<'_, Vec<WaitingNotice>> {
+        let of = of.clone();
+        self.answer(move |state| {
+            let all = state.notices.iter().filter(|((hook, found, _), _)| *hook == of && *found == pile);
+            all.map(|(_, notice)| notice.clone()).take(limit).collect()
+        })
+    }
+
+    fn attempted(&self, of: &HookKey, id: &NoticeId, attempts: Tries) -> Answer<'_, ()> {
+        let key = (of.clone(), Pile::Waiting, id.clone());
+        self.answer(move |state| {
+            if let Some(notice) = state.notices.get_mut(&key) {
+                notice.attempts = attempts;
+            }
+        })
+    }
+
+    fn remove(&self, of: &HookKey, pile: Pile, ids: Vec<NoticeId>) -> Answer<'_, ()> {
+        let of = of.clone();
+        self.answer(move |state| {
+            for id in ids {
+                state.notices.remove(&(of.clone(), pile, id));
+            }
+        })
+    }
+
+    fn bury(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, ()> {
+        let of = of.clone();
+        self.answer(move |state| {
+            for id in ids {
+                if let Some(notice) = state.notices.remove(&(of.clone(), Pile::Waiting, id.clone())) {
+                    state.notices.insert((of.clone(), Pile::Dead, id), notice);
+                }
+            }
+        })
+    }
+
+    fn piles(&self) -> Answer<'_, Vec<(HookKey, Piles)>> {
+        self.answer(|state| {
+            let mut all: BTreeMap<HookKey, Piles> = BTreeMap::new();
+            for (hook, pile, _) in state.notices.keys() {
+                let piles = all.entry(hook.clone()).or_default();
+                match pile {
+                    Pile::Waiting => piles.waiting += 1,
+                    Pile::Dead => piles.dead += 1,
+                }
+            }
+            // On disk keys sort by the length of their names first.
+            let order = |key: &HookKey| {
+                let (namespace, hook) = (key.namespace.as_str(), key.hook.as_str());
+                (namespace.len(), namespace.to_owned(), hook.len(), hook.to_owned())
+            };
+            let mut all: Vec<_> = all.into_iter().collect();
+            all.sort_by_key(|(key, _)| order(key));
+            all
         })
     }
 }

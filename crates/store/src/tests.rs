@@ -14,7 +14,10 @@ use tempfile::TempDir;
 use tidings_model::{Durability, Epoch, NamespaceName, Seq, Step, Timestamp};
 
 use crate::conformance::given::demo;
-use crate::port::{Census, Device, Due, DueQueue, From, ReceiptRecord, Recording, TraceStep, Which};
+use crate::port::{
+    Census, Device, Due, DueQueue, From, HookKey, Pile, Piles, ReceiptRecord, Recording, TraceStep, Tries,
+    WaitingNotice, Which,
+};
 use crate::{EmbeddedStore, LogSlice, Options, StoreError};
 
 /// A directory to write to. One in memory, where there is one: these tests ask what was written, and an
@@ -67,6 +70,8 @@ struct Everything {
     receipts: Vec<Option<ReceiptRecord>>,
     steps: Vec<Vec<TraceStep>>,
     due: Vec<Due>,
+    piles: Vec<(HookKey, Piles)>,
+    notices: Vec<Vec<WaitingNotice>>,
     settings: Vec<(String, bytes::Bytes)>,
 }
 
@@ -101,6 +106,13 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
     for queue in DueQueue::ALL {
         due.extend(store.due(queue, Timestamp(0), Timestamp::NEVER, usize::MAX).await?);
     }
+    let piles = store.piles().await?;
+    let mut notices = Vec::new();
+    for (hook, _) in &piles {
+        for pile in [Pile::Waiting, Pile::Dead] {
+            notices.push(store.notices(hook, pile, usize::MAX).await?);
+        }
+    }
     Ok(Everything {
         epoch: store.epoch(),
         head,
@@ -114,6 +126,8 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
         receipts: store.receipts(&namespace, seqs).await?,
         steps,
         due,
+        piles,
+        notices,
         settings: store.list("").await?,
     })
 }
@@ -121,6 +135,7 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
 /// Puts something of every kind into a store.
 async fn fill(store: &impl crate::Store) {
     use crate::conformance::given::{append, chosen, device, message, register};
+    use crate::conformance::notices;
     for index in 0..6 {
         let topics: &[&str] = if index % 2 == 0 { &["all"] } else { &["room:a", "user:ann"] };
         append(store, vec![message(&format!("m{index}"), topics)]).await;
@@ -142,6 +157,14 @@ async fn fill(store: &impl crate::Store) {
         let step = TraceStep { at: Timestamp(index), step: Step::Written, by, detail: String::new() };
         let books = Recording { namespace: demo(), seq: Seq(index + 1), record, steps: vec![step] };
         store.record(vec![books], Durability::Memory).await.unwrap();
+        let hook = notices::hook(if index % 2 == 0 { "one" } else { "two" });
+        let notice = notices::notice(&format!("n{index}"));
+        store.enqueue(vec![(hook.clone(), notice.clone())]).await.unwrap();
+        let attempts = Tries { failed: 1, ..Tries::default() };
+        store.attempted(&hook, &notice.id, attempts).await.unwrap();
+        if index % 3 == 0 {
+            store.bury(&hook, vec![notice.id]).await.unwrap();
+        }
         store.put(&format!("key/{index}"), Some(bytes::Bytes::from_static(b"value"))).await.unwrap();
     }
     register(store, device("d0", "bob", 9)).await;

@@ -2,11 +2,15 @@
 //! transaction that it happens in, and neither threads nor files.
 
 mod append;
+mod attempt;
+mod bury;
 mod change_rooms;
 mod deal;
+mod enqueue;
 mod put;
 mod record;
 mod register;
+mod remove;
 mod settle;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -14,11 +18,15 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::transaction::Transaction;
 use crate::StoreError;
 pub(super) use append::Append;
+pub(super) use attempt::Attempt;
+pub(super) use bury::Bury;
 pub(super) use change_rooms::ChangeRooms;
 pub(super) use deal::Deal;
+pub(super) use enqueue::Enqueue;
 pub(super) use put::Put;
 pub(super) use record::Record;
 pub(super) use register::Register;
+pub(super) use remove::Remove;
 pub(super) use settle::Settle;
 
 /// A change.
