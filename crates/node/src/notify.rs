@@ -1,9 +1,28 @@
 //! What the business system is told by itself: notices, to the hooks of a namespace that want them.
+//!
+//! A notice is written down for each hook that wants it before anybody relies on it, and removed when the hook has
+//! answered 2xx. Between the two one sender for each hook tries, in order, for as long as it takes up to a day: at
+//! least once, therefore, and never twice because of another hook. What a call looks like on the wire is not
+//! known here.
+//!
+//! Reading order: `hook` (what is configured), `body` (what is sent), `queues` (who has what waiting), `sender` (the
+//! actor of one hook), `pace` (when it tries again).
 
-use tidings_model::Timestamp;
-use tidings_store::StoreError;
+mod body;
+mod hook;
+mod pace;
+mod queues;
+mod sender;
+
+use std::collections::HashMap;
+
+use tidings_model::{NoticeId, Timestamp};
+use tidings_store::{HookKey, StoreError, Tries, WaitingNotice};
 
 use crate::{Namespace, Node};
+pub use hook::{Hook, SECRET_BYTES, Secret};
+pub(crate) use queues::Hooks;
+pub use tidings_outbound::hook::{Failure, HookUrl, URL_BYTES_MAX, UrlError};
 
 /// What a notice is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +45,12 @@ impl NoticeKind {
             Self::Escalated => "escalated",
         }
     }
+
+    /// The kind with this name in the API.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
 }
 
 /// Something to tell.
@@ -42,8 +67,8 @@ pub struct Notice {
 impl Namespace {
     /// Whether any hook wants to hear of this.
     #[must_use]
-    pub fn wants(&self, _kind: NoticeKind) -> bool {
-        false
+    pub fn wants(&self, kind: NoticeKind) -> bool {
+        self.settings().hooks.iter().any(|hook| hook.wants(kind))
     }
 }
 
@@ -52,7 +77,41 @@ impl Node {
     ///
     /// # Errors
     /// When it cannot be written down.
-    pub async fn notify(&self, _namespace: &Namespace, _notices: Vec<Notice>) -> Result<(), StoreError> {
-        Ok(())
+    pub async fn notify(&self, namespace: &Namespace, notices: Vec<Notice>) -> Result<(), StoreError> {
+        let settings = namespace.settings();
+        let mut entries = Vec::new();
+        let mut counts: HashMap<HookKey, u64> = HashMap::new();
+        for notice in &notices {
+            let mut wanting = settings.hooks.iter().filter(|hook| hook.wants(notice.kind)).peekable();
+            if wanting.peek().is_none() {
+                continue;
+            }
+            let now = self.now();
+            let id = self.ids.next(now);
+            let id = NoticeId::new(id.as_str()).unwrap_or_else(|_| unreachable!("one name is like another"));
+            let body = body::of(&id, &namespace.name, notice);
+            for hook in wanting {
+                let key = HookKey { namespace: namespace.name.clone(), hook: hook.name.clone() };
+                *counts.entry(key.clone()).or_default() += 1;
+                let attempts = Tries::default();
+                entries
+                    .push((key, WaitingNotice { id: id.clone(), since: now, body: body.clone(), attempts }));
+            }
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.hooks.enqueue(entries, counts).await
+    }
+
+    /// Judges the addresses that the URL of a hook leads to now. They are judged again whenever it is called.
+    ///
+    /// # Errors
+    /// [`Failure`] says what is wrong with them.
+    pub async fn look_at_hook(&self, url: &HookUrl, allow_private: bool) -> Result<(), Failure> {
+        self.hooks.look(url, allow_private).await
     }
 }
+
+#[cfg(test)]
+mod tests;
