@@ -3,6 +3,7 @@
 mod bodies;
 mod calls;
 mod document;
+mod hooks;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

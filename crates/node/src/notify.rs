@@ -16,6 +16,7 @@ mod sender;
 
 use std::collections::HashMap;
 
+use futures_util::future::join_all;
 use tidings_model::{NoticeId, Timestamp};
 use tidings_store::{HookKey, StoreError, Tries, WaitingNotice};
 
@@ -104,12 +105,18 @@ impl Node {
         self.hooks.enqueue(entries, counts).await
     }
 
-    /// Judges the addresses that the URL of a hook leads to now. They are judged again whenever it is called.
-    ///
-    /// # Errors
-    /// [`Failure`] says what is wrong with them.
-    pub async fn look_at_hook(&self, url: &HookUrl, allow_private: bool) -> Result<(), Failure> {
-        self.hooks.look(url, allow_private).await
+    /// Judges the addresses that these hooks have now, except for those that were hooks before: which of them have
+    /// what wrong with them. They are judged again whenever they are called.
+    pub async fn look_at_hooks(&self, hooks: &[Hook], before: &[Hook]) -> Vec<(usize, Failure)> {
+        let known = |hook: &Hook| {
+            before.iter().any(|old| old.url == hook.url && old.allow_private == hook.allow_private)
+        };
+        let look = async |(index, hook): (usize, &Hook)| {
+            let looked = self.hooks.look(&hook.url, hook.allow_private).await;
+            looked.err().map(|why| (index, why))
+        };
+        let new = hooks.iter().enumerate().filter(|(_, hook)| !known(hook));
+        join_all(new.map(look)).await.into_iter().flatten().collect()
     }
 }
 

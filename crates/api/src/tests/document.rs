@@ -70,9 +70,12 @@ async fn the_document_knows_what_needs_a_key() {
 
 #[test]
 fn requests_are_described_as_they_are_checked() {
-    for (schema, shape) in
-        [("Push", &push::SHAPE), ("Batch", &rest::batch::SHAPE), ("Acks", &rest::acks::SHAPE)]
-    {
+    for (schema, shape) in [
+        ("Push", &push::SHAPE),
+        ("Batch", &rest::batch::SHAPE),
+        ("Acks", &rest::acks::SHAPE),
+        ("NewHook", &rest::namespaces::HOOK_SHAPE),
+    ] {
         same(&document(), &document()["components"]["schemas"][schema], shape, schema);
     }
 }
@@ -117,6 +120,12 @@ async fn answers_are_as_described() {
         r#"{"messages":[{"to":{"all":true}},{"to":{}},{"to":{"all":true},"dry_run":true}]}"#.to_owned();
     for (call, template, body, status) in [
         ("POST /v1/namespaces", "/v1/namespaces", example("NewNamespace").replace("demo", "demo2"), "201"),
+        (
+            "POST /v1/namespaces",
+            "/v1/namespaces",
+            format!(r#"{{"name":"hooked","auth":{{"mode":"open"}},"hooks":[{}]}}"#, example("NewHook")),
+            "201",
+        ),
         ("POST /v1/namespaces", "/v1/namespaces", "{}".to_owned(), "400"),
         ("POST /v1/namespaces/demo/messages", "/v1/namespaces/{ns}/messages", example("Push"), "202"),
         ("POST /v1/namespaces/demo/messages", "/v1/namespaces/{ns}/messages", dry, "200"),
