@@ -24,12 +24,25 @@ const CALLS_MAX: usize = 512;
 /// How long a call that is under way may take when the node stops. It is made again after the start.
 pub(super) const STOP_GRACE: Duration = Duration::from_millis(500);
 
+/// How much there may be for one hook, on disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Most notices that wait. Beyond that the oldest are given up.
+    pub(super) waiting: u64,
+    /// Most notices that were given up and are kept. Beyond that the oldest are removed.
+    pub(super) dead: u64,
+}
+
+/// Room for one notice for each device of a message to a million.
+const BOUNDS: Bounds = Bounds { waiting: 1_000_000, dead: 100_000 };
+
 /// What all senders share.
 pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) client: Client,
+    pub(super) bounds: Bounds,
     pub(super) calls: Semaphore,
     pub(super) stopping: watch::Sender<bool>,
     /// How many senders are at work.
@@ -216,7 +229,16 @@ impl Drop for Hooks {
 impl Shared {
     pub(super) fn new(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>, client: Client) -> Self {
         let (stopping, running) = (watch::Sender::new(false), watch::Sender::new(0));
-        Self { store, clock, metrics, client, calls: Semaphore::new(CALLS_MAX), stopping, running }
+        Self {
+            store,
+            clock,
+            metrics,
+            client,
+            bounds: BOUNDS,
+            calls: Semaphore::new(CALLS_MAX),
+            stopping,
+            running,
+        }
     }
 
     /// Sees to it that a sender is at work for this hook, and looks.

@@ -21,12 +21,6 @@ use crate::metrics::HookOutcome;
 /// Most notices of one hook in memory.
 const IN_MEMORY_MAX: usize = 32;
 
-/// Most notices that wait for one hook. Beyond that the oldest are given up.
-pub(super) const WAITING_MAX: u64 = 100_000;
-
-/// Most notices that were given up and are kept of one hook. Beyond that the oldest are removed.
-pub(super) const DEAD_MAX: u64 = 10_000;
-
 /// How many notices are given up or removed in one step.
 const STEP: usize = 256;
 
@@ -107,7 +101,7 @@ impl Sender {
     /// Does the next thing that is to be done.
     pub(super) async fn turn(&mut self) -> Result<Turn, StoreError> {
         let Some(hook) = self.queue.hook.load_full() else { return self.forget().await };
-        if self.queue.waiting.load(Ordering::Acquire) > WAITING_MAX {
+        if self.queue.waiting.load(Ordering::Acquire) > self.shared.bounds.waiting {
             self.give_up_surplus().await?;
         }
         if self.next.is_empty() {
@@ -200,7 +194,8 @@ impl Sender {
     /// Gives up the oldest of what waits, down to as many as may.
     async fn give_up_surplus(&mut self) -> Result<(), StoreError> {
         loop {
-            let surplus = self.queue.waiting.load(Ordering::Acquire).saturating_sub(WAITING_MAX);
+            let surplus =
+                self.queue.waiting.load(Ordering::Acquire).saturating_sub(self.shared.bounds.waiting);
             let step = usize::try_from(surplus).unwrap_or(STEP).min(STEP);
             if step == 0 {
                 return Ok(());
@@ -223,10 +218,10 @@ impl Sender {
         self.shared.metrics.hook_dead_letters.inc_by(count);
         tracing::error!(
             namespace = %key.namespace, hook = %key.hook, count, because = why,
-            kept = self.queue.dead.load(Ordering::Acquire).min(DEAD_MAX), "a hook will not be told, unless this is replayed"
+            kept = self.queue.dead.load(Ordering::Acquire).min(self.shared.bounds.dead), "a hook will not be told, unless this is replayed"
         );
         loop {
-            let surplus = self.queue.dead.load(Ordering::Acquire).saturating_sub(DEAD_MAX);
+            let surplus = self.queue.dead.load(Ordering::Acquire).saturating_sub(self.shared.bounds.dead);
             let step = usize::try_from(surplus).unwrap_or(STEP).min(STEP);
             let removed = self.remove_some(Pile::Dead, step).await?;
             if removed == 0 {

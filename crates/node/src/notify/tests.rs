@@ -13,13 +13,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::pace::GIVE_UP_AFTER;
-use super::queues::{Queue, Shared};
-use super::sender::{DEAD_MAX, Sender, Turn, WAITING_MAX};
+use super::queues::{Bounds, Queue, Shared};
+use super::sender::{Sender, Turn};
 use super::*;
 use crate::namespace::{AuthMode, Settings};
 use crate::{Clock, Metrics, Node, Parts};
 
 const SECRET: &str = "a secret of a hook";
+
+/// Bounds that a test can reach.
+const WAITING_MAX: u64 = 2_000;
+const DEAD_MAX: u64 = 500;
 
 /// What a receiver answers with; 0 is never.
 type Script = Arc<Mutex<VecDeque<u16>>>;
@@ -133,7 +137,8 @@ impl Bench {
         let metrics = Arc::new(Metrics::default());
         let client = Client::new(Options { timeout, ..Options::default() });
         let clock = Clock::Manual(Arc::clone(&time));
-        let shared = Shared::new(Arc::clone(&store) as _, clock, Arc::clone(&metrics), client);
+        let mut shared = Shared::new(Arc::clone(&store) as _, clock, Arc::clone(&metrics), client);
+        shared.bounds = Bounds { waiting: WAITING_MAX, dead: DEAD_MAX };
         let queue = Queue::new(HookKey { namespace: "demo".parse().unwrap(), hook: hook.name.clone() });
         queue.hook.store(Some(Arc::new(hook.clone())));
         let sender = Sender::new(Arc::new(shared), Arc::clone(&queue));
@@ -316,6 +321,7 @@ async fn node(store: &Arc<MemoryStore>, time: &Arc<AtomicU64>) -> Arc<Node> {
         shards: 1,
         name: "n1".to_owned(),
         limits: crate::connect::ConnectionLimits::default(),
+        providers: Vec::new(),
         metrics: Arc::new(Metrics::default()),
     };
     Node::start(parts).await.unwrap().0
