@@ -18,7 +18,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 use utoipa::{Modify, OpenApi};
 
-use crate::rest::{acks, batch, messages, namespaces, receipts, report, rooms, trace, users};
+use crate::rest::{acks, batch, hooks, messages, namespaces, receipts, report, rooms, trace, users};
 use crate::{health, metrics};
 
 pub(crate) use body::*;
@@ -43,6 +43,8 @@ pub(crate) use body::*;
         namespaces::create,
         namespaces::show,
         namespaces::change,
+        hooks::show,
+        hooks::replay,
         rooms::show,
         users::show,
         health::healthz,

@@ -17,13 +17,14 @@ mod sender;
 use std::collections::HashMap;
 
 use futures_util::future::join_all;
-use tidings_model::{NoticeId, Timestamp};
+use tidings_model::{HookName, NoticeId, Timestamp};
 use tidings_store::{HookKey, StoreError, Tries, WaitingNotice};
 
 use crate::{Namespace, Node};
 pub use hook::{Hook, SECRET_BYTES, Secret};
 pub(crate) use queues::Hooks;
 pub use tidings_outbound::hook::{Failure, HookUrl, URL_BYTES_MAX, UrlError};
+pub use tidings_store::Piles;
 
 /// What a notice is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,23 @@ impl Node {
         self.hooks.enqueue(entries, counts).await
     }
 
+    /// Has what a hook was not told in time told after all. How much that is; `None` when there is no such hook.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written; some of it may be on its way then.
+    pub async fn replay(&self, namespace: &Namespace, hook: &HookName) -> Result<Option<u64>, StoreError> {
+        match key_of(namespace, hook) {
+            Some(key) => self.hooks.replay(&key).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// How much waits for a hook, and was given up and is kept; `None` when there is no such hook.
+    #[must_use]
+    pub fn hook_piles(&self, namespace: &Namespace, hook: &HookName) -> Option<Piles> {
+        key_of(namespace, hook).map(|key| self.hooks.piles(&key))
+    }
+
     /// Judges the addresses that these hooks have now, except for those that were hooks before: which of them have
     /// what wrong with them. They are judged again whenever they are called.
     pub async fn look_at_hooks(&self, hooks: &[Hook], before: &[Hook]) -> Vec<(usize, Failure)> {
@@ -118,6 +136,11 @@ impl Node {
         let new = hooks.iter().enumerate().filter(|(_, hook)| !known(hook));
         join_all(new.map(look)).await.into_iter().flatten().collect()
     }
+}
+
+fn key_of(namespace: &Namespace, hook: &HookName) -> Option<HookKey> {
+    let known = namespace.settings().hooks.iter().any(|known| known.name == *hook);
+    known.then(|| HookKey { namespace: namespace.name.clone(), hook: hook.clone() })
 }
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ use crate::port::{
 use disk::Disk;
 pub use stats::WriterStats;
 use verb::{
-    Append, Attempt, Bury, ChangeRooms, Deal, Enqueue, Put, Record, Register, Remove, Settle, Task, Verb,
+    Append, Attempt, Bury, ChangeRooms, Deal, Enqueue, Put, Record, Register, Remove, Revive, Settle, Task,
+    Verb,
 };
 use writer::Command;
 
@@ -324,13 +325,17 @@ impl Notices for EmbeddedStore {
         Box::pin(self.submit(Attempt { key, attempts }))
     }
 
-    fn remove(&self, of: &HookKey, pile: Pile, ids: Vec<NoticeId>) -> Answer<'_, ()> {
+    fn remove(&self, of: &HookKey, pile: Pile, ids: Vec<NoticeId>) -> Answer<'_, u64> {
         let keys = ids.iter().map(|id| crate::kv::notice::key(of, pile, id)).collect();
         Box::pin(self.submit(Remove { keys }))
     }
 
-    fn bury(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, ()> {
+    fn bury(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64> {
         Box::pin(self.submit(Bury { hook: of.clone(), ids }))
+    }
+
+    fn revive(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64> {
+        Box::pin(self.submit(Revive { hook: of.clone(), ids }))
     }
 
     fn piles(&self) -> Answer<'_, Vec<(HookKey, Piles)>> {

@@ -333,23 +333,27 @@ impl Notices for MemoryStore {
         })
     }
 
-    fn remove(&self, of: &HookKey, pile: Pile, ids: Vec<NoticeId>) -> Answer<'_, ()> {
+    fn remove(&self, of: &HookKey, pile: Pile, ids: Vec<NoticeId>) -> Answer<'_, u64> {
         let of = of.clone();
         self.answer(move |state| {
+            let mut removed = 0;
             for id in ids {
-                state.notices.remove(&(of.clone(), pile, id));
+                removed += u64::from(state.notices.remove(&(of.clone(), pile, id)).is_some());
             }
+            removed
         })
     }
 
-    fn bury(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, ()> {
+    fn bury(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64> {
+        let of = of.clone();
+        self.answer(move |state| state.move_notices(&of, ids, [Pile::Waiting, Pile::Dead], |_| ()))
+    }
+
+    fn revive(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64> {
         let of = of.clone();
         self.answer(move |state| {
-            for id in ids {
-                if let Some(notice) = state.notices.remove(&(of.clone(), Pile::Waiting, id.clone())) {
-                    state.notices.insert((of.clone(), Pile::Dead, id), notice);
-                }
-            }
+            let forget = |notice: &mut WaitingNotice| notice.attempts = Tries::default();
+            state.move_notices(&of, ids, [Pile::Dead, Pile::Waiting], forget)
         })
     }
 
@@ -409,6 +413,27 @@ impl Settings for MemoryStore {
             self.lock().closed = true;
             Ok(())
         })
+    }
+}
+
+impl State {
+    /// Moves notices from one pile to the other; how many.
+    fn move_notices(
+        &mut self,
+        of: &HookKey,
+        ids: Vec<NoticeId>,
+        [from, to]: [Pile; 2],
+        change: impl Fn(&mut WaitingNotice),
+    ) -> u64 {
+        let mut moved = 0;
+        for id in ids {
+            if let Some(mut notice) = self.notices.remove(&(of.clone(), from, id.clone())) {
+                change(&mut notice);
+                self.notices.insert((of.clone(), to, id), notice);
+                moved += 1;
+            }
+        }
+        moved
     }
 }
 

@@ -190,11 +190,14 @@ pub trait Notices {
     /// synced on its own: losing it tells the hook sooner.
     fn attempted(&self, of: &HookKey, id: &NoticeId, attempts: Tries) -> Answer<'_, ()>;
 
-    /// Removes from a pile what is there. Not synced on its own: losing it tells the hook again.
-    fn remove(&self, of: &HookKey, pile: Pile, ids: Vec<NoticeId>) -> Answer<'_, ()>;
+    /// Removes from a pile what is there; how much that was. Not synced on its own: losing it tells the hook again.
+    fn remove(&self, of: &HookKey, pile: Pile, ids: Vec<NoticeId>) -> Answer<'_, u64>;
 
-    /// Gives up what waits, and keeps it. Not synced on its own: losing it tries again.
-    fn bury(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, ()>;
+    /// Gives up what waits, and keeps it; how much that was. Not synced on its own: losing it tries again.
+    fn bury(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64>;
+
+    /// Has what was given up wait again, durably, as if nothing had been tried; how much that was.
+    fn revive(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64>;
 
     /// The hooks that have anything, and how much waits and is kept of each.
     fn piles(&self) -> Answer<'_, Vec<(HookKey, Piles)>>;

@@ -159,6 +159,13 @@ async fn answers_are_as_described() {
             String::new(),
             "200",
         ),
+        ("GET /v1/namespaces/hooked/hooks/crm", "/v1/namespaces/{ns}/hooks/{hook}", String::new(), "200"),
+        (
+            "POST /v1/namespaces/hooked/hooks/crm/replay",
+            "/v1/namespaces/{ns}/hooks/{hook}/replay",
+            String::new(),
+            "200",
+        ),
         ("GET /v1/namespaces/demo/rooms/lobby", "/v1/namespaces/{ns}/rooms/{room}", String::new(), "200"),
         ("GET /v1/namespaces/demo/users/ann", "/v1/namespaces/{ns}/users/{user}", String::new(), "200"),
         ("GET /healthz", "/healthz", String::new(), "200"),

@@ -183,3 +183,25 @@ async fn secrets_are_hidden_and_stay() {
         assert_eq!(secrets(), expected, "{patch}");
     }
 }
+
+#[tokio::test]
+async fn a_hook_has_numbers_and_is_replayed() {
+    let world = World::new().await;
+    let body = json!({"name": "shop", "auth": {"mode": "open"}, "hooks": [hook("crm")]});
+    assert_eq!(world.call(CREATE, body.to_string()).await.status, 201);
+    for (call, expected) in [
+        ("GET /v1/namespaces/shop/hooks/crm", "200 {\"name\":\"crm\",\"waiting\":0,\"dead_letters\":0}"),
+        ("POST /v1/namespaces/shop/hooks/crm/replay", "200 {\"replayed\":0}"),
+        ("GET /v1/namespaces/shop/hooks/other", "404 there is no hook \"other\""),
+        ("POST /v1/namespaces/shop/hooks/other/replay", "404 there is no hook \"other\""),
+        ("POST /v1/namespaces/demo/hooks/crm/replay", "404 there is no hook \"crm\""),
+        ("GET /v1/namespaces/shop/hooks/C%20R", "400 hook \"C R\" must match"),
+        ("GET /v1/namespaces/nowhere/hooks/crm", "404 there is no namespace \"nowhere\""),
+    ] {
+        let answer = world.call(call, "").await;
+        let body: Value = serde_json::from_str(&answer.body).unwrap();
+        let text = body["detail"].as_str().map_or(answer.body.clone(), str::to_owned);
+        let found = format!("{} {text}", answer.status.as_u16());
+        assert!(found.starts_with(expected), "{call}: {found}");
+    }
+}

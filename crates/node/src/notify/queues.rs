@@ -11,11 +11,11 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tidings_model::NamespaceName;
 use tidings_outbound::hook::{Client, Failure, HookUrl};
-use tidings_store::{HookKey, Piles, Store, StoreError, WaitingNotice};
+use tidings_store::{HookKey, Pile, Piles, Store, StoreError, WaitingNotice};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::Hook;
-use super::sender::Sender;
+use super::sender::{STEP, Sender};
 use crate::{Clock, Metrics, Namespace};
 
 /// Most hooks that are called at once; the next ones wait for their turn, for no longer than a call takes.
@@ -80,8 +80,11 @@ impl Queue {
 
     /// Whether there is anything of it, or somebody is at it.
     fn is_used(&self) -> bool {
-        let at_work = *self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        at_work || self.waiting.load(Ordering::Acquire) + self.dead.load(Ordering::Acquire) > 0
+        *self.at_work.lock().unwrap_or_else(PoisonError::into_inner) || self.piles() != Piles::default()
+    }
+
+    fn piles(&self) -> Piles {
+        Piles { waiting: self.waiting.load(Ordering::Acquire), dead: self.dead.load(Ordering::Acquire) }
     }
 
     /// Notes that less waits now.
@@ -194,6 +197,36 @@ impl Hooks {
         outcome
     }
 
+    /// Has what a hook was not told in time told after all. How much that is.
+    pub(super) async fn replay(&self, key: &HookKey) -> Result<u64, StoreError> {
+        let queue = self.lock().get(key).cloned();
+        let Some(queue) = queue else { return Ok(0) };
+        let mut replayed = 0;
+        loop {
+            let found = self.shared.store.notices(key, Pile::Dead, STEP).await?;
+            let last = found.len() < STEP;
+            // Counted before it waits, like everything that does.
+            let most = found.len() as u64;
+            queue.waiting.fetch_add(most, Ordering::AcqRel);
+            let ids = found.into_iter().map(|notice| notice.id).collect();
+            let moved = self.shared.store.revive(key, ids).await;
+            let count = moved.as_ref().map_or(0, |count| *count);
+            queue.less_waits(most - count);
+            queue.less_is_kept(count);
+            self.shared.wake(&queue);
+            moved?;
+            replayed += count;
+            if last {
+                return Ok(replayed);
+            }
+        }
+    }
+
+    /// How much there is for a hook.
+    pub(super) fn piles(&self, key: &HookKey) -> Piles {
+        self.lock().get(key).map_or(Piles::default(), |queue| queue.piles())
+    }
+
     pub(super) async fn look(&self, url: &HookUrl, allow_private: bool) -> Result<(), Failure> {
         self.shared.client.look(url, allow_private).await
     }
@@ -201,9 +234,9 @@ impl Hooks {
     /// How much waits for hooks, and how much was given up and is kept.
     pub(crate) fn len(&self) -> Piles {
         let queues = self.lock();
-        queues.values().fold(Piles::default(), |sum, queue| Piles {
-            waiting: sum.waiting + queue.waiting.load(Ordering::Acquire),
-            dead: sum.dead + queue.dead.load(Ordering::Acquire),
+        queues.values().map(|queue| queue.piles()).fold(Piles::default(), |sum, piles| Piles {
+            waiting: sum.waiting + piles.waiting,
+            dead: sum.dead + piles.dead,
         })
     }
 

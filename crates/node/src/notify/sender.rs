@@ -21,8 +21,8 @@ use crate::metrics::HookOutcome;
 /// Most notices of one hook in memory.
 const IN_MEMORY_MAX: usize = 32;
 
-/// How many notices are given up or removed in one step.
-const STEP: usize = 256;
+/// How many notices are given up, replayed or removed in one step.
+pub(super) const STEP: usize = 256;
 
 /// How long a sender without work keeps its connection, and stays.
 const IDLE: Duration = Duration::from_secs(30);
@@ -152,8 +152,8 @@ impl Sender {
         }
         self.pace = Pace::default();
         if let Some(first) = self.next.pop_front() {
-            self.shared.store.remove(&self.queue.key, Pile::Waiting, vec![first.id]).await?;
-            self.queue.less_waits(1);
+            let removed = self.shared.store.remove(&self.queue.key, Pile::Waiting, vec![first.id]).await?;
+            self.queue.less_waits(removed);
         }
         Ok(Turn::Again)
     }
@@ -210,9 +210,9 @@ impl Sender {
 
     /// Takes these out of what waits, and keeps them as far as there is room.
     async fn bury(&mut self, ids: Vec<NoticeId>, why: &str) -> Result<(), StoreError> {
-        let (key, count) = (self.queue.key.clone(), ids.len() as u64);
+        let key = self.queue.key.clone();
         self.next.clear();
-        self.shared.store.bury(&key, ids).await?;
+        let count = self.shared.store.bury(&key, ids).await?;
         self.queue.less_waits(count);
         self.queue.dead.fetch_add(count, Ordering::AcqRel);
         self.shared.metrics.hook_dead_letters.inc_by(count);
@@ -248,15 +248,15 @@ impl Sender {
         }
         let found: Vec<_> =
             store.notices(key, pile, most).await?.into_iter().map(|notice| notice.id).collect();
-        let count = found.len() as u64;
-        if count > 0 {
-            store.remove(key, pile, found).await?;
-            match pile {
-                Pile::Waiting => self.queue.less_waits(count),
-                Pile::Dead => self.queue.less_is_kept(count),
-            }
+        if found.is_empty() {
+            return Ok(0);
         }
-        Ok(count)
+        let removed = store.remove(key, pile, found).await?;
+        match pile {
+            Pile::Waiting => self.queue.less_waits(removed),
+            Pile::Dead => self.queue.less_is_kept(removed),
+        }
+        Ok(removed)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidings_model::{Epoch, Timestamp};
 use tidings_outbound::hook::{Client, Options, sign};
-use tidings_store::{HookKey, MemoryStore, Notices as _, Pile, Piles, WaitingNotice};
+use tidings_store::{HookKey, MemoryStore, Notices as _, Pile, WaitingNotice};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -374,6 +374,38 @@ async fn what_waits_is_told_after_a_restart() {
     second.hooks.stop().await;
     assert_eq!(store.piles().await.unwrap(), []);
     assert_eq!(second.hooks.len(), Piles::default());
+}
+
+#[tokio::test]
+async fn what_was_given_up_may_be_replayed() {
+    let (store, time) = (Arc::new(MemoryStore::new(Epoch(7))), Arc::new(AtomicU64::new(1_000)));
+    let mut receiver = Receiver::start(&[]).await;
+    let key = HookKey { namespace: "demo".parse().unwrap(), hook: "crm".parse().unwrap() };
+    let entries: Vec<_> = (0..300)
+        .map(|n| {
+            let id: NoticeId = format!("{n:09}").parse().unwrap();
+            let notice =
+                Notice { kind: NoticeKind::Undelivered, at: Timestamp(5), data: format!("{{\"n\":{n}}}") };
+            let body = body::of(&id, &key.namespace, &notice);
+            (key.clone(), WaitingNotice { id, since: Timestamp(5), body, attempts: Tries::default() })
+        })
+        .collect();
+    let ids = entries.iter().map(|(_, notice)| notice.id.clone()).collect();
+    let first = node(&store, &time).await;
+    let demo = namespace(&first, vec![receiver.hook("crm")]).await;
+    store.enqueue(entries).await.unwrap();
+    store.bury(&key, ids).await.unwrap();
+    drop(first);
+    let second = node(&store, &time).await;
+    assert_eq!(second.hook_piles(&demo, &key.hook), Some(Piles { waiting: 0, dead: 300 }));
+    assert_eq!(second.replay(&demo, &key.hook).await.unwrap(), Some(300));
+    assert_eq!(receiver.numbers(300).await, (0..300).collect::<Vec<_>>());
+    second.hooks.stop().await;
+    assert_eq!(store.piles().await.unwrap(), []);
+    assert_eq!(second.hook_piles(&demo, &key.hook), Some(Piles::default()));
+    let nobody = "nobody".parse().unwrap();
+    assert_eq!(second.replay(&demo, &nobody).await.unwrap(), None);
+    assert_eq!(second.hook_piles(&demo, &nobody), None);
 }
 
 #[tokio::test]

@@ -35,8 +35,9 @@ pub async fn notices_wait_in_the_order_of_their_ids(store: &impl Store) {
     assert_eq!(ids(store, &one, Pile::Waiting, 0).await, [""; 0]);
     assert_eq!(ids(store, &one, Pile::Dead, 9).await, [""; 0]);
     assert_eq!(store.notices(&one, Pile::Waiting, 1).await.unwrap(), [notice("01")]);
-    store.remove(&one, Pile::Waiting, vec![name("01"), name("03"), name("never")]).await.unwrap();
-    store.remove(&one, Pile::Dead, vec![name("02")]).await.unwrap();
+    let gone = vec![name("01"), name("03"), name("never")];
+    assert_eq!(store.remove(&one, Pile::Waiting, gone).await.unwrap(), 2);
+    assert_eq!(store.remove(&one, Pile::Dead, vec![name("02")]).await.unwrap(), 0);
     assert_eq!(ids(store, &one, Pile::Waiting, 9).await, ["02", "04"]);
 }
 
@@ -82,13 +83,15 @@ pub async fn what_is_given_up_is_kept(store: &impl Store) {
     store.enqueue(all.to_vec()).await.unwrap();
     let tried = Tries { failed: 9, failing_since: Timestamp(5_000), next_at: Timestamp(6_000) };
     store.attempted(&one, &name("02"), tried).await.unwrap();
-    store.bury(&one, vec![name("02"), name("01"), name("never")]).await.unwrap();
+    assert_eq!(store.bury(&one, vec![name("02"), name("01"), name("never")]).await.unwrap(), 2);
     // What is not there any more is left alone.
-    store.bury(&one, vec![name("01")]).await.unwrap();
+    assert_eq!(store.bury(&one, vec![name("01")]).await.unwrap(), 0);
     store.attempted(&one, &name("01"), tried).await.unwrap();
     assert_eq!(ids(store, &one, Pile::Waiting, 9).await, ["03"]);
     let dead = store.notices(&one, Pile::Dead, 9).await.unwrap();
     assert_eq!(dead, [notice("01"), WaitingNotice { attempts: tried, ..notice("02") }]);
-    store.remove(&one, Pile::Dead, vec![name("01"), name("02")]).await.unwrap();
-    assert_eq!(store.piles().await.unwrap(), [(one, Piles { waiting: 1, dead: 0 })]);
+    assert_eq!(store.revive(&one, vec![name("02"), name("03"), name("never")]).await.unwrap(), 1);
+    assert_eq!(store.notices(&one, Pile::Waiting, 9).await.unwrap(), [notice("02"), notice("03")]);
+    assert_eq!(store.remove(&one, Pile::Dead, vec![name("01"), name("02")]).await.unwrap(), 1);
+    assert_eq!(store.piles().await.unwrap(), [(one, Piles { waiting: 2, dead: 0 })]);
 }

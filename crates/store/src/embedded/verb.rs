@@ -11,6 +11,7 @@ mod put;
 mod record;
 mod register;
 mod remove;
+mod revive;
 mod settle;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -27,6 +28,7 @@ pub(super) use put::Put;
 pub(super) use record::Record;
 pub(super) use register::Register;
 pub(super) use remove::Remove;
+pub(super) use revive::Revive;
 pub(super) use settle::Settle;
 
 /// A change.

@@ -1,6 +1,6 @@
 //! `notice`: something that a hook is to be told.
 //!
-//! Owner: the verbs `enqueue`, `attempt`, `bury` and `remove`. Lifetime: until the hook has heard it; when it was
+//! Owner: the verbs `enqueue`, `attempt`, `bury`, `revive` and `remove`. Lifetime: until the hook has heard it; when it was
 //! given up, until there are too many.
 //! Key: namespace, hook, pile (1: 0 for what waits, 1 for what was given up), the id as it is. Value: since when it
 //! waits (8), how many attempts have failed (4), since when the hook fails (8), when it is tried next (8), the body.

@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(device, join, leave)| Step::Rooms { device, join, leave }),
         2 => vec((0u32..6, 0u64..20, 0u64..100), 0..4).prop_map(|devices| Step::Settle { devices }),
         1 => vec((0u64..9, vec(any::<u32>(), 0..4)), 0..3).prop_map(|receipts| Step::Record { receipts }),
-        2 => (0u8..9, 0u8..5).prop_map(|(id, what)| Step::Notice { id, what }),
+        2 => (0u8..9, 0u8..6).prop_map(|(id, what)| Step::Notice { id, what }),
         1 => (0u8..3, proptest::option::of(any::<u8>())).prop_map(|(key, value)| Step::Put { key, value }),
         1 => Just(Step::WriteOut),
         2 => Just(Step::Reopen),
@@ -94,9 +94,10 @@ async fn take(store: &impl Store, step: &Step) -> String {
                 (notices::hook(["one", "two"][usize::from(*id % 2)]), notices::notice(&format!("n{id}")));
             let attempts = Tries { failed: u32::from(*id), ..Tries::default() };
             let done = match what {
-                0 | 1 => store.enqueue(vec![(hook, notice)]).await,
-                2 => store.attempted(&hook, &notice.id, attempts).await,
+                0 | 1 => store.enqueue(vec![(hook, notice)]).await.map(|()| 0),
+                2 => store.attempted(&hook, &notice.id, attempts).await.map(|()| 0),
                 3 => store.bury(&hook, vec![notice.id]).await,
+                4 => store.revive(&hook, vec![notice.id]).await,
                 _ => store.remove(&hook, Pile::Waiting, vec![notice.id]).await,
             };
             format!("{:?}", done.unwrap())

@@ -15,13 +15,14 @@ pub(crate) struct Bury {
 }
 
 impl Verb for Bury {
-    type Outcome = ();
+    type Outcome = u64;
 
     fn bytes(&self) -> usize {
         self.ids.len() * 1_024
     }
 
-    fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
+    fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<u64, StoreError> {
+        let mut moved = 0;
         for id in &self.ids {
             let from = notice::key(&self.hook, Pile::Waiting, id);
             let Some(value) = transaction.get(Keyspace::Notice, &from)? else { continue };
@@ -31,7 +32,8 @@ impl Verb for Bury {
             let value = notice::value(&to, &found);
             transaction.put(Keyspace::Notice, to, value);
             transaction.remove(Keyspace::Notice, from);
+            moved += 1;
         }
-        Ok(())
+        Ok(moved)
     }
 }

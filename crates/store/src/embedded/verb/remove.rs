@@ -11,16 +11,20 @@ pub(crate) struct Remove {
 }
 
 impl Verb for Remove {
-    type Outcome = ();
+    type Outcome = u64;
 
     fn bytes(&self) -> usize {
         self.keys.iter().map(|key| key.len() + 64).sum()
     }
 
-    fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
+    fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<u64, StoreError> {
+        let mut removed = 0;
         for key in &self.keys {
-            transaction.remove(Keyspace::Notice, key.clone());
+            if transaction.get(Keyspace::Notice, key)?.is_some() {
+                transaction.remove(Keyspace::Notice, key.clone());
+                removed += 1;
+            }
         }
-        Ok(())
+        Ok(removed)
     }
 }
