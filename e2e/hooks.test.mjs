@@ -91,9 +91,10 @@ async function push(api, count, prefix) {
   return ids;
 }
 
+/** A number from the metrics, by the beginning of its line. */
 const metric = async (api, name) => {
   const text = (await api.call('GET', '/metrics', undefined, { key: null })).text;
-  const line = text.split('\n').find((each) => each.startsWith(`${name} `));
+  const line = text.split('\n').find((each) => each.startsWith(name));
   return line === undefined ? undefined : Number(line.split(' ').at(-1));
 };
 
@@ -143,7 +144,7 @@ test('a receiver that fails, hangs, redirects and goes away hears everything lat
   assert.equal(changed.status, 200, describe(changed));
   await until(() => `all are heard: ${receiver.messages}\n${server.tail()}`, () => receiver.messages.length === 10, { ms: 30_000 });
   assert.deepEqual(receiver.messages, ids);
-  await until('nothing waits', async () => (await metric(api, 'tidings_queued{queue="notices"}')) === 0, { ms: 10_000 });
+  await until('nothing waits', async () => (await metric(api, 'tidings_queued{queue="notices"')) === 0, { ms: 10_000 });
   for (const [outcome, least] of [['refused', 2], ['redirect', 1], ['timeout', 1], ['accepted', 10]]) {
     const count = await metric(api, `tidings_hook_attempts_total{outcome="${outcome}"}`);
     assert.ok(count >= least, `${outcome}: ${count}`);
@@ -155,7 +156,7 @@ test('kill -9 with notices in the queue: they are told after the restart, at lea
   const { server, api } = await away(t, [receiver.hook(), receiver.hook({ name: 'other', url: `http://127.0.0.1:${receiver.port}/other` })]);
   await receiver.stop();
   const ids = await push(api, 20, 'm');
-  await until('all of them wait', async () => (await metric(api, 'tidings_queued{queue="notices"}')) === 40, { ms: 15_000 });
+  await until('all of them wait', async () => (await metric(api, 'tidings_queued{queue="notices"')) === 40, { ms: 15_000 });
   await server.kill9();
   await receiver.start();
   // And once more in the middle of it.

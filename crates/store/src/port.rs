@@ -1,5 +1,7 @@
 //! The port: what the node asks of a store, whatever stands behind it.
 
+mod notices;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
@@ -10,10 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 use tidings_model::{
-    CollapseKey, DeviceId, DropReason, Durability, Epoch, EventName, Except, HookName, Message, MessageId,
-    NamespaceName, NoticeId, Ordinal, Platform, Priority, RoomName, Seq, Step, Target, Timestamp, Topic,
-    UserId,
+    CollapseKey, DeviceId, DropReason, Durability, Epoch, EventName, Except, Message, MessageId,
+    NamespaceName, Ordinal, Platform, Priority, RoomName, Seq, Step, Target, Timestamp, Topic, UserId,
 };
+
+pub use notices::{HookKey, Notices, Pile, Piles, Tries, WaitingNotice};
 
 /// What a store answers with: boxed, because the node holds a store behind a pointer.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -175,83 +178,6 @@ pub trait Receipts {
 
     /// The receipts of these messages, each `None` where none was recorded.
     fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>>;
-}
-
-/// What hooks are to be told. Each hook has two piles: what waits for it, and what was given up and is kept. A pile
-/// is in the order of its ids as text.
-pub trait Notices {
-    /// Adds to what waits, durably and in one step.
-    fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, ()>;
-
-    /// The first ones of a pile.
-    fn notices(&self, of: &HookKey, pile: Pile, limit: usize) -> Answer<'_, Vec<WaitingNotice>>;
-
-    /// Notes how the attempts at something that waits have gone; nothing when it does not wait (any more). Not
-    /// synced on its own: losing it tells the hook sooner.
-    fn attempted(&self, of: &HookKey, id: &NoticeId, attempts: Tries) -> Answer<'_, ()>;
-
-    /// Removes from a pile what is there; how much that was. Not synced on its own: losing it tells the hook again.
-    fn remove(&self, of: &HookKey, pile: Pile, ids: Vec<NoticeId>) -> Answer<'_, u64>;
-
-    /// Gives up what waits, and keeps it; how much that was. Not synced on its own: losing it tries again.
-    fn bury(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64>;
-
-    /// Has what was given up wait again, durably, as if nothing had been tried; how much that was.
-    fn revive(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64>;
-
-    /// The hooks that have anything, and how much waits and is kept of each.
-    fn piles(&self) -> Answer<'_, Vec<(HookKey, Piles)>>;
-}
-
-/// Which hook.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HookKey {
-    /// Whose it is.
-    pub namespace: NamespaceName,
-    /// What it is called.
-    pub hook: HookName,
-}
-
-/// Which of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pile {
-    /// What the hook is still to be told.
-    Waiting,
-    /// What was given up.
-    Dead,
-}
-
-/// How much there is for a hook.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Piles {
-    /// How much waits.
-    pub waiting: u64,
-    /// How much was given up and is kept.
-    pub dead: u64,
-}
-
-/// Something that a hook is to be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WaitingNotice {
-    /// Its id: later ones sort behind it.
-    pub id: NoticeId,
-    /// Since when it waits.
-    pub since: Timestamp,
-    /// What it says, as it is sent.
-    pub body: Bytes,
-    /// How the attempts have gone.
-    pub attempts: Tries,
-}
-
-/// How attempts have gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tries {
-    /// How many have failed.
-    pub failed: u32,
-    /// Since when every attempt at this hook has failed; of no meaning when none has.
-    pub failing_since: Timestamp,
-    /// When the next one is to be made.
-    pub next_at: Timestamp,
 }
 
 /// Small named values that change rarely: namespaces, key digests. Their meaning is the node's.
