@@ -19,7 +19,7 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
-    acks, batch, messages, namespaces, receipts, report, rooms, simulations, stats, trace, users,
+    acks, batch, hooks, messages, namespaces, receipts, report, rooms, simulations, stats, trace, users,
 };
 use crate::{health, metrics};
 
@@ -45,6 +45,8 @@ pub(crate) use body::*;
         namespaces::create,
         namespaces::show,
         namespaces::change,
+        hooks::show,
+        hooks::replay,
         rooms::show,
         simulations::begin,
         simulations::list,

@@ -2,6 +2,7 @@
 
 pub(crate) mod acks;
 pub(crate) mod batch;
+pub(crate) mod hooks;
 pub(crate) mod messages;
 pub(crate) mod namespaces;
 pub(crate) mod receipts;
@@ -79,6 +80,8 @@ fn keyed() -> Routes {
         .get("/v1/namespaces/{ns}/messages/{id}/report", report::show)
         .get("/v1/namespaces/{ns}/messages/{id}/receipts", receipts::list)
         .get("/v1/namespaces/{ns}/messages/{id}/trace", trace::show)
+        .get("/v1/namespaces/{ns}/hooks/{hook}", hooks::show)
+        .post("/v1/namespaces/{ns}/hooks/{hook}/replay", hooks::replay)
         .get("/v1/namespaces/{ns}/rooms/{room}", rooms::show)
         .get("/v1/namespaces/{ns}/simulations", simulations::list)
         .post("/v1/namespaces/{ns}/simulations", simulations::begin)

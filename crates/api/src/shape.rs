@@ -41,6 +41,8 @@ pub(crate) enum Shape {
     Free,
     /// An array with any elements.
     List,
+    /// An array with elements like this.
+    Each(&'static Shape),
     /// An object with these fields and no others.
     Object(&'static [(&'static str, Shape)]),
 }
@@ -118,6 +120,20 @@ fn compare(value: &Value, shape: &Shape, path: &mut String, wrong: &mut Vec<Fiel
             }
             return;
         }
+        (Shape::Each(shape), Value::Array(elements)) => {
+            let length = path.len();
+            for (index, element) in elements.iter().enumerate() {
+                let _ = write!(path, "[{index}]");
+                match element {
+                    Value::Null => {
+                        wrong.push(FieldError { field: path.clone(), message: "must not be null".to_owned() })
+                    }
+                    element => compare(element, shape, path, wrong),
+                }
+                path.truncate(length);
+            }
+            return;
+        }
         (Shape::Object(fields), Value::Object(found)) => {
             let length = path.len();
             for (name, value) in found {
@@ -135,7 +151,7 @@ fn compare(value: &Value, shape: &Shape, path: &mut String, wrong: &mut Vec<Fiel
         (Shape::Count, _) => "a whole number from 0 on",
         (Shape::Number, _) => "a number",
         (Shape::Texts, _) => "an array of strings",
-        (Shape::List, _) => "an array",
+        (Shape::List | Shape::Each(_), _) => "an array",
         (Shape::Free | Shape::Object(_), _) => "an object",
     };
     wrong.push(FieldError {

@@ -3,6 +3,7 @@
 mod bodies;
 mod calls;
 mod document;
+mod hooks;
 mod simulations;
 mod stats;
 

@@ -25,7 +25,10 @@ pub use disconnect::Disconnect;
 pub use error_code::ErrorCode;
 pub use granularity::Granularity;
 pub use message::{Durability, Message, Priority, Push};
-pub use name::{CollapseKey, DeviceId, EventName, MessageId, NameError, NamespaceName, RoomName, UserId};
+pub use name::{
+    CollapseKey, DeviceId, EventName, HookName, MessageId, NameError, NamespaceName, NoticeId, RoomName,
+    UserId,
+};
 pub use step::{DropReason, Step};
 pub use target::{Except, Platform, Target};
 pub use time::Timestamp;

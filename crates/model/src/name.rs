@@ -1,4 +1,4 @@
-//! Names: of namespaces, users, devices, rooms, events and messages.
+//! Names: of namespaces, hooks, users, devices, rooms, events, messages and notices.
 //!
 //! A value of one of these types has been checked; nothing behind the edge checks again. Clones share
 //! the text.
@@ -25,7 +25,7 @@ pub enum NameError {
         /// Byte offset of the character.
         at: usize,
     },
-    /// A namespace has a character outside `[a-z0-9_-]`, or starts with `_` or `-`.
+    /// A namespace or a hook has a character outside `[a-z0-9_-]`, or starts with `_` or `-`.
     NotNamespace {
         /// Byte offset of the character.
         at: usize,
@@ -105,6 +105,8 @@ macro_rules! names {
 names! {
     /// The name of a namespace: `[a-z0-9][a-z0-9_-]{0,49}`.
     NamespaceName => check_namespace;
+    /// The name of a hook of a namespace: `[a-z0-9][a-z0-9_-]{0,49}`.
+    HookName => check_namespace;
     /// A person's id, chosen by the business system: 1–255 bytes, no control characters.
     UserId => check_printable;
     /// The id of an installation or browser profile: 1–255 bytes, no control characters.
@@ -113,6 +115,8 @@ names! {
     RoomName => check_printable;
     /// The id of a message: the caller's, or one made up by the node. 1–255 bytes, no control characters.
     MessageId => check_printable;
+    /// The id of something that hooks are told: 1–255 bytes, no control characters.
+    NoticeId => check_printable;
     /// What a newer message has in common with an older one that it replaces: 1–64 bytes, no control characters.
     CollapseKey => check_collapse_key;
     /// The name of an event as clients see it: 1–255 bytes, no control characters, not reserved.

@@ -7,8 +7,8 @@
 //! Reading order: [`publish`] (a push becomes a message), [`deliver`] (to the shards), [`connect`] (a
 //! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`ack`] (it has the message),
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
-//! (it is withdrawn), [`trace`] (why somebody has it or not), [`statistics`] (what happened, in numbers), [`simulate`]
-//! (faults on purpose), [`namespace`] (whose rules hold).
+//! (it is withdrawn), [`trace`] (why somebody has it or not), [`notify`] (the business system hears of it),
+//! [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose), [`namespace`] (whose rules hold).
 
 pub mod ack;
 pub mod clock;
@@ -63,6 +63,7 @@ pub struct Node {
     /// The rungs of the ladder, in their order.
     pub(crate) providers: Vec<Arc<dyn Provider>>,
     pub(crate) keys: keys::Keys,
+    pub(crate) hooks: notify::Hooks,
     pub(crate) turns: join::Turns,
     pub(crate) limits: connect::ConnectionLimits,
     pub(crate) statistics: statistics::Statistics,
@@ -113,11 +114,22 @@ impl Node {
             &parts.metrics,
             statistics.tally(),
         );
+        let namespaces = namespace::load(&*parts.store).await?;
+        let (store, clock, metrics) = (&parts.store, &parts.clock, &parts.metrics);
+        let hooks = notify::Hooks::start(
+            Arc::clone(store),
+            clock.clone(),
+            Arc::clone(metrics),
+            tidings_outbound::hook::Client::new(tidings_outbound::hook::Options::default()),
+            &namespaces,
+        );
+        let hooks = hooks.await?;
         let node = Arc::new(Self {
             ids: ids::MessageIds::default(),
             turns: join::Turns::default(),
-            namespaces: RwLock::new(namespace::load(&*parts.store).await?),
+            namespaces: RwLock::new(namespaces),
             keys: keys::Keys::load(&*parts.store).await?,
+            hooks,
             store: parts.store,
             clock: parts.clock,
             shards,
@@ -169,7 +181,14 @@ impl Node {
     /// Brings the numbers of the node's queues up to date; called every now and then.
     pub fn count_queues(&self) {
         let (pushes, bytes) = self.backlog.len();
-        for (queue, length) in [("pushes", pushes), ("push_bytes", bytes), ("ledger", self.ledger.len())] {
+        let hooks = self.hooks.len();
+        for (queue, length) in [
+            ("pushes", pushes as u64),
+            ("push_bytes", bytes as u64),
+            ("ledger", self.ledger.len() as u64),
+            ("notices", hooks.waiting),
+            ("dead_letters", hooks.dead),
+        ] {
             let label = metrics::Queue { queue, shard: None };
             self.metrics.queued.get_or_create(&label).set(i64::try_from(length).unwrap_or(i64::MAX));
         }
@@ -197,7 +216,7 @@ impl Node {
     /// # Errors
     /// When the store cannot be written.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.ledger.flush().await;
+        tokio::join!(self.ledger.flush(), self.hooks.stop());
         self.write_statistics().await;
         self.store.close().await
     }

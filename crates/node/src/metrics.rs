@@ -77,6 +77,12 @@ pub struct Metrics {
     pub ledger_lost: Counter,
     /// Messages in the ledger's memory.
     pub ledger_messages: Gauge,
+    /// Attempts to tell hooks something, by what came of them.
+    pub hook_attempts: Family<HookOutcome, Counter>,
+    /// What hooks were not told in a day, or for want of room, and is kept.
+    pub hook_dead_letters: Counter,
+    /// What was kept of that, until too much was.
+    pub hook_dead_letters_lost: Counter,
 }
 
 /// Which client protocol.
@@ -103,10 +109,17 @@ pub struct Sign {
 /// Which queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Queue {
-    /// `pushes`, `push_bytes`, `ledger`; of a shard: `inbox`, `commands`, `rooms`.
+    /// `pushes`, `push_bytes`, `ledger`, `notices`, `dead_letters`; of a shard: `inbox`, `commands`, `rooms`.
     pub queue: &'static str,
     /// The number of the shard, if it is one of a shard.
     pub shard: Option<u32>,
+}
+
+/// What came of an attempt to tell a hook something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HookOutcome {
+    /// `accepted`, or why not: `refused`, `redirect`, `forbidden`, `unresolved`, `unreachable`, `tls`, `timeout`, `broken`.
+    pub outcome: &'static str,
 }
 
 /// Upper bounds of the buckets for how late a shard is, in seconds.
@@ -267,6 +280,25 @@ impl Metrics {
             "Messages in the ledger's memory",
             metrics.ledger_messages.clone(),
         );
+        register_hooks(registry, &metrics);
         metrics
     }
+}
+
+fn register_hooks(registry: &mut Registry, metrics: &Metrics) {
+    registry.register(
+        "hook_attempts",
+        "Attempts to tell hooks something, by what came of them",
+        metrics.hook_attempts.clone(),
+    );
+    registry.register(
+        "hook_dead_letters",
+        "Notices that hooks were not told in time, and that are kept",
+        metrics.hook_dead_letters.clone(),
+    );
+    registry.register(
+        "hook_dead_letters_lost",
+        "Notices that were kept until there were too many",
+        metrics.hook_dead_letters_lost.clone(),
+    );
 }

@@ -13,6 +13,7 @@ use tidings_model::{NamespaceName, Timestamp, limit};
 use tidings_store::{Store, StoreError};
 
 use crate::Node;
+use crate::notify::Hook;
 
 const PREFIX: &str = "namespace/";
 
@@ -48,6 +49,9 @@ pub struct Settings {
     /// What happens to what a device does not get in time.
     #[serde(default)]
     pub offline: Offline,
+    /// Who is told what has happened.
+    #[serde(default)]
+    pub hooks: Vec<Hook>,
 }
 
 /// How much may wait for a device that is away.
@@ -140,6 +144,7 @@ impl Settings {
             outbox: Outbox::default(),
             mailbox: Mailbox::default(),
             offline: Offline::default(),
+            hooks: Vec::new(),
         }
     }
 }
@@ -211,7 +216,10 @@ impl Node {
         let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
         // Whoever else created it meanwhile wrote the same key; the first one in memory stays.
         let fresh = || Namespace::new(name.clone(), settings, Directory::default());
-        Ok(Arc::clone(namespaces.entry(name.clone()).or_insert_with(fresh)))
+        let created = Arc::clone(namespaces.entry(name.clone()).or_insert_with(fresh));
+        drop(namespaces);
+        self.hooks.configure(&created);
+        Ok(created)
     }
 
     /// Changes the rules of a namespace. They hold for what comes from now on.
@@ -227,6 +235,7 @@ impl Node {
         let value = serde_json::to_vec(&settings).map_err(|why| damaged(name.as_str(), &why))?;
         self.store.put(&format!("{PREFIX}{name}"), Some(Bytes::from(value))).await?;
         namespace.settings.store(Arc::new(settings));
+        self.hooks.configure(namespace);
         Ok(())
     }
 

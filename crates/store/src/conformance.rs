@@ -7,6 +7,7 @@ pub mod deadlines;
 pub mod devices;
 pub mod given;
 pub mod messages;
+pub mod notices;
 pub mod receipts;
 pub mod settings;
 pub mod statistics;
@@ -59,6 +60,8 @@ macro_rules! store_conformance {
                 receipts: receipts_are_replaced, steps_are_added, namespaces_have_their_own_receipts;
                 statistics: rows_are_replaced_and_removed, rows_are_read_by_time,
                     namespaces_have_their_own_rows;
+                notices: notices_wait_in_the_order_of_their_ids, hooks_have_their_own_notices,
+                    attempts_are_noted, what_is_given_up_is_kept;
                 settings: settings_are_set_and_removed, settings_are_listed_by_prefix,
                     the_epoch_stays, a_closed_store_refuses, closing_keeps_what_came_before;
             }

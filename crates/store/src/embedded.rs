@@ -31,20 +31,23 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use tidings_model::{
-    Durability, Epoch, Granularity, Message, MessageId, NamespaceName, Ordinal, RoomName, Seq, Timestamp,
-    Topic,
+    Durability, Epoch, Granularity, Message, MessageId, NamespaceName, NoticeId, Ordinal, RoomName, Seq,
+    Timestamp, Topic,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::coop::unconstrained;
 
 use crate::port::{
-    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, Interval, LogSlice, Messages,
-    NewMessage, Numbers, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, Statistics,
-    StoreError, TraceStep, Which,
+    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, HookKey, Interval, LogSlice,
+    Messages, NewMessage, Notices, Numbers, Pile, Piles, ReceiptRecord, Receipts, Recording, Registered,
+    Registration, Settings, Statistics, StoreError, TraceStep, Tries, WaitingNotice, Which,
 };
 use disk::Disk;
 pub use stats::WriterStats;
-use verb::{Append, ChangeRooms, Deal, Put, Record, Register, Settle, Tally, Task, Verb};
+use verb::{
+    Append, Attempt, Bury, ChangeRooms, Deal, Enqueue, Put, Record, Register, Remove, Revive, Settle, Tally,
+    Task, Verb,
+};
 use writer::Command;
 
 /// Most changes that wait for the writer; who comes later waits for room.
@@ -323,6 +326,39 @@ impl Statistics for EmbeddedStore {
     ) -> Answer<'_, Vec<(Timestamp, Numbers)>> {
         let from = Interval { namespace: namespace.clone(), granularity, at: from };
         Box::pin(self.read(limit <= INLINE_READS, move |disk| read::tallied(disk, from, until, limit)))
+    }
+}
+
+impl Notices for EmbeddedStore {
+    fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, ()> {
+        Box::pin(self.submit(Enqueue::new(&notices)))
+    }
+
+    fn notices(&self, of: &HookKey, pile: Pile, limit: usize) -> Answer<'_, Vec<WaitingNotice>> {
+        let prefix = crate::kv::notice::prefix(of, pile);
+        Box::pin(self.read(limit <= INLINE_READS, move |disk| read::notices(disk, &prefix, limit)))
+    }
+
+    fn attempted(&self, of: &HookKey, id: &NoticeId, attempts: Tries) -> Answer<'_, ()> {
+        let key = crate::kv::notice::key(of, Pile::Waiting, id);
+        Box::pin(self.submit(Attempt { key, attempts }))
+    }
+
+    fn remove(&self, of: &HookKey, pile: Pile, ids: Vec<NoticeId>) -> Answer<'_, u64> {
+        let keys = ids.iter().map(|id| crate::kv::notice::key(of, pile, id)).collect();
+        Box::pin(self.submit(Remove { keys }))
+    }
+
+    fn bury(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64> {
+        Box::pin(self.submit(Bury { hook: of.clone(), ids }))
+    }
+
+    fn revive(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64> {
+        Box::pin(self.submit(Revive { hook: of.clone(), ids }))
+    }
+
+    fn piles(&self) -> Answer<'_, Vec<(HookKey, Piles)>> {
+        Box::pin(self.read(false, read::piles))
     }
 }
 

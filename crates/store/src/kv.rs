@@ -16,6 +16,7 @@ pub mod message;
 pub mod message_id;
 pub mod meta;
 pub mod namespace_head;
+pub mod notice;
 pub mod receipt;
 pub mod room_member;
 pub mod setting;
@@ -73,11 +74,13 @@ pub enum Keyspace {
     Trace,
     /// [`stat`]: what happened in each namespace, by interval.
     Stat,
+    /// [`notice`]: what hooks are to be told.
+    Notice,
 }
 
 impl Keyspace {
     /// Every keyspace, at the index that its discriminant says.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Message,
         Self::MessageId,
         Self::TopicEntry,
@@ -94,6 +97,7 @@ impl Keyspace {
         Self::Collapse,
         Self::Trace,
         Self::Stat,
+        Self::Notice,
     ];
 
     /// Its name on disk. Never changes.
@@ -116,6 +120,7 @@ impl Keyspace {
             Self::Collapse => "collapse",
             Self::Trace => "trace",
             Self::Stat => "stat",
+            Self::Notice => "notice",
         }
     }
 

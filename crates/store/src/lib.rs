@@ -1,4 +1,5 @@
-//! What survives a restart: messages, topic logs, devices, rooms, receipts, namespaces.
+//! What survives a restart: messages, topic logs, devices, rooms, receipts, what hooks are to be told,
+//! namespaces.
 //!
 //! The port is [`port::Store`]: small traits, one for each question. Two implementations stand
 //! behind it: [`embedded`] (one directory, fsync group commit) and [`memory`] (the twin that tests and
@@ -21,7 +22,8 @@ mod tests;
 pub use embedded::{EmbeddedStore, Options, WriterStats};
 pub use memory::MemoryStore;
 pub use port::{
-    Appended, Attempts, Census, Deadlines, Device, Devices, Due, DueKind, DueQueue, From, Interval, LogSlice,
-    Messages, NewMessage, Numbers, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings,
-    Statistics, Store, StoreError, TraceStep, Which,
+    Appended, Attempts, Census, Deadlines, Device, Devices, Due, DueKind, DueQueue, From, HookKey, Interval,
+    LogSlice, Messages, NewMessage, Notices, Numbers, Pile, Piles, ReceiptRecord, Receipts, Recording,
+    Registered, Registration, Settings, Statistics, Store, StoreError, TraceStep, Tries, WaitingNotice,
+    Which,
 };

@@ -3,21 +3,23 @@
 //! It knows no disk and no durability; both durabilities are the same to it. It grows with what is put
 //! into it.
 
+mod notices;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tidings_model::{
-    CollapseKey, DeviceId, Durability, Epoch, Granularity, Message, MessageId, NamespaceName, Ordinal,
-    Platform, RoomName, Seq, Timestamp, Topic, UserId,
+    CollapseKey, DeviceId, Durability, Epoch, Granularity, Message, MessageId, NamespaceName, NoticeId,
+    Ordinal, Platform, RoomName, Seq, Timestamp, Topic, UserId,
 };
 
 use crate::kv;
 use crate::kv::message_id::KnownId;
 use crate::port::{
-    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, Interval, LogSlice, Messages,
-    NewMessage, Numbers, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings, Statistics,
-    StoreError, TraceStep, Which,
+    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, HookKey, Interval, LogSlice,
+    Messages, NewMessage, Numbers, Pile, ReceiptRecord, Receipts, Recording, Registered, Registration,
+    Settings, Statistics, StoreError, TraceStep, WaitingNotice, Which,
 };
 use crate::rules::{self, Verdict};
 
@@ -36,6 +38,7 @@ struct State {
     /// By the keys that they have on disk.
     due: BTreeMap<Vec<u8>, Due>,
     numbers: BTreeMap<Interval, Numbers>,
+    notices: BTreeMap<(HookKey, Pile, NoticeId), WaitingNotice>,
 }
 
 #[derive(Debug, Default)]

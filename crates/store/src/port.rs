@@ -1,5 +1,7 @@
 //! The port: what the node asks of a store, whatever stands behind it.
 
+mod notices;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use tidings_model::{
 
 mod statistics;
 
+pub use notices::{HookKey, Notices, Pile, Piles, Tries, WaitingNotice};
 pub use statistics::{Interval, Numbers, Statistics};
 
 /// What a store answers with: boxed, because the node holds a store behind a pointer.
@@ -23,12 +26,12 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 
 /// A whole store.
 pub trait Store:
-    Messages + Deadlines + Devices + Receipts + Statistics + Settings + Send + Sync + 'static
+    Messages + Deadlines + Devices + Receipts + Notices + Statistics + Settings + Send + Sync + 'static
 {
 }
 
-impl<T: Messages + Deadlines + Devices + Receipts + Statistics + Settings + Send + Sync + 'static> Store
-    for T
+impl<T: Messages + Deadlines + Devices + Receipts + Notices + Statistics + Settings + Send + Sync + 'static>
+    Store for T
 {
 }
 

@@ -15,7 +15,8 @@ use tidings_model::{Durability, Epoch, Granularity, NamespaceName, Seq, Step, Ti
 
 use crate::conformance::given::demo;
 use crate::port::{
-    Census, Device, Due, DueQueue, From, Interval, Numbers, ReceiptRecord, Recording, TraceStep, Which,
+    Census, Device, Due, DueQueue, From, HookKey, Interval, Numbers, Pile, Piles, ReceiptRecord, Recording,
+    TraceStep, Tries, WaitingNotice, Which,
 };
 use crate::{EmbeddedStore, LogSlice, Options, StoreError};
 
@@ -70,6 +71,8 @@ struct Everything {
     steps: Vec<Vec<TraceStep>>,
     due: Vec<Due>,
     numbers: Vec<(Timestamp, Numbers)>,
+    piles: Vec<(HookKey, Piles)>,
+    notices: Vec<Vec<WaitingNotice>>,
     settings: Vec<(String, bytes::Bytes)>,
 }
 
@@ -104,6 +107,13 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
     for queue in DueQueue::ALL {
         due.extend(store.due(queue, Timestamp(0), Timestamp::NEVER, usize::MAX).await?);
     }
+    let piles = store.piles().await?;
+    let mut notices = Vec::new();
+    for (hook, _) in &piles {
+        for pile in [Pile::Waiting, Pile::Dead] {
+            notices.push(store.notices(hook, pile, usize::MAX).await?);
+        }
+    }
     Ok(Everything {
         epoch: store.epoch(),
         head,
@@ -120,6 +130,8 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
         numbers: store
             .tallied(&namespace, Granularity::Hour, Timestamp(0), Timestamp::NEVER, usize::MAX)
             .await?,
+        piles,
+        notices,
         settings: store.list("").await?,
     })
 }
@@ -127,6 +139,7 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
 /// Puts something of every kind into a store.
 async fn fill(store: &impl crate::Store) {
     use crate::conformance::given::{append, chosen, device, message, register};
+    use crate::conformance::notices;
     for index in 0..6 {
         let topics: &[&str] = if index % 2 == 0 { &["all"] } else { &["room:a", "user:ann"] };
         append(store, vec![message(&format!("m{index}"), topics)]).await;
@@ -151,6 +164,14 @@ async fn fill(store: &impl crate::Store) {
         let hour = Interval { namespace: demo(), granularity: Granularity::Hour, at: Timestamp(index) };
         let numbers = Numbers { pushes: index, ack_times: vec![0, index], ..Numbers::default() };
         store.tally(vec![(hour, numbers)], vec![]).await.unwrap();
+        let hook = notices::hook(if index % 2 == 0 { "one" } else { "two" });
+        let notice = notices::notice(&format!("n{index}"));
+        store.enqueue(vec![(hook.clone(), notice.clone())]).await.unwrap();
+        let attempts = Tries { failed: 1, ..Tries::default() };
+        store.attempted(&hook, &notice.id, attempts).await.unwrap();
+        if index % 3 == 0 {
+            store.bury(&hook, vec![notice.id]).await.unwrap();
+        }
         store.put(&format!("key/{index}"), Some(bytes::Bytes::from_static(b"value"))).await.unwrap();
     }
     register(store, device("d0", "bob", 9)).await;

@@ -441,6 +441,8 @@ pub(crate) struct NewNamespace {
     outbox: Option<NewNamespaceOutbox>,
     mailbox: Option<NewNamespaceMailbox>,
     offline: Option<NewNamespaceOffline>,
+    #[schema(max_items = 10)]
+    hooks: Option<Vec<NewHook>>,
 }
 
 /// What to change of a namespace.
@@ -456,6 +458,8 @@ pub(crate) struct NamespacePatch {
     outbox: Option<NewNamespaceOutbox>,
     mailbox: Option<NewNamespaceMailbox>,
     offline: Option<NewNamespaceOffline>,
+    #[schema(max_items = 10)]
+    hooks: Option<Vec<NewHook>>,
 }
 
 /// How much may wait for a device, and for how long.
@@ -477,6 +481,45 @@ pub(crate) struct NewNamespaceOffline {
     /// How long a device may be without a receipt before another way is tried; at most 7 days.
     #[schema(default = "5s")]
     escalate_after: Option<Duration>,
+}
+
+/// A hook: a URL that is told what has happened, by a signed POST.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "crm", "url": "https://crm.example.com/tidings", "events": ["undelivered"], "secret": "0123456789abcdef"}))]
+pub(crate) struct NewHook {
+    /// Once in a namespace. What waits for a hook goes by its name.
+    name: HookName,
+    /// `http` or `https`, without user, password and fragment; an address is written in the usual way. Public addresses
+    /// only, unless `allow_private`; a name is refused when one of its addresses is.
+    #[schema(max_length = 2048, pattern = "^[hH][tT][tT][pP][sS]?://")]
+    url: String,
+    /// What it is told, each once.
+    #[schema(min_items = 1, max_items = 2)]
+    events: Vec<HookEventWord>,
+    /// What its calls are signed with: 16 to 256 bytes. In a change, `***` keeps the secret of the hook with this name.
+    #[schema(min_length = 3, max_length = 256)]
+    secret: String,
+    /// Whether it may have a private address.
+    #[schema(default = false)]
+    allow_private: Option<bool>,
+}
+
+/// The name of a hook.
+#[derive(Serialize, ToSchema)]
+#[schema(min_length = 1, max_length = 50, pattern = "^[a-z0-9][a-z0-9_-]{0,49}$")]
+pub(crate) struct HookName(String);
+
+/// What a hook can be told.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = HookEvent)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum HookEventWord {
+    /// A device gave no receipt in time, and there is no other way to reach it.
+    Undelivered,
+    /// A device gave no receipt in time, and was tried another way.
+    Escalated,
 }
 
 /// How much may wait for one connection, and what happens beyond.

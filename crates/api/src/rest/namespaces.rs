@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use tidings_model::{ErrorCode, NamespaceName, Timestamp};
 use tidings_node::Namespace;
 use tidings_node::namespace::{AuthMode, Settings};
+use tidings_node::notify::Hook;
 use tidings_wire::problem::FieldError;
 use tidings_wire::time;
 use utoipa::ToSchema;
@@ -19,6 +20,7 @@ use crate::extract::{self, InPath, InQuery, json_body, namespace};
 use crate::shape::{self, Object, Shape, shown};
 use crate::{ApiState, Problem, openapi, size};
 
+mod hooks;
 mod mailbox;
 pub(crate) mod offline;
 mod outbox;
@@ -35,7 +37,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("title", Shape::Text),
     ("state", Shape::Text),
     ("auth", Shape::Object(&[("mode", Shape::Text), ("jwt", Shape::Free), ("hook", Shape::Free)])),
-    ("hooks", Shape::List),
+    ("hooks", Shape::Each(&hooks::SHAPE)),
     ("limits", Shape::Free),
     ("outbox", outbox::SHAPE),
     ("mailbox", mailbox::SHAPE),
@@ -54,8 +56,7 @@ struct Body<'a> {
     auth: Option<Object<AuthBody<'a>>>,
     #[serde(borrow)]
     state: Option<&'a RawValue>,
-    #[serde(borrow)]
-    hooks: Option<&'a RawValue>,
+    hooks: Option<Vec<Object<hooks::HookBody>>>,
     #[serde(borrow)]
     limits: Option<&'a RawValue>,
     outbox: Option<Object<outbox::OutboxBody>>,
@@ -93,6 +94,8 @@ pub(crate) struct NamespaceBody {
     outbox: outbox::OutboxShown,
     mailbox: mailbox::MailboxShown,
     offline: offline::OfflineShown,
+    #[schema(max_items = 10)]
+    hooks: Vec<hooks::HookShown>,
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -135,6 +138,7 @@ impl NamespaceBody {
             outbox: outbox::OutboxShown::of(&settings.outbox),
             mailbox: mailbox::MailboxShown::of(&settings.mailbox),
             offline: offline::OfflineShown::of(&settings.offline),
+            hooks: settings.hooks.iter().map(hooks::HookShown::of).collect(),
             created_at: time::rfc3339(settings.created_at),
         }
     }
@@ -149,6 +153,9 @@ pub(crate) struct NamespacesBody {
     #[schema(required)]
     next_cursor: Option<String>,
 }
+
+#[cfg(test)]
+pub(crate) use hooks::SHAPE as HOOK_SHAPE;
 
 /// What is asked for.
 #[derive(Deserialize)]
@@ -165,7 +172,8 @@ pub(crate) struct Asked {
 pub(crate) async fn create(State(state): State<ApiState>, request: Request) -> Result<Response, Problem> {
     let body = json_body(request).await?;
     let body: Body<'_> = shape::decode(&body, &SHAPE)?;
-    let (name, settings) = check(&body, state.node.now())?;
+    let (name, settings) = check(&body, &[], state.node.now())?;
+    hooks::look(&state.node, &settings.hooks, &[]).await?;
     let namespace = state.node.create_namespace(name, settings).await?;
     Ok((StatusCode::CREATED, Json(NamespaceBody::of(&namespace))).into_response())
 }
@@ -196,7 +204,8 @@ pub(crate) async fn change(
     let whole = whole.to_string();
     let body: Body<'_> = shape::decode(whole.as_bytes(), &SHAPE)?;
     let before = namespace.settings();
-    let (_, settings) = check(&body, state.node.now())?;
+    let (_, settings) = check(&body, &before.hooks, state.node.now())?;
+    hooks::look(&state.node, &settings.hooks, &before.hooks).await?;
     let settings = Settings { created_at: before.created_at, ..settings };
     state.node.change_namespace(&namespace, settings).await?;
     Ok(Json(NamespaceBody::of(&namespace)).into_response())
@@ -232,8 +241,8 @@ fn merge(target: &mut serde_json::Value, patch: serde_json::Value) {
     }
 }
 
-/// What a namespace is to be like.
-fn check(body: &Body<'_>, now: Timestamp) -> Result<(NamespaceName, Settings), Problem> {
+/// What a namespace is to be like, which had these hooks before.
+fn check(body: &Body<'_>, before: &[Hook], now: Timestamp) -> Result<(NamespaceName, Settings), Problem> {
     let mut invalid = Vec::new();
     let mut wrong =
         |field: &str, message: String| invalid.push(FieldError { field: field.to_owned(), message });
@@ -274,6 +283,9 @@ fn check(body: &Body<'_>, now: Timestamp) -> Result<(NamespaceName, Settings), P
     if let Some(offline) = &body.offline {
         settings.offline = offline.0.check(&mut wrong);
     }
+    if let Some(all) = &body.hooks {
+        settings.hooks = hooks::check(all, before, &mut wrong);
+    }
     let name = match (name, invalid.is_empty()) {
         (Some(name), true) => name,
         _ => return Err(Problem::fields(ErrorCode::INVALID_REQUEST, invalid)),
@@ -292,7 +304,6 @@ fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>)
         ("state", body.state.is_some()),
         ("auth.jwt", auth.is_some_and(|auth| auth.jwt.is_some())),
         ("auth.hook", auth.is_some_and(|auth| auth.hook.is_some())),
-        ("hooks", body.hooks.is_some()),
         ("limits", body.limits.is_some()),
         ("history", body.history.is_some()),
         ("presence", body.presence.is_some()),

@@ -75,6 +75,7 @@ fn requests_are_described_as_they_are_checked() {
         ("Batch", &rest::batch::SHAPE),
         ("Acks", &rest::acks::SHAPE),
         ("NewSimulation", &rest::simulations::SHAPE),
+        ("NewHook", &rest::namespaces::HOOK_SHAPE),
     ] {
         same(&document(), &document()["components"]["schemas"][schema], shape, schema);
     }
@@ -120,6 +121,12 @@ async fn answers_are_as_described() {
         r#"{"messages":[{"to":{"all":true}},{"to":{}},{"to":{"all":true},"dry_run":true}]}"#.to_owned();
     for (call, template, body, status) in [
         ("POST /v1/namespaces", "/v1/namespaces", example("NewNamespace").replace("demo", "demo2"), "201"),
+        (
+            "POST /v1/namespaces",
+            "/v1/namespaces",
+            format!(r#"{{"name":"hooked","auth":{{"mode":"open"}},"hooks":[{}]}}"#, example("NewHook")),
+            "201",
+        ),
         ("POST /v1/namespaces", "/v1/namespaces", "{}".to_owned(), "400"),
         ("POST /v1/namespaces/demo/messages", "/v1/namespaces/{ns}/messages", example("Push"), "202"),
         ("POST /v1/namespaces/demo/messages", "/v1/namespaces/{ns}/messages", dry, "200"),
@@ -161,6 +168,13 @@ async fn answers_are_as_described() {
         (
             "GET /v1/namespaces/demo/messages/order-7781-shipped/receipts",
             "/v1/namespaces/{ns}/messages/{id}/receipts",
+            String::new(),
+            "200",
+        ),
+        ("GET /v1/namespaces/hooked/hooks/crm", "/v1/namespaces/{ns}/hooks/{hook}", String::new(), "200"),
+        (
+            "POST /v1/namespaces/hooked/hooks/crm/replay",
+            "/v1/namespaces/{ns}/hooks/{hook}/replay",
             String::new(),
             "200",
         ),

@@ -10,11 +10,12 @@ use super::disk::{Disk, View};
 use crate::StoreError;
 use crate::kv::codec::{self, Broken};
 use crate::kv::{
-    Keyspace, device, device_cursor, device_id, due, message, message_id, receipt, room_member, setting,
-    stat, topic_entry, trace, user_device,
+    Keyspace, device, device_cursor, device_id, due, message, message_id, notice, receipt, room_member,
+    setting, stat, topic_entry, trace, user_device,
 };
 use crate::port::{
-    Census, Device, Due, DueQueue, From, Interval, LogSlice, Numbers, ReceiptRecord, TraceStep, Which,
+    Census, Device, Due, DueQueue, From, HookKey, Interval, LogSlice, Numbers, Pile, Piles, ReceiptRecord,
+    TraceStep, WaitingNotice, Which,
 };
 use crate::rules;
 
@@ -172,6 +173,37 @@ pub(super) fn tallied(
         row().map_err(|broken| Keyspace::Stat.damaged(&key, broken))
     };
     entries.map(read).collect()
+}
+
+/// The first ones of a pile, by the prefix of its keys.
+pub(super) fn notices(disk: &Disk, prefix: &[u8], limit: usize) -> Result<Vec<WaitingNotice>, StoreError> {
+    let entries = disk.view().scan(Keyspace::Notice, prefix).take(limit);
+    entries
+        .map(|entry| {
+            let (key, value) = entry?;
+            notice::decode(&key, &value).map_err(|broken| Keyspace::Notice.damaged(&key, broken))
+        })
+        .collect()
+}
+
+/// How much there is for each hook.
+pub(super) fn piles(disk: &Disk) -> Result<Vec<(HookKey, Piles)>, StoreError> {
+    let mut all: Vec<(HookKey, Piles)> = Vec::new();
+    for entry in disk.view().scan(Keyspace::Notice, &[]) {
+        let (key, _) = entry?;
+        let (hook, pile, _) =
+            notice::decode_key(&key).map_err(|broken| Keyspace::Notice.damaged(&key, broken))?;
+        if all.last().is_none_or(|(last, _)| *last != hook) {
+            all.push((hook, Piles::default()));
+        }
+        if let Some((_, piles)) = all.last_mut() {
+            match pile {
+                Pile::Waiting => piles.waiting += 1,
+                Pile::Dead => piles.dead += 1,
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The settings whose key starts with `prefix`.

@@ -2,11 +2,16 @@
 //! transaction that it happens in, and neither threads nor files.
 
 mod append;
+mod attempt;
+mod bury;
 mod change_rooms;
 mod deal;
+mod enqueue;
 mod put;
 mod record;
 mod register;
+mod remove;
+mod revive;
 mod settle;
 mod tally;
 
@@ -15,11 +20,16 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::transaction::Transaction;
 use crate::StoreError;
 pub(super) use append::Append;
+pub(super) use attempt::Attempt;
+pub(super) use bury::Bury;
 pub(super) use change_rooms::ChangeRooms;
 pub(super) use deal::Deal;
+pub(super) use enqueue::Enqueue;
 pub(super) use put::Put;
 pub(super) use record::Record;
 pub(super) use register::Register;
+pub(super) use remove::Remove;
+pub(super) use revive::Revive;
 pub(super) use settle::Settle;
 pub(super) use tally::Tally;
 

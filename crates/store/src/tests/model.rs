@@ -6,9 +6,9 @@ use tidings_model::{Durability, Epoch, Ordinal, Platform, Seq, Step as Happened,
 
 use super::{directory, everything, open};
 use crate::conformance::given::{DAY, chosen, demo, device, message, name, topic as given_topic};
-use crate::conformance::run;
+use crate::conformance::{notices, run};
 use crate::embedded::testing;
-use crate::port::{From, ReceiptRecord, Recording, TraceStep};
+use crate::port::{From, Pile, ReceiptRecord, Recording, TraceStep, Tries};
 use crate::{MemoryStore, Store};
 
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ enum Step {
     Rooms { device: u32, join: Vec<u8>, leave: Vec<u8> },
     Settle { devices: Vec<(u32, u64, u64)> },
     Record { receipts: Vec<(u64, Vec<u32>)> },
+    Notice { id: u8, what: u8 },
     Put { key: u8, value: Option<u8> },
     WriteOut,
     Reopen,
@@ -36,6 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(device, join, leave)| Step::Rooms { device, join, leave }),
         2 => vec((0u32..6, 0u64..20, 0u64..100), 0..4).prop_map(|devices| Step::Settle { devices }),
         1 => vec((0u64..9, vec(any::<u32>(), 0..4)), 0..3).prop_map(|receipts| Step::Record { receipts }),
+        2 => (0u8..9, 0u8..6).prop_map(|(id, what)| Step::Notice { id, what }),
         1 => (0u8..3, proptest::option::of(any::<u8>())).prop_map(|(key, value)| Step::Put { key, value }),
         1 => Just(Step::WriteOut),
         2 => Just(Step::Reopen),
@@ -86,6 +88,19 @@ async fn take(store: &impl Store, step: &Step) -> String {
                 Recording { namespace: demo(), seq: Seq(*seq), record, steps: steps(*seq) }
             });
             format!("{:?}", store.record(records.collect(), Durability::Memory).await.unwrap())
+        }
+        Step::Notice { id, what } => {
+            let (hook, notice) =
+                (notices::hook(["one", "two"][usize::from(*id % 2)]), notices::notice(&format!("n{id}")));
+            let attempts = Tries { failed: u32::from(*id), ..Tries::default() };
+            let done = match what {
+                0 | 1 => store.enqueue(vec![(hook, notice)]).await.map(|()| 0),
+                2 => store.attempted(&hook, &notice.id, attempts).await.map(|()| 0),
+                3 => store.bury(&hook, vec![notice.id]).await,
+                4 => store.revive(&hook, vec![notice.id]).await,
+                _ => store.remove(&hook, Pile::Waiting, vec![notice.id]).await,
+            };
+            format!("{:?}", done.unwrap())
         }
         Step::Put { key, value } => {
             let value = value.map(|byte| bytes::Bytes::from(vec![byte]));

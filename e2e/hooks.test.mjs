@@ -1,0 +1,198 @@
+// Hooks: what becomes of a message that nobody acknowledges is told to the business system, signed, in order and at
+// least once, whoever of the two is down meanwhile.
+
+import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import http from 'node:http';
+import { test } from 'node:test';
+
+import { Api, describe } from './lib/api.mjs';
+import { connected } from './lib/clients.mjs';
+import { restartablePort, Server } from './lib/server.mjs';
+import { until } from './lib/until.mjs';
+
+const SECRET = 'a secret that both sides know';
+const SIGNATURE = /^t=(\d+),v1=([0-9a-f]{64})$/;
+
+/** A business system: what it was told, whatever it answered. */
+class Receiver {
+  constructor() {
+    this.told = [];
+    this.answer = () => 204;
+    this.server = http.createServer((request, response) => {
+      const chunks = [];
+      request.on('data', (chunk) => chunks.push(chunk));
+      request.on('end', () => {
+        const body = Buffer.concat(chunks);
+        const status = this.answer(this.told.length);
+        this.told.push({ path: request.url, method: request.method, headers: request.headers, body, status });
+        if (status === 'hang') return;
+        response.writeHead(status, status >= 300 && status < 400 ? { location: `http://127.0.0.1:${this.port}/inward` } : {});
+        response.end();
+      });
+    });
+  }
+
+  static async start(t) {
+    const receiver = new Receiver();
+    receiver.port = await restartablePort();
+    t.after(() => receiver.stop());
+    await receiver.start();
+    return receiver;
+  }
+
+  start() {
+    return new Promise((resolve, reject) => {
+      this.server.once('error', reject);
+      this.server.listen(this.port, '127.0.0.1', resolve);
+    });
+  }
+
+  /** Nobody is there any more: connections are refused. */
+  stop() {
+    return new Promise((resolve) => {
+      this.server.close(resolve);
+      this.server.closeAllConnections();
+    });
+  }
+
+  hook(more = {}) {
+    return { name: 'crm', url: `http://127.0.0.1:${this.port}/tidings`, events: ['undelivered'], secret: SECRET, allow_private: true, ...more };
+  }
+
+  /** What it has heard: the bodies of what it has answered 2xx to, once each, in order. */
+  get heard() {
+    const bodies = this.told.filter(({ status }) => status < 300).map(({ body }) => JSON.parse(body));
+    return bodies.filter(({ id }, index) => bodies.findIndex((other) => other.id === id) === index);
+  }
+
+  get messages() {
+    return this.heard.map(({ data }) => data.message);
+  }
+}
+
+/** A server whose namespace has these hooks, and a device of ann that is away. */
+async function away(t, hooks) {
+  const server = await Server.start(t, { restartable: true });
+  const api = new Api(server);
+  const changed = await api.call('PATCH', '/v1/namespaces/demo', { hooks, offline: { escalate_after: '0s' } });
+  assert.equal(changed.status, 200, describe(changed));
+  const client = await connected(t, server, 'ws', { user: 'ann', device: 'd-ann' });
+  await client.close();
+  return { server, api };
+}
+
+async function push(api, count, prefix) {
+  const ids = [];
+  for (let n = 0; n < count; n += 1) {
+    // One after the other: the order of the notices is that of their deadlines.
+    ids.push((await api.push({ to: { users: ['ann'] }, data: { n }, id: `${prefix}-${n}` })).id);
+  }
+  return ids;
+}
+
+/** A number from the metrics, by the beginning of its line. */
+const metric = async (api, name) => {
+  const text = (await api.call('GET', '/metrics', undefined, { key: null })).text;
+  const line = text.split('\n').find((each) => each.startsWith(name));
+  return line === undefined ? undefined : Number(line.split(' ').at(-1));
+};
+
+test('a device that is away: its business system hears, signed, that a message was not delivered', async (t) => {
+  const receiver = await Receiver.start(t);
+  const { server, api } = await away(t, [receiver.hook()]);
+  const [id] = await push(api, 1, 'm');
+  await until(() => `the receiver hears\n${server.tail()}`, () => receiver.told.length > 0, { ms: 15_000 });
+  const { path, method, headers, body } = receiver.told[0];
+  assert.deepEqual([method, path, headers['content-type']], ['POST', '/tidings', 'application/json']);
+  assert.match(headers['user-agent'], /^tidings\/\d/);
+  const [, at, signature] = SIGNATURE.exec(headers['tidings-signature']);
+  assert.ok(Math.abs(Number(at) - Date.now() / 1_000) < 60, at);
+  assert.equal(signature, createHmac('sha256', SECRET).update(`${at}.`).update(body).digest('hex'));
+  const told = JSON.parse(body);
+  assert.deepEqual(Object.keys(told), ['id', 'type', 'namespace', 'time', 'data']);
+  assert.deepEqual([told.id, told.type, told.namespace], [headers['tidings-event-id'], 'undelivered', 'demo']);
+  assert.match(told.time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  assert.deepEqual([told.data.message, told.data.user, told.data.device, told.data.reason], [id, 'ann', 'd-ann', 'away']);
+
+  // Secrets are not shown, and stay when they are sent back.
+  const shown = (await api.get('/v1/namespaces/demo')).hooks;
+  assert.deepEqual(shown, [receiver.hook({ secret: '***' })]);
+  const changed = await api.call('PATCH', '/v1/namespaces/demo', { hooks: shown });
+  assert.equal(changed.status, 200, describe(changed));
+  await push(api, 1, 'again');
+  await until('the receiver hears again', () => receiver.told.length > 1, { ms: 15_000 });
+  const again = receiver.told[1];
+  const [, then, second] = SIGNATURE.exec(again.headers['tidings-signature']);
+  assert.equal(second, createHmac('sha256', SECRET).update(`${then}.`).update(again.body).digest('hex'));
+});
+
+test('a receiver that fails, hangs, redirects and goes away hears everything later, in order', async (t) => {
+  const receiver = await Receiver.start(t);
+  const steps = [500, 302, 'hang', 500];
+  receiver.answer = (told) => steps[told] ?? 204;
+  const { server, api } = await away(t, [receiver.hook()]);
+  const ids = await push(api, 5, 'first');
+  await until(() => `four attempts have failed\n${server.tail()}`, () => receiver.told.length === 4, { ms: 40_000 });
+  assert.equal(new Set(receiver.told.map(({ headers }) => headers['tidings-event-id'])).size, 1, 'always the same one');
+  assert.ok(receiver.told.every(({ path }) => path === '/tidings'), 'redirects are not followed');
+  await receiver.stop();
+  ids.push(...(await push(api, 5, 'second')));
+  await receiver.start();
+  // Whoever has mended something does not wait for the next attempt.
+  const changed = await api.call('PATCH', '/v1/namespaces/demo', { hooks: [receiver.hook({ url: `http://127.0.0.1:${receiver.port}/mended` })] });
+  assert.equal(changed.status, 200, describe(changed));
+  await until(() => `all are heard: ${receiver.messages}\n${server.tail()}`, () => receiver.messages.length === 10, { ms: 30_000 });
+  assert.deepEqual(receiver.messages, ids);
+  await until('nothing waits', async () => (await metric(api, 'tidings_queued{queue="notices"')) === 0, { ms: 10_000 });
+  for (const [outcome, least] of [['refused', 2], ['redirect', 1], ['timeout', 1], ['accepted', 10]]) {
+    const count = await metric(api, `tidings_hook_attempts_total{outcome="${outcome}"}`);
+    assert.ok(count >= least, `${outcome}: ${count}`);
+  }
+});
+
+test('kill -9 with notices in the queue: they are told after the restart, at least once and in order', async (t) => {
+  const receiver = await Receiver.start(t);
+  const { server, api } = await away(t, [receiver.hook(), receiver.hook({ name: 'other', url: `http://127.0.0.1:${receiver.port}/other` })]);
+  await receiver.stop();
+  const ids = await push(api, 20, 'm');
+  await until('all of them wait', async () => (await metric(api, 'tidings_queued{queue="notices"')) === 40, { ms: 15_000 });
+  await server.kill9();
+  await receiver.start();
+  // And once more in the middle of it.
+  receiver.answer = () => {
+    if (receiver.told.length === 15) server.kill9();
+    return 204;
+  };
+  await server.start();
+  await until('the server is gone', () => !server.running, { ms: 30_000 });
+  receiver.answer = () => 204;
+  await server.start();
+  const heard = (path) => receiver.told.filter((told) => told.path === path).map(({ body }) => JSON.parse(body).data.message);
+  const complete = () => ['/tidings', '/other'].every((path) => new Set(heard(path)).size === ids.length);
+  await until(() => `everything is heard\n${server.tail()}`, complete, { ms: 30_000 });
+  for (const path of ['/tidings', '/other']) {
+    const all = heard(path);
+    assert.deepEqual(all.filter((id, index) => all.indexOf(id) === index), ids, path);
+    assert.ok(all.length <= ids.length + 2, `${path} heard ${all.length}: only what was under way comes twice`);
+  }
+});
+
+test('a namespace whose hook hangs harms no other, and a stop is orderly all the same', async (t) => {
+  const receiver = await Receiver.start(t);
+  receiver.answer = () => 'hang';
+  const { server, api } = await away(t, [receiver.hook()]);
+  const healthy = await Receiver.start(t);
+  const created = await api.call('POST', '/v1/namespaces', { name: 'other', auth: { mode: 'open' }, hooks: [healthy.hook()], offline: { escalate_after: '0s' } });
+  assert.equal(created.status, 201, describe(created));
+  const other = new Api(server, { namespace: 'other' });
+  await (await connected(t, server, 'ws', { namespace: 'other', user: 'ann', device: 'd-other' })).close();
+  await push(api, 1, 'm');
+  await until('the one hangs', () => receiver.told.length === 1, { ms: 15_000 });
+  const ids = await push(other, 10, 'o');
+  await until('the other hears', () => healthy.messages.length === 10, { ms: 15_000 });
+  assert.deepEqual(healthy.messages, ids);
+  await push(api, 1, 'n');
+  // With exit code 0, or it complains.
+  await server.stop();
+});
