@@ -8,6 +8,7 @@ pub mod devices;
 pub mod given;
 pub mod messages;
 pub mod receipts;
+pub mod retention;
 pub mod settings;
 pub mod statistics;
 
@@ -59,6 +60,8 @@ macro_rules! store_conformance {
                 receipts: receipts_are_replaced, steps_are_added, namespaces_have_their_own_receipts;
                 statistics: rows_are_replaced_and_removed, rows_are_read_by_time,
                     namespaces_have_their_own_rows;
+                retention: buckets_count_what_was_accepted, what_is_trimmed_is_gone, a_trimmed_topic_goes_on,
+                    a_trimmed_id_is_free, what_is_trimmed_is_not_collapsed;
                 settings: settings_are_set_and_removed, settings_are_listed_by_prefix,
                     the_epoch_stays, a_closed_store_refuses, closing_keeps_what_came_before;
             }

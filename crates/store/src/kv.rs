@@ -6,6 +6,7 @@
 //! Values: one version byte, the crc32 of key and body, the body ([`codec::seal`]). A value that was
 //! moved to another key is therefore as damaged as one with a flipped bit.
 
+pub mod bucket;
 pub mod codec;
 pub mod collapse;
 pub mod device;
@@ -73,11 +74,13 @@ pub enum Keyspace {
     Trace,
     /// [`stat`]: what happened in each namespace, by interval.
     Stat,
+    /// [`bucket`]: how much was accepted when.
+    Bucket,
 }
 
 impl Keyspace {
     /// Every keyspace, at the index that its discriminant says.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Message,
         Self::MessageId,
         Self::TopicEntry,
@@ -94,6 +97,7 @@ impl Keyspace {
         Self::Collapse,
         Self::Trace,
         Self::Stat,
+        Self::Bucket,
     ];
 
     /// Its name on disk. Never changes.
@@ -116,6 +120,7 @@ impl Keyspace {
             Self::Collapse => "collapse",
             Self::Trace => "trace",
             Self::Stat => "stat",
+            Self::Bucket => "bucket",
         }
     }
 

@@ -21,7 +21,7 @@ mod tests;
 pub use embedded::{EmbeddedStore, Options, WriterStats};
 pub use memory::MemoryStore;
 pub use port::{
-    Appended, Attempts, Census, Deadlines, Device, Devices, Due, DueKind, DueQueue, From, Interval, LogSlice,
-    Messages, NewMessage, Numbers, ReceiptRecord, Receipts, Recording, Registered, Registration, Settings,
-    Statistics, Store, StoreError, TraceStep, Which,
+    Appended, Attempts, Bucket, Census, Deadlines, Device, Devices, Due, DueKind, DueQueue, From, Interval,
+    LogSlice, Messages, NewMessage, Numbers, ReceiptRecord, Receipts, Recording, Registered, Registration,
+    Retention, Settings, Statistics, Store, StoreError, TraceStep, Which,
 };

@@ -6,6 +6,7 @@ mod full;
 mod killed;
 mod model;
 mod reopening;
+mod retention;
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +16,8 @@ use tidings_model::{Durability, Epoch, Granularity, NamespaceName, Seq, Step, Ti
 
 use crate::conformance::given::demo;
 use crate::port::{
-    Census, Device, Due, DueQueue, From, Interval, Numbers, ReceiptRecord, Recording, TraceStep, Which,
+    Bucket, Census, Device, Due, DueQueue, From, Interval, Numbers, ReceiptRecord, Recording, TraceStep,
+    Which,
 };
 use crate::{EmbeddedStore, LogSlice, Options, StoreError};
 
@@ -70,6 +72,8 @@ struct Everything {
     steps: Vec<Vec<TraceStep>>,
     due: Vec<Due>,
     numbers: Vec<(Timestamp, Numbers)>,
+    buckets: Vec<Bucket>,
+    trimmed: Seq,
     settings: Vec<(String, bytes::Bytes)>,
 }
 
@@ -120,6 +124,8 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
         numbers: store
             .tallied(&namespace, Granularity::Hour, Timestamp(0), Timestamp::NEVER, usize::MAX)
             .await?,
+        buckets: store.buckets(&namespace).await?,
+        trimmed: store.trimmed(&namespace),
         settings: store.list("").await?,
     })
 }

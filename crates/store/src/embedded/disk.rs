@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use fjall::util::prefix_to_range;
-use fjall::{Database, OwnedWriteBatch, PersistMode, Readable, Slice, Snapshot};
+use fjall::{AbstractTree as _, Database, OwnedWriteBatch, PersistMode, Readable, Slice, Snapshot};
 
 use super::damage;
 use crate::StoreError;
@@ -103,6 +103,22 @@ impl Disk {
         for space in &self.spaces[from..] {
             self.db.delete_keyspace(space.clone()).unwrap();
         }
+    }
+
+    /// Lets go of the tables of which every key is from `from` on and before `to`.
+    pub(super) fn drop_tables(&self, keyspace: Keyspace, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        let dropped = self.space(keyspace).tree.drop_range(from..to);
+        dropped.map_err(|error| read_error(keyspace, &error.into()))
+    }
+
+    /// Merges all tables of a keyspace.
+    pub(super) fn rewrite(&self, keyspace: Keyspace) -> Result<(), StoreError> {
+        self.space(keyspace).major_compact().map_err(|error| read_error(keyspace, &error))
+    }
+
+    /// About how many entries a keyspace has.
+    pub(super) fn about(&self, keyspace: Keyspace) -> u64 {
+        self.space(keyspace).approximate_len() as u64
     }
 
     /// Makes everything durable.

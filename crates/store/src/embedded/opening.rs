@@ -15,6 +15,7 @@ use super::Options;
 use super::damage;
 use super::disk::{CommitError, Disk, engine_error, io_error, shield};
 use super::journal;
+use super::sweep::Ground;
 use crate::StoreError;
 use crate::kv::codec::Broken;
 use crate::kv::namespace_head::{self, Heads};
@@ -62,6 +63,8 @@ pub(super) struct Directory {
     path: PathBuf,
     options: Options,
     synced: File,
+    /// What has been trimmed, for the filters of the tree.
+    pub(super) ground: Arc<Ground>,
     _lock: Lock,
 }
 
@@ -78,7 +81,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Opened, StoreError> 
         .open(path.join(SYNCED))
         .map_err(error)?;
     let number = read_synced(&mut synced).map_err(error)?;
-    let directory = Directory { path: path.to_owned(), options, synced, _lock: lock };
+    let directory = Directory { path: path.to_owned(), options, synced, ground: Arc::default(), _lock: lock };
     let beginning = path.join(BEGINNING).try_exists().map_err(error)?;
     let tree = if beginning || !path.join(TREE).try_exists().map_err(error)? {
         if number > 0 {
@@ -193,7 +196,7 @@ fn begin(directory: &Directory) -> Result<Tree, StoreError> {
     let epoch = directory.options.epoch_if_new;
     let disk = shield(|| {
         let failed = |error: fjall::Error| engine_error(path.display(), &error);
-        let db = builder(&path, &directory.options).open().map_err(failed)?;
+        let db = builder(directory).open().map_err(failed)?;
         let disk = Disk::new(db.clone(), keyspaces(&db).map_err(failed)?);
         let number = |key: &[u8], number| (Keyspace::Meta, key.into(), Some(meta::value(key, number).into()));
         let first = [number(meta::FORMAT_KEY, FORMAT), number(meta::EPOCH_KEY, epoch.0)];
@@ -205,7 +208,9 @@ fn begin(directory: &Directory) -> Result<Tree, StoreError> {
     sync_directory(&directory.path)?;
     fs::remove_file(&beginning).map_err(error)?;
     sync_directory(&directory.path)?;
-    Ok(Tree { disk: Arc::new(disk), heads: HashMap::new(), batch: FIRST_BATCH, epoch })
+    let (disk, heads) = (Arc::new(disk), HashMap::new());
+    directory.ground.opened(&disk, &heads);
+    Ok(Tree { disk, heads, batch: FIRST_BATCH, epoch })
 }
 
 /// Writes a batch of our own, durably.
@@ -246,8 +251,10 @@ fn sync_ancestors(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn builder(path: &Path, options: &Options) -> fjall::DatabaseBuilder<Database> {
-    Database::builder(path)
+fn builder(directory: &Directory) -> fjall::DatabaseBuilder<Database> {
+    let (options, ground) = (&directory.options, Arc::clone(&directory.ground));
+    Database::builder(directory.tree())
+        .with_compaction_filter_factories(Arc::new(move |name| ground.filters(name)))
         .cache_size(options.cache_bytes)
         .max_journaling_size(options.journal_bytes.max(64 << 20))
         // The journal is read by [`journal`], and the time is better spent elsewhere.
@@ -311,7 +318,7 @@ fn read_tree(directory: &Directory, synced: u64, through: Option<u64>) -> Result
 fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
     let path = directory.tree();
     let failed = |error: fjall::Error| engine_error(path.display(), &error);
-    let db = builder(&path, &directory.options).open().map_err(failed)?;
+    let db = builder(directory).open().map_err(failed)?;
     let expected = |keyspaces: &[Keyspace]| {
         let missing = keyspaces.iter().find(|keyspace| !db.keyspace_exists(keyspace.name()));
         missing.map_or(Ok(()), |missing| {
@@ -350,7 +357,9 @@ fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
     }
     let epoch = Epoch(number(&disk, meta::EPOCH_KEY)?);
     let heads = heads(&disk)?;
-    Ok(Tree { disk: Arc::new(disk), heads, batch, epoch })
+    let disk = Arc::new(disk);
+    directory.ground.opened(&disk, &heads);
+    Ok(Tree { disk, heads, batch, epoch })
 }
 
 /// While a directory of format 1 becomes one of this format there is a file that says so. Whoever finds it throws

@@ -9,6 +9,7 @@ mod record;
 mod register;
 mod settle;
 mod tally;
+mod trim;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -22,6 +23,7 @@ pub(super) use record::Record;
 pub(super) use register::Register;
 pub(super) use settle::Settle;
 pub(super) use tally::Tally;
+pub(super) use trim::Trim;
 
 /// A change.
 pub(super) trait Verb: Send + 'static {

@@ -9,11 +9,13 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tidings_model::Seq;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::disk::{CommitError, Disk, shield};
 use super::opening::{Directory, Opened};
+use super::sweep::Sweeper;
 use super::transaction::{Learned, Memory, Transaction};
 use super::verb::Work;
 use crate::StoreError;
@@ -44,9 +46,12 @@ pub(super) fn spawn(
     opened: Opened,
     queue: mpsc::Receiver<Command>,
 ) -> Result<JoinHandle<()>, StoreError> {
+    let trimmed = opened.heads.iter().filter(|(_, heads)| heads.trimmed > Seq(0));
+    let sweeper = Sweeper::spawn(Arc::clone(&shared), trimmed.map(|(name, _)| name.clone()).collect())?;
     let writer = Writer {
         shared,
         queue,
+        sweeper,
         directory: opened.directory,
         memory: Memory::new(opened.heads),
         batch: opened.batch,
@@ -66,6 +71,7 @@ struct Writer {
     shared: Arc<Shared>,
     queue: mpsc::Receiver<Command>,
     directory: Directory,
+    sweeper: Sweeper,
     memory: Memory,
     /// The newest batch that was committed.
     batch: u64,
@@ -183,7 +189,12 @@ impl Writer {
             let _ = self.directory.note_synced(self.batch);
         }
         for (namespace, heads) in &learned.heads {
-            self.shared.set_head(namespace, heads.seq);
+            self.shared.set_ends(namespace, heads);
+        }
+        if !learned.trimmed.is_empty() {
+            // A trim asks for the disk: what it takes away may be thrown away from now on.
+            self.directory.ground.trimmed(&learned.trimmed, &learned.heads);
+            self.sweeper.sweep(learned.trimmed.clone());
         }
         self.memory.absorb(learned);
     }
@@ -221,6 +232,7 @@ impl Writer {
 
     /// Takes the tree away from the readers, and waits until the last of them is done with it.
     fn let_go(&self, why: StoreError) {
+        self.directory.ground.hurry();
         let mut slot = self.shared.disk.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *slot, Err(why));
         drop(slot);

@@ -20,6 +20,8 @@ enum Step {
     Settle { devices: Vec<(u32, u64, u64)> },
     Record { receipts: Vec<(u64, Vec<u32>)> },
     Put { key: u8, value: Option<u8> },
+    Trim { through: u64 },
+    Rewrite,
     WriteOut,
     Reopen,
 }
@@ -37,7 +39,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => vec((0u32..6, 0u64..20, 0u64..100), 0..4).prop_map(|devices| Step::Settle { devices }),
         1 => vec((0u64..9, vec(any::<u32>(), 0..4)), 0..3).prop_map(|receipts| Step::Record { receipts }),
         1 => (0u8..3, proptest::option::of(any::<u8>())).prop_map(|(key, value)| Step::Put { key, value }),
+        1 => (0u64..24).prop_map(|through| Step::Trim { through }),
         1 => Just(Step::WriteOut),
+        1 => Just(Step::Rewrite),
         2 => Just(Step::Reopen),
     ]
 }
@@ -91,7 +95,10 @@ async fn take(store: &impl Store, step: &Step) -> String {
             let value = value.map(|byte| bytes::Bytes::from(vec![byte]));
             format!("{:?}", store.put(&format!("k{key}"), value).await.unwrap())
         }
-        Step::WriteOut | Step::Reopen => String::new(),
+        Step::Trim { through } => {
+            format!("{:?}", store.trim(&demo(), Seq(*through)).await.unwrap())
+        }
+        Step::WriteOut | Step::Rewrite | Step::Reopen => String::new(),
     }
 }
 
@@ -113,6 +120,9 @@ proptest! {
             for step in &steps {
                 if matches!(step, Step::WriteOut) {
                     testing::write_out(&store);
+                }
+                if matches!(step, Step::Rewrite) {
+                    testing::rewrite(&store);
                 }
                 if matches!(step, Step::Reopen) {
                     drop(store);
