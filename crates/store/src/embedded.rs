@@ -6,14 +6,18 @@
 //! thread when it may be much. A durable change becomes visible to readers when it is on disk, not before.
 //!
 //! The directory: `LOCK` (held while open), `SYNCED` (the number of a batch that has reached the disk),
-//! `db/` (the tree); `BEGINNING` while a store comes to be, `CHANGING` while it gets a newer format, `unreadable.jnl` when there is something to
-//! show to whoever looks into damage. Nothing here knows what the messages, devices and settings mean.
+//! `db/` (the tree); `BEGINNING` while a store comes to be, `CHANGING` while it gets a newer format, `UNFINISHED` while it is
+//! filled from another one, `unreadable.jnl` when there is something to show to whoever looks into damage. Nothing here knows what
+//! the messages, devices and settings mean.
 //!
-//! Reading order: `verb`, `transaction`, `writer`, `disk`, `opening`, `journal`, `damage`.
+//! Reading order: `verb`, `transaction`, `writer`, `disk`, `opening`, `journal`, `damage`; `sweep` (where space comes back),
+//! `moment` (backups).
 
 mod damage;
 mod disk;
+mod fresh;
 mod journal;
+mod moment;
 mod opening;
 mod read;
 mod stats;
@@ -45,6 +49,8 @@ use crate::port::{
     Settings, Statistics, StoreError, TraceStep, Which,
 };
 use disk::Disk;
+pub(crate) use fresh::Fresh;
+pub use moment::{Copied, CopyError, Moment, Progress};
 pub use stats::WriterStats;
 use verb::{Append, ChangeRooms, Deal, Put, Record, Register, Settle, Tally, Task, Trim, Verb};
 use writer::Command;
@@ -140,6 +146,17 @@ impl EmbeddedStore {
         Ok(Self { shared, queue: Some(queue), writer: Some(writer), room })
     }
 
+    /// Everything as it is at this moment, every change that was answered before included. Writing goes on meanwhile.
+    ///
+    /// # Errors
+    /// When the store has been closed or cannot be used.
+    pub async fn moment(&self) -> Result<Moment, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
+        queue.send(Command::Look(reply)).await.map_err(|_| self.shared.ended())?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.ended()))
+    }
+
     /// What the writer has done so far.
     #[must_use]
     pub fn stats(&self) -> &WriterStats {
@@ -203,6 +220,16 @@ impl Shared {
     fn trimmed(&self, namespace: &NamespaceName) -> Seq {
         let ends = self.ends.read().unwrap_or_else(PoisonError::into_inner);
         Seq(ends.get(namespace).map_or(0, |ends| ends.trimmed.load(Ordering::Acquire)))
+    }
+
+    /// Up to where each namespace has been trimmed that has been.
+    fn trims(&self) -> Vec<(NamespaceName, Seq)> {
+        let ends = self.ends.read().unwrap_or_else(PoisonError::into_inner);
+        let trims = ends.iter().map(|(name, ends)| (name, Seq(ends.trimmed.load(Ordering::Acquire))));
+        trims
+            .filter(|(_, trimmed)| *trimmed > Seq(0))
+            .map(|(name, trimmed)| (name.clone(), trimmed))
+            .collect()
     }
 
     fn set_ends(&self, namespace: &NamespaceName, heads: &Heads) {

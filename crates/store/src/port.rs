@@ -199,8 +199,10 @@ pub struct Bucket {
     pub since: Timestamp,
     /// The newest time of any.
     pub until: Timestamp,
-    /// When all of them have expired.
+    /// When all of them have expired, scheduled ones aside.
     pub expires_at: Timestamp,
+    /// How many were scheduled. Some may still be, long after the others have expired.
+    pub scheduled: u64,
 }
 
 /// Who has which message.

@@ -156,13 +156,18 @@ pub(crate) fn fill(newest: Option<Bucket>, message: &Message, bytes: u64) -> Buc
         since: at,
         until: at,
         expires_at: Timestamp(0),
+        scheduled: 0,
     };
     let mut bucket = newest.filter(goes_in).unwrap_or(fresh);
     bucket.last = message.seq;
     bucket.messages += 1;
     bucket.bytes += bytes;
     bucket.until = bucket.until.max(at);
-    bucket.expires_at = bucket.expires_at.max(message.expires_at);
+    if message.is_scheduled() {
+        bucket.scheduled += 1;
+    } else {
+        bucket.expires_at = bucket.expires_at.max(message.expires_at);
+    }
     bucket
 }
 
@@ -310,8 +315,13 @@ mod tests {
             since: Timestamp(HOUR_MS),
             until: Timestamp(2 * HOUR_MS - 1),
             expires_at: Timestamp(HOUR_MS + 9),
+            scheduled: 0,
         };
         assert_eq!(second, expected);
+        let mut scheduled = at(3, HOUR_MS, 90 * HOUR_MS);
+        scheduled.topics.clear();
+        let with = fill(Some(second), &scheduled, 1);
+        assert_eq!((with.scheduled, with.expires_at, with.messages), (1, second.expires_at, 3));
         for (what, sent_at, bytes, first) in [
             ("the same hour", HOUR_MS + 1, 1, 1),
             ("the next hour", 2 * HOUR_MS, 1, 3),

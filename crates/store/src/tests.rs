@@ -1,10 +1,11 @@
 //! Long tests: both stores held to the port and to each other, and what only a disk can do wrong.
 
+mod backup;
 mod conformance;
 mod damage;
 mod full;
 mod killed;
-mod model;
+pub(crate) mod model;
 mod reopening;
 mod retention;
 
@@ -23,13 +24,13 @@ use crate::{EmbeddedStore, LogSlice, Options, StoreError};
 
 /// A directory to write to. One in memory, where there is one: these tests ask what was written, and an
 /// `fdatasync` of a real disk would only make them slow.
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     made.unwrap()
 }
 
-fn open(path: &Path) -> EmbeddedStore {
+pub(crate) fn open(path: &Path) -> EmbeddedStore {
     try_open(path).unwrap()
 }
 
@@ -58,10 +59,10 @@ fn image(path: &Path) -> TempDir {
 
 /// Everything that can be asked of a store about the namespace `demo`.
 #[derive(Debug, PartialEq)]
-struct Everything {
-    epoch: Epoch,
-    head: Seq,
-    messages: Vec<Option<std::sync::Arc<tidings_model::Message>>>,
+pub(crate) struct Everything {
+    pub(crate) epoch: Epoch,
+    pub(crate) head: Seq,
+    pub(crate) messages: Vec<Option<std::sync::Arc<tidings_model::Message>>>,
     ids: Vec<Option<Seq>>,
     logs: Vec<LogSlice>,
     devices: Vec<Option<Device>>,
@@ -77,7 +78,7 @@ struct Everything {
     settings: Vec<(String, bytes::Bytes)>,
 }
 
-async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError> {
+pub(crate) async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError> {
     let namespace: NamespaceName = demo();
     let head = store.head(&namespace);
     let seqs: Vec<Seq> = (0..=head.0 + 1).map(Seq).collect();
@@ -131,7 +132,7 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
 }
 
 /// Puts something of every kind into a store.
-async fn fill(store: &impl crate::Store) {
+pub(crate) async fn fill(store: &impl crate::Store) {
     use crate::conformance::given::{append, chosen, device, message, register};
     for index in 0..6 {
         let topics: &[&str] = if index % 2 == 0 { &["all"] } else { &["room:a", "user:ann"] };

@@ -19,6 +19,7 @@ use crate::extract::{self, InPath, InQuery, json_body, namespace};
 use crate::shape::{self, Object, Shape, shown};
 use crate::{ApiState, Problem, openapi, size};
 
+mod history;
 mod mailbox;
 pub(crate) mod offline;
 mod outbox;
@@ -39,7 +40,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("limits", Shape::Free),
     ("outbox", outbox::SHAPE),
     ("mailbox", mailbox::SHAPE),
-    ("history", Shape::Free),
+    ("history", history::SHAPE),
     ("offline", offline::SHAPE),
     ("presence", Shape::Free),
     ("origins", Shape::List),
@@ -60,8 +61,7 @@ struct Body<'a> {
     limits: Option<&'a RawValue>,
     outbox: Option<Object<outbox::OutboxBody>>,
     mailbox: Option<Object<mailbox::MailboxBody>>,
-    #[serde(borrow)]
-    history: Option<&'a RawValue>,
+    history: Option<Object<history::HistoryBody>>,
     offline: Option<Object<offline::OfflineBody>>,
     #[serde(borrow)]
     presence: Option<&'a RawValue>,
@@ -92,6 +92,7 @@ pub(crate) struct NamespaceBody {
     limits: LimitsShown,
     outbox: outbox::OutboxShown,
     mailbox: mailbox::MailboxShown,
+    history: history::HistoryShown,
     offline: offline::OfflineShown,
     #[schema(format = DateTime)]
     created_at: String,
@@ -134,6 +135,7 @@ impl NamespaceBody {
             },
             outbox: outbox::OutboxShown::of(&settings.outbox),
             mailbox: mailbox::MailboxShown::of(&settings.mailbox),
+            history: history::HistoryShown::of(&settings.history),
             offline: offline::OfflineShown::of(&settings.offline),
             created_at: time::rfc3339(settings.created_at),
         }
@@ -271,6 +273,9 @@ fn check(body: &Body<'_>, now: Timestamp) -> Result<(NamespaceName, Settings), P
     if let Some(mailbox) = &body.mailbox {
         settings.mailbox = mailbox.0.check(&mut wrong);
     }
+    if let Some(history) = &body.history {
+        settings.history = history.0.check(&mut wrong);
+    }
     if let Some(offline) = &body.offline {
         settings.offline = offline.0.check(&mut wrong);
     }
@@ -294,7 +299,6 @@ fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>)
         ("auth.hook", auth.is_some_and(|auth| auth.hook.is_some())),
         ("hooks", body.hooks.is_some()),
         ("limits", body.limits.is_some()),
-        ("history", body.history.is_some()),
         ("presence", body.presence.is_some()),
         ("origins", body.origins.is_some()),
     ];

@@ -67,6 +67,36 @@ impl Disk {
         View { disk: self, snapshot: self.db.snapshot() }
     }
 
+    /// What [`Disk::view`] sees, for somebody who holds on to it for long.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.db.snapshot()
+    }
+
+    /// Everything of a keyspace as a snapshot has it, in the order of keys.
+    pub(super) fn all_of(
+        &self,
+        snapshot: &Snapshot,
+        keyspace: Keyspace,
+    ) -> impl Iterator<Item = Result<(Slice, Slice), StoreError>> + use<> {
+        let entries = snapshot.iter(self.space(keyspace));
+        entries.map(move |entry| entry.into_inner().map_err(|error| read_error(keyspace, &error)))
+    }
+
+    /// Fills an empty keyspace with entries in the order of keys, past the journal.
+    pub(super) fn fill(
+        &self,
+        keyspace: Keyspace,
+        entries: impl Iterator<Item = Result<(Slice, Slice), StoreError>>,
+    ) -> Result<(), StoreError> {
+        let failed = |error: fjall::Error| engine_error(keyspace.name(), &error);
+        let mut filling = self.space(keyspace).start_ingestion().map_err(failed)?;
+        for entry in entries {
+            let (key, value) = entry?;
+            filling.write(key, value).map_err(failed)?;
+        }
+        filling.finish().map_err(failed)
+    }
+
     /// Writes a batch: all of it or nothing, visible to readers when this returns. `number` counts
     /// batches; it is written first, where the journal can be counted through.
     pub(super) fn commit(

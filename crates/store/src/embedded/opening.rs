@@ -21,13 +21,15 @@ use crate::kv::codec::Broken;
 use crate::kv::namespace_head::{self, Heads};
 use crate::kv::{FORMAT, FORMAT_1, KEYSPACES_OF_FORMAT_1, Keyspace, meta};
 
-const LOCK: &str = "LOCK";
-const SYNCED: &str = "SYNCED";
-const TREE: &str = "db";
+pub(super) const LOCK: &str = "LOCK";
+pub(super) const SYNCED: &str = "SYNCED";
+pub(super) const TREE: &str = "db";
 /// Inside the tree.
 const KEYSPACES: &str = "keyspaces";
 const BEGINNING: &str = "BEGINNING";
 const CHANGING: &str = "CHANGING";
+/// While this is there, the directory is being filled: see [`super::fresh`].
+pub(super) const UNFINISHED: &str = "UNFINISHED";
 const EVIDENCE: &str = "unreadable.jnl";
 
 /// The batch that holds format and epoch.
@@ -82,6 +84,11 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Opened, StoreError> 
         .map_err(error)?;
     let number = read_synced(&mut synced).map_err(error)?;
     let directory = Directory { path: path.to_owned(), options, synced, ground: Arc::default(), _lock: lock };
+    if path.join(UNFINISHED).try_exists().map_err(error)? {
+        let text =
+            format!("{} was being made by a backup or an import, which did not finish", path.display());
+        return Err(StoreError::Damaged(text));
+    }
     let beginning = path.join(BEGINNING).try_exists().map_err(error)?;
     let tree = if beginning || !path.join(TREE).try_exists().map_err(error)? {
         if number > 0 {
@@ -110,6 +117,22 @@ pub(super) struct Tree {
 impl Directory {
     fn tree(&self) -> PathBuf {
         self.path.join(TREE)
+    }
+
+    /// A directory without a tree, which becomes ours.
+    pub(super) fn empty(path: &Path, options: Options) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let synced = File::create(path.join(SYNCED)).map_err(|error| io_error(path.display(), &error))?;
+        Ok(Self { path: path.to_owned(), options, synced, ground: Arc::default(), _lock: lock })
+    }
+
+    /// Makes a tree with nothing in it.
+    pub(super) fn make_tree(&self) -> Result<Disk, StoreError> {
+        shield(|| {
+            let failed = |error: fjall::Error| engine_error(self.tree().display(), &error);
+            let db = builder(self).open().map_err(failed)?;
+            Ok(Disk::new(db.clone(), keyspaces(&db).map_err(failed)?))
+        })
     }
 
     /// Opens the tree again after a failure, without what came after the batch `through`. The tree must
@@ -195,9 +218,7 @@ fn begin(directory: &Directory) -> Result<Tree, StoreError> {
     }
     let epoch = directory.options.epoch_if_new;
     let disk = shield(|| {
-        let failed = |error: fjall::Error| engine_error(path.display(), &error);
-        let db = builder(directory).open().map_err(failed)?;
-        let disk = Disk::new(db.clone(), keyspaces(&db).map_err(failed)?);
+        let disk = directory.make_tree()?;
         let number = |key: &[u8], number| (Keyspace::Meta, key.into(), Some(meta::value(key, number).into()));
         let first = [number(meta::FORMAT_KEY, FORMAT), number(meta::EPOCH_KEY, epoch.0)];
         write(&disk, FIRST_BATCH, first, &path)?;

@@ -219,32 +219,24 @@ fn number_of(key: &[u8]) -> Option<Seq> {
 /// The thread that gives space back. Joined when this is dropped.
 #[derive(Debug)]
 pub(super) struct Sweeper {
-    asked: Option<mpsc::Sender<Vec<NamespaceName>>>,
+    asked: Option<mpsc::SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// How often the thread may be asked in advance: it looks at everything each time.
+const ASKED: usize = 1;
+
 impl Sweeper {
-    /// Starts the thread; these namespaces are looked at first.
-    pub(super) fn spawn(shared: Arc<Shared>, first: Vec<NamespaceName>) -> Result<Self, StoreError> {
-        // Unbounded, but what is asked for comes once for each trim, and is taken together.
-        let (asked, asks) = mpsc::channel::<Vec<NamespaceName>>();
+    /// Starts the thread, which looks at once.
+    pub(super) fn spawn(shared: Arc<Shared>) -> Result<Self, StoreError> {
+        let (asked, asks) = mpsc::sync_channel(ASKED);
         let run = move || {
-            // How many entries MessageId had when it was last rewritten.
-            let mut rewritten = 0;
-            let mut names = first;
+            let mut swept = Swept::default();
             loop {
-                while let Ok(more) = asks.try_recv() {
-                    names.extend(more);
-                }
-                names.sort_unstable();
-                names.dedup();
-                if !names.is_empty() {
-                    // Nothing waits for this, and the next trim comes by here again.
-                    let _ = shield(|| sweep(&shared, &names, &mut rewritten));
-                }
-                match asks.recv() {
-                    Ok(more) => names = more,
-                    Err(mpsc::RecvError) => return,
+                // Nothing waits for this, and the next trim comes by here again.
+                let _ = shield(|| sweep(&shared, &mut swept));
+                if asks.recv().is_err() {
+                    return;
                 }
             }
         };
@@ -253,11 +245,11 @@ impl Sweeper {
         Ok(Self { asked: Some(asked), thread: Some(thread) })
     }
 
-    /// Something has been trimmed from these namespaces.
-    pub(super) fn sweep(&self, names: Vec<NamespaceName>) {
+    /// Something has been trimmed.
+    pub(super) fn sweep(&self) {
         if let Some(asked) = &self.asked {
-            // A thread that is gone has said so.
-            let _ = asked.send(names);
+            // Full: it has been asked already, and has not looked yet. Gone: it has said so.
+            let _ = asked.try_send(());
         }
     }
 }
@@ -271,14 +263,31 @@ impl Drop for Sweeper {
     }
 }
 
-fn sweep(shared: &Shared, names: &[NamespaceName], rewritten: &mut u64) -> Result<(), StoreError> {
-    for name in names {
-        let trimmed = shared.trimmed(name);
-        let (from, to) = (codec::namespace_prefix(name, 0), message::key(name, Seq(trimmed.0 + 1)));
+/// What the thread has done.
+#[derive(Debug, Default)]
+struct Swept {
+    /// Up to which message the tables of each namespace have been let go.
+    through: HashMap<NamespaceName, Seq>,
+    /// How many ids there were when they were last rewritten.
+    ids: u64,
+}
+
+fn sweep(shared: &Shared, swept: &mut Swept) -> Result<(), StoreError> {
+    let mut any = false;
+    for (name, trimmed) in shared.trims() {
+        if swept.through.get(&name).is_some_and(|through| *through >= trimmed) {
+            continue;
+        }
+        let (from, to) = (codec::namespace_prefix(&name, 0), message::key(&name, trimmed.next()));
         for keyspace in BY_NUMBER {
             // Not for longer than needed: the tree may have to be let go.
             shared.disk()?.drop_tables(keyspace, &from, &to)?;
         }
+        swept.through.insert(name, trimmed);
+        any = true;
+    }
+    if !any {
+        return Ok(());
     }
     let disk = shared.disk()?;
     let mut live = 0;
@@ -288,12 +297,12 @@ fn sweep(shared: &Shared, names: &[NamespaceName], rewritten: &mut u64) -> Resul
         live += bucket.map_err(|broken| Keyspace::Bucket.damaged(&key, broken))?.1.messages;
     }
     let ids = disk.about(Keyspace::MessageId);
-    if ids < 2 * live + DEAD_MIN || ids < *rewritten + DEAD_MIN {
+    if ids < 2 * live + DEAD_MIN || ids < swept.ids + DEAD_MIN {
         return Ok(());
     }
     for keyspace in SCATTERED {
         disk.rewrite(keyspace)?;
     }
-    *rewritten = disk.about(Keyspace::MessageId);
+    swept.ids = disk.about(Keyspace::MessageId);
     Ok(())
 }

@@ -9,11 +9,11 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tidings_model::Seq;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::disk::{CommitError, Disk, shield};
+use super::moment::Moment;
 use super::opening::{Directory, Opened};
 use super::sweep::Sweeper;
 use super::transaction::{Learned, Memory, Transaction};
@@ -36,7 +36,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 pub(super) enum Command {
     /// Make this change.
     Do(Box<dyn Work>),
+    /// Say what there is at this moment, everything that was asked for before included.
+    Look(oneshot::Sender<Result<Moment, StoreError>>),
     /// Make everything durable, and end.
+    Close(oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// What comes after a round.
+enum After {
+    Look(oneshot::Sender<Result<Moment, StoreError>>),
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -46,8 +54,7 @@ pub(super) fn spawn(
     opened: Opened,
     queue: mpsc::Receiver<Command>,
 ) -> Result<JoinHandle<()>, StoreError> {
-    let trimmed = opened.heads.iter().filter(|(_, heads)| heads.trimmed > Seq(0));
-    let sweeper = Sweeper::spawn(Arc::clone(&shared), trimmed.map(|(name, _)| name.clone()).collect())?;
+    let sweeper = Sweeper::spawn(Arc::clone(&shared))?;
     let writer = Writer {
         shared,
         queue,
@@ -93,14 +100,21 @@ impl Writer {
         while closing.is_none() {
             let Some(first) = self.queue.blocking_recv() else { break };
             let mut round = Vec::new();
-            closing = self.gather(first, &mut round);
+            let after = self.gather(first, &mut round);
             self.turn(round);
+            match after {
+                // Between two batches: none is half there.
+                Some(After::Look(reply)) => drop(reply.send(Moment::now(&self.shared))),
+                Some(After::Close(reply)) => closing = Some(reply),
+                None => {}
+            }
         }
         let result = self.end();
         self.queue.close();
         while let Some(command) = self.queue.blocking_recv() {
             match command {
                 Command::Do(work) => work.answer(Some(StoreError::Closed)),
+                Command::Look(reply) => drop(reply.send(Err(StoreError::Closed))),
                 Command::Close(reply) => drop(reply.send(Ok(()))),
             }
         }
@@ -111,17 +125,14 @@ impl Writer {
         }
     }
 
-    /// Takes what waits, up to the bounds of a batch, and up to a request to close.
-    fn gather(
-        &mut self,
-        first: Command,
-        round: &mut Vec<Box<dyn Work>>,
-    ) -> Option<oneshot::Sender<Result<(), StoreError>>> {
+    /// Takes what waits, up to the bounds of a batch, and up to a request that is not a change.
+    fn gather(&mut self, first: Command, round: &mut Vec<Box<dyn Work>>) -> Option<After> {
         let (mut messages, mut bytes) = (0, 0);
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
-                Command::Close(reply) => return Some(reply),
+                Command::Look(reply) => return Some(After::Look(reply)),
+                Command::Close(reply) => return Some(After::Close(reply)),
                 Command::Do(work) => {
                     messages += work.messages();
                     bytes += work.bytes();
@@ -194,7 +205,7 @@ impl Writer {
         if !learned.trimmed.is_empty() {
             // A trim asks for the disk: what it takes away may be thrown away from now on.
             self.directory.ground.trimmed(&learned.trimmed, &learned.heads);
-            self.sweeper.sweep(learned.trimmed.clone());
+            self.sweeper.sweep();
         }
         self.memory.absorb(learned);
     }

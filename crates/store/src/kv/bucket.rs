@@ -2,7 +2,8 @@
 //!
 //! Owner: the verb `append`. Lifetime: until `trim` takes its messages away.
 //! Key: namespace, number of its first message (8). Value: number of its last message (8), messages (8), their bytes (8),
-//! time of the first (8), newest time of any (8), when the last of them expires (8).
+//! time of the first (8), newest time of any (8), when the last of them expires (8), how
+//! many were scheduled (8).
 //!
 //! Numbers and not times are the key, so that buckets stand in the order of their messages whatever the clock did.
 
@@ -28,13 +29,14 @@ pub fn key(namespace: &NamespaceName, first: Seq) -> Vec<u8> {
 /// The value of a bucket.
 #[must_use]
 pub fn value(key: &[u8], bucket: &Bucket) -> Vec<u8> {
-    let mut value = codec::unsealed(48);
+    let mut value = codec::unsealed(56);
     value.put_u64(bucket.last.0);
     value.put_u64(bucket.messages);
     value.put_u64(bucket.bytes);
     value.put_u64(bucket.since.0);
     value.put_u64(bucket.until.0);
     value.put_u64(bucket.expires_at.0);
+    value.put_u64(bucket.scheduled);
     codec::seal(VERSION, key, value)
 }
 
@@ -53,6 +55,7 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<(NamespaceName, Bucket), Broke
         since: Timestamp(reader.u64()?),
         until: Timestamp(reader.u64()?),
         expires_at: Timestamp(reader.u64()?),
+        scheduled: reader.u64()?,
     };
     Reader::end(reader)?;
     Ok((namespace, bucket))
@@ -66,8 +69,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reads_back(namespace in namespace(), first: u64, rest: [u64; 6]) {
-            let [last, messages, bytes, since, until, expires_at] = rest;
+        fn reads_back(namespace in namespace(), first: u64, rest: [u64; 7]) {
+            let [last, messages, bytes, since, until, expires_at, scheduled] = rest;
             let bucket = Bucket {
                 first: Seq(first),
                 last: Seq(last),
@@ -76,6 +79,7 @@ mod tests {
                 since: Timestamp(since),
                 until: Timestamp(until),
                 expires_at: Timestamp(expires_at),
+                scheduled,
             };
             let key = key(&namespace, bucket.first);
             prop_assert_eq!(decode(&key, &value(&key, &bucket)), Ok((namespace, bucket)));
@@ -95,6 +99,7 @@ mod tests {
         since: Timestamp(1_000),
         until: Timestamp(2_000),
         expires_at: Timestamp(90_000),
+        scheduled: 2,
     };
 
     #[test]
@@ -105,8 +110,8 @@ mod tests {
         assert_eq!(decode(&key, &old), Ok(parts), "{}", codec::hex(&value(&key, &EXAMPLE)));
     }
 
-    const OLD: &str = "01a7a06f80000000000000012c0000000000000028000000000001117000000000000003e8\
-        00000000000007d00000000000015f90";
+    const OLD: &str = "017ef255fb000000000000012c0000000000000028000000000001117000000000000003e8\
+        00000000000007d00000000000015f900000000000000002";
 
     #[test]
     fn a_flipped_bit_is_noticed() {

@@ -12,7 +12,7 @@ use crate::port::{From, ReceiptRecord, Recording, TraceStep};
 use crate::{MemoryStore, Store};
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Append { messages: Vec<(u8, u8, bool)>, day: u64, durable: bool },
     Read { topic: u8, from: u64, by_offset: bool, limit: usize },
     Register { device: u8, user: u8, platform: usize, now: u64 },
@@ -26,7 +26,7 @@ enum Step {
     Reopen,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (vec((0u8..6, 0u8..3, any::<bool>()), 0..4), 0u64..3, any::<bool>())
             .prop_map(|(messages, day, durable)| Step::Append { messages, day, durable }),
@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
 const TOPICS: [&str; 4] = ["all", "room:a", "user:ann", "device:d1"];
 
 /// Takes a step, and answers what the store said to it.
-async fn take(store: &impl Store, step: &Step) -> String {
+pub(crate) async fn take(store: &impl Store, step: &Step) -> String {
     match step {
         Step::Append { messages, day, durable } => {
             let new = messages.iter().map(|(id, kind, may_repeat)| {
