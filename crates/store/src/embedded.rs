@@ -222,6 +222,12 @@ impl Shared {
         Seq(ends.get(namespace).map_or(0, |ends| ends.trimmed.load(Ordering::Acquire)))
     }
 
+    /// The same, asked when it is needed.
+    fn trimmed_later(self: &Arc<Self>, namespace: &NamespaceName) -> impl FnOnce() -> Seq + Send + use<> {
+        let (shared, namespace) = (Arc::clone(self), namespace.clone());
+        move || shared.trimmed(&namespace)
+    }
+
     /// Up to where each namespace has been trimmed that has been.
     fn trims(&self) -> Vec<(NamespaceName, Seq)> {
         let ends = self.ends.read().unwrap_or_else(PoisonError::into_inner);
@@ -260,7 +266,7 @@ impl Messages for EmbeddedStore {
         limit: usize,
     ) -> Answer<'_, LogSlice> {
         let prefix = crate::kv::topic_entry::prefix(namespace, topic);
-        let trimmed = self.shared.trimmed(namespace);
+        let trimmed = self.shared.trimmed_later(namespace);
         Box::pin(
             self.read(limit <= INLINE_READS, move |disk| read::topic(disk, &prefix, from, limit, trimmed)),
         )
@@ -274,7 +280,7 @@ impl Messages for EmbeddedStore {
         limit: usize,
     ) -> Answer<'_, Vec<(u64, Seq)>> {
         let prefix = crate::kv::topic_entry::prefix(namespace, topic);
-        let (little, trimmed) = (limit <= INLINE_READS, self.shared.trimmed(namespace));
+        let (little, trimmed) = (limit <= INLINE_READS, self.shared.trimmed_later(namespace));
         Box::pin(self.read(little, move |disk| read::topic_back(disk, &prefix, before, limit, trimmed)))
     }
 

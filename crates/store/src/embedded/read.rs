@@ -24,9 +24,11 @@ pub(super) fn topic(
     prefix: &[u8],
     from: From,
     limit: usize,
-    trimmed: Seq,
+    trimmed: impl FnOnce() -> Seq,
 ) -> Result<LogSlice, StoreError> {
     let view = disk.view();
+    // Asked afterwards: whatever the view misses was trimmed before it was taken.
+    let trimmed = trimmed();
     let mut newer: Option<u64> = None;
     let backwards = view.scan(Keyspace::TopicEntry, prefix).rev().map(|entry| {
         let (offset, seq) = topic_entry(prefix, &entry?)?;
@@ -48,10 +50,12 @@ pub(super) fn topic_back(
     prefix: &[u8],
     before: u64,
     limit: usize,
-    trimmed: Seq,
+    trimmed: impl FnOnce() -> Seq,
 ) -> Result<Vec<(u64, Seq)>, StoreError> {
     let end = topic_entry::key(prefix, before);
-    let entries = disk.view().range(Keyspace::TopicEntry, prefix, &end).rev().take(limit);
+    let view = disk.view();
+    let trimmed = trimmed();
+    let entries = view.range(Keyspace::TopicEntry, prefix, &end).rev().take(limit);
     let entries = entries.map(|entry| topic_entry(prefix, &entry?));
     let there = |entry: &Result<(u64, Seq), _>| entry.as_ref().map_or(true, |(_, seq)| *seq > trimmed);
     let mut found = entries.take_while(there).collect::<Result<Vec<_>, _>>()?;
