@@ -78,8 +78,10 @@ impl Disk {
         snapshot: &Snapshot,
         keyspace: Keyspace,
     ) -> impl Iterator<Item = Result<(Slice, Slice), StoreError>> + use<> {
-        let entries = snapshot.iter(self.space(keyspace));
-        entries.map(move |entry| entry.into_inner().map_err(|error| read_error(keyspace, &error)))
+        let space = self.space(keyspace).clone();
+        let entries = snapshot.iter(&space);
+        let failed = move |error| read_error(keyspace, &space, ALL_KEYS, &error);
+        entries.map(move |entry| entry.into_inner().map_err(&failed))
     }
 
     /// Fills an empty keyspace with entries in the order of keys, past the journal.
@@ -137,13 +139,15 @@ impl Disk {
 
     /// Lets go of the tables of which every key is from `from` on and before `to`.
     pub(super) fn drop_tables(&self, keyspace: Keyspace, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
-        let dropped = self.space(keyspace).tree.drop_range(from..to);
-        dropped.map_err(|error| read_error(keyspace, &error.into()))
+        let space = self.space(keyspace);
+        let dropped = space.tree.drop_range(from..to);
+        dropped.map_err(|error| read_error(keyspace, space, ALL_KEYS, &error.into()))
     }
 
     /// Merges all tables of a keyspace.
     pub(super) fn rewrite(&self, keyspace: Keyspace) -> Result<(), StoreError> {
-        self.space(keyspace).major_compact().map_err(|error| read_error(keyspace, &error))
+        let space = self.space(keyspace);
+        space.major_compact().map_err(|error| read_error(keyspace, space, ALL_KEYS, &error))
     }
 
     /// About how many entries a keyspace has.
@@ -257,6 +261,8 @@ pub(super) fn engine_error(what: impl std::fmt::Display, error: &fjall::Error) -
     }
     StoreError::Damaged(format!("{what}: {error}"))
 }
+
+const ALL_KEYS: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
 
 fn only(key: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
     (Bound::Included(key), Bound::Included(key))

@@ -8,7 +8,7 @@ use fjall::Slice;
 
 use super::Options;
 use super::disk::{CommitError, Disk, io_error, shield};
-use super::opening::{Directory, LOCK, SYNCED, TREE, UNFINISHED};
+use super::opening::{Directory, LOCK, SYNCED, TREE, UNFINISHED, sync_ancestors};
 use crate::StoreError;
 use crate::kv::Keyspace;
 
@@ -80,6 +80,7 @@ impl Fresh {
         self.directory.note_synced(batch).map_err(error)?;
         // The tables are files of their own, not all of which the tree has synced.
         let bytes = sync_all(&path).map_err(error)?;
+        sync_ancestors(&path)?;
         fs::remove_file(path.join(UNFINISHED)).map_err(error)?;
         File::open(&path).and_then(|folder| folder.sync_all()).map_err(error)?;
         self.finished = true;

@@ -255,7 +255,7 @@ fn sync_directory(path: &Path) -> Result<(), StoreError> {
 
 /// Makes durable that a directory is where it is: it, and those that it is in, may have been made just now. They
 /// are on the same file system then, and none of them is closed to us.
-fn sync_ancestors(path: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_ancestors(path: &Path) -> Result<(), StoreError> {
     let error = |error| io_error(path.display(), &error);
     let whole = fs::canonicalize(path).map_err(error)?;
     let device = fs::metadata(&whole).map_err(error)?.dev();
