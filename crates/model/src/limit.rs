@@ -49,6 +49,15 @@ pub const MAILBOX_MESSAGES_DEFAULT: usize = 10_000;
 /// How many messages may wait for a device: what a namespace may say.
 pub const MAILBOX_MESSAGES: std::ops::RangeInclusive<usize> = 1..=100_000;
 
+/// How long messages are kept after they were accepted, unless the namespace says otherwise.
+pub const HISTORY_KEEP_SECS_DEFAULT: u64 = 30 * 24 * 60 * 60;
+
+/// How long messages are kept: what a namespace may say, beside 0 for ever.
+pub const HISTORY_KEEP_SECS: std::ops::RangeInclusive<u64> = 60..=100 * 366 * 24 * 60 * 60;
+
+/// How much is kept, in bytes: what a namespace may say, beside 0 for no limit. The least is several buckets.
+pub const HISTORY_BYTES: std::ops::RangeInclusive<u64> = 64 << 20..=1 << 50;
+
 /// How many messages may wait for one connection: what may be said.
 pub const OUTBOX_FRAMES: std::ops::RangeInclusive<usize> = 16..=1_000_000;
 

@@ -7,8 +7,9 @@
 //! Reading order: [`publish`] (a push becomes a message), [`deliver`] (to the shards), [`connect`] (a
 //! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`ack`] (it has the message),
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
-//! (it is withdrawn), [`trace`] (why somebody has it or not), [`notify`] (the business system hears of it),
-//! [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose), [`namespace`] (whose rules hold).
+//! (it is withdrawn), [`retain`] (it is kept long enough), [`trace`] (why somebody has it or not), [`notify`] (the
+//! business system hears of it), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
+//! [`namespace`] (whose rules hold).
 
 pub mod ack;
 pub mod clock;
@@ -28,6 +29,7 @@ pub mod notify;
 pub mod publish;
 pub mod recall;
 pub mod resume;
+pub mod retain;
 pub mod simulate;
 pub mod statistics;
 #[cfg(test)]
@@ -151,6 +153,7 @@ impl Node {
             tokio::spawn(due::run(Arc::downgrade(&node), queue));
         }
         tokio::spawn(statistics::run(Arc::downgrade(&node)));
+        tokio::spawn(retain::run(Arc::downgrade(&node)));
         Ok((node, inboxes))
     }
 
@@ -209,6 +212,11 @@ impl Node {
     #[must_use]
     pub fn namespace(&self, name: &str) -> Option<Arc<Namespace>> {
         self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Writes down everything that is only in memory.
+    pub async fn flush(&self) {
+        self.ledger.flush().await;
     }
 
     /// Writes down everything that is only in memory and closes the store. Nothing is accepted afterwards.

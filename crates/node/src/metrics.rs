@@ -39,6 +39,14 @@ pub struct Metrics {
     pub unwritten: Family<Why, Counter>,
     /// Messages that a device does not get because more waited for it than may.
     pub trimmed: Counter,
+    /// Messages that were trimmed from the history, by reason.
+    pub history_trimmed: Family<Why, Counter>,
+    /// Deliveries that still waited when their messages were trimmed.
+    pub history_lost: Counter,
+    /// Messages in the history.
+    pub history_messages: Gauge,
+    /// What they take.
+    pub history_bytes: Gauge,
     /// Messages that no longer reach a device because their time is over: devices.
     pub expired: Counter,
     /// Messages that were recalled.
@@ -138,6 +146,10 @@ impl Why {
     pub const EXPIRED: Self = Self { reason: "expired" };
     /// It was withdrawn first.
     pub const RECALLED: Self = Self { reason: "recalled" };
+    /// It has been kept for long enough.
+    pub const AGE: Self = Self { reason: "age" };
+    /// There was more than is to be kept.
+    pub const SIZE: Self = Self { reason: "size" };
 
     /// Why a message that was in an outbox was not written.
     #[must_use]
@@ -211,6 +223,23 @@ impl Metrics {
             "trimmed",
             "Messages dropped from mailboxes that were full",
             metrics.trimmed.clone(),
+        );
+        registry.register(
+            "history_trimmed",
+            "Messages that were trimmed from the history, by reason",
+            metrics.history_trimmed.clone(),
+        );
+        registry.register(
+            "history_lost",
+            "Deliveries that still waited when their messages were trimmed",
+            metrics.history_lost.clone(),
+        );
+        registry.register("history_messages", "Messages in the history", metrics.history_messages.clone());
+        registry.register_with_unit(
+            "history",
+            "What the messages in the history take, before compression",
+            Unit::Bytes,
+            metrics.history_bytes.clone(),
         );
         registry.register("expired", "Deliveries whose time was over", metrics.expired.clone());
         registry.register("recalls", "Messages that were recalled", metrics.recalls.clone());

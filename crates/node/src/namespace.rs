@@ -52,6 +52,24 @@ pub struct Settings {
     /// Who is told what has happened.
     #[serde(default)]
     pub hooks: Vec<Hook>,
+    /// How long messages are kept.
+    #[serde(default)]
+    pub history: History,
+}
+
+/// How long messages are kept, and how much of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// For how long after they were accepted, in milliseconds; 0 for ever.
+    pub keep_ms: u64,
+    /// How many bytes of them; 0 for no limit.
+    pub bytes: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { keep_ms: limit::HISTORY_KEEP_SECS_DEFAULT * 1_000, bytes: 0 }
+    }
 }
 
 /// How much may wait for a device that is away.
@@ -145,6 +163,7 @@ impl Settings {
             mailbox: Mailbox::default(),
             offline: Offline::default(),
             hooks: Vec::new(),
+            history: History::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod given;
 pub mod messages;
 pub mod notices;
 pub mod receipts;
+pub mod retention;
 pub mod settings;
 pub mod statistics;
 
@@ -62,6 +63,8 @@ macro_rules! store_conformance {
                     namespaces_have_their_own_rows;
                 notices: notices_wait_in_the_order_of_their_ids, hooks_have_their_own_notices,
                     attempts_are_noted, what_is_given_up_is_kept;
+                retention: buckets_count_what_was_accepted, what_is_trimmed_is_gone, a_trimmed_topic_goes_on,
+                    a_trimmed_id_is_free, what_is_trimmed_is_not_collapsed;
                 settings: settings_are_set_and_removed, settings_are_listed_by_prefix,
                     the_epoch_stays, a_closed_store_refuses, closing_keeps_what_came_before;
             }

@@ -6,17 +6,22 @@
 //! thread when it may be much. A durable change becomes visible to readers when it is on disk, not before.
 //!
 //! The directory: `LOCK` (held while open), `SYNCED` (the number of a batch that has reached the disk),
-//! `db/` (the tree); `BEGINNING` while a store comes to be, `CHANGING` while it gets a newer format, `unreadable.jnl` when there is something to
-//! show to whoever looks into damage. Nothing here knows what the messages, devices and settings mean.
+//! `db/` (the tree); `BEGINNING` while a store comes to be, `CHANGING` while it gets a newer format, `UNFINISHED` while it is
+//! filled from another one, `unreadable.jnl` when there is something to show to whoever looks into damage. Nothing here knows what
+//! the messages, devices and settings mean.
 //!
-//! Reading order: `verb`, `transaction`, `writer`, `disk`, `opening`, `journal`, `damage`.
+//! Reading order: `verb`, `transaction`, `writer`, `disk`, `opening`, `journal`, `damage`; `sweep` (where space comes back),
+//! `moment` (backups).
 
 mod damage;
 mod disk;
+mod fresh;
 mod journal;
+mod moment;
 mod opening;
 mod read;
 mod stats;
+mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transaction;
@@ -37,16 +42,20 @@ use tidings_model::{
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::coop::unconstrained;
 
+use crate::kv::namespace_head::Heads;
 use crate::port::{
-    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, HookKey, Interval, LogSlice,
-    Messages, NewMessage, Notices, Numbers, Pile, Piles, ReceiptRecord, Receipts, Recording, Registered,
-    Registration, Settings, Statistics, StoreError, TraceStep, Tries, WaitingNotice, Which,
+    Answer, Appended, Bucket, Census, Deadlines, Device, Devices, Due, DueQueue, From, HookKey, Interval,
+    LogSlice, Messages, NewMessage, Notices, Numbers, Pile, Piles, ReceiptRecord, Receipts, Recording,
+    Registered, Registration, Retention, Settings, Statistics, StoreError, TraceStep, Tries, WaitingNotice,
+    Which,
 };
 use disk::Disk;
+pub(crate) use fresh::Fresh;
+pub use moment::{Copied, CopyError, Moment, Progress};
 pub use stats::WriterStats;
 use verb::{
     Append, Attempt, Bury, ChangeRooms, Deal, Enqueue, Put, Record, Register, Remove, Revive, Settle, Tally,
-    Task, Verb,
+    Task, Trim, Verb,
 };
 use writer::Command;
 
@@ -94,8 +103,28 @@ struct Shared {
     epoch: Epoch,
     /// The tree, or why there is none: it is away while it is opened anew after a failure, and after the end.
     disk: RwLock<Result<Arc<Disk>, StoreError>>,
-    heads: RwLock<HashMap<NamespaceName, AtomicU64>>,
+    ends: RwLock<HashMap<NamespaceName, Ends>>,
     stats: WriterStats,
+}
+
+/// Where the messages of a namespace begin and end.
+#[derive(Debug, Default)]
+struct Ends {
+    /// The newest number given out.
+    head: AtomicU64,
+    /// The newest number that has been trimmed.
+    trimmed: AtomicU64,
+}
+
+impl Ends {
+    fn new(heads: &Heads) -> Self {
+        Self { head: AtomicU64::new(heads.seq.0), trimmed: AtomicU64::new(heads.trimmed.0) }
+    }
+
+    fn set(&self, heads: &Heads) {
+        self.head.store(heads.seq.0, Ordering::Release);
+        self.trimmed.store(heads.trimmed.0, Ordering::Release);
+    }
 }
 
 impl EmbeddedStore {
@@ -108,17 +137,28 @@ impl EmbeddedStore {
     /// is not what it was (nothing has been changed then), [`StoreError::Full`] and [`StoreError::Io`].
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, StoreError> {
         let opened = opening::open(path.as_ref(), options)?;
-        let heads = opened.heads.iter().map(|(name, heads)| (name.clone(), AtomicU64::new(heads.seq.0)));
+        let ends = opened.heads.iter().map(|(name, heads)| (name.clone(), Ends::new(heads)));
         let shared = Arc::new(Shared {
             epoch: opened.epoch,
             disk: RwLock::new(Ok(Arc::clone(&opened.disk))),
-            heads: RwLock::new(heads.collect()),
+            ends: RwLock::new(ends.collect()),
             stats: WriterStats::default(),
         });
         let (queue, waiting) = mpsc::channel(QUEUE_CHANGES);
         let writer = writer::spawn(Arc::clone(&shared), opened, waiting)?;
         let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
         Ok(Self { shared, queue: Some(queue), writer: Some(writer), room })
+    }
+
+    /// Everything as it is at this moment, every change that was answered before included. Writing goes on meanwhile.
+    ///
+    /// # Errors
+    /// When the store has been closed or cannot be used.
+    pub async fn moment(&self) -> Result<Moment, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
+        queue.send(Command::Look(reply)).await.map_err(|_| self.shared.ended())?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.ended()))
     }
 
     /// What the writer has done so far.
@@ -177,20 +217,41 @@ impl Shared {
     }
 
     fn head(&self, namespace: &NamespaceName) -> Seq {
-        let heads = self.heads.read().unwrap_or_else(PoisonError::into_inner);
-        Seq(heads.get(namespace).map_or(0, |head| head.load(Ordering::Acquire)))
+        let ends = self.ends.read().unwrap_or_else(PoisonError::into_inner);
+        Seq(ends.get(namespace).map_or(0, |ends| ends.head.load(Ordering::Acquire)))
     }
 
-    fn set_head(&self, namespace: &NamespaceName, seq: Seq) {
+    fn trimmed(&self, namespace: &NamespaceName) -> Seq {
+        let ends = self.ends.read().unwrap_or_else(PoisonError::into_inner);
+        Seq(ends.get(namespace).map_or(0, |ends| ends.trimmed.load(Ordering::Acquire)))
+    }
+
+    /// The same, asked when it is needed.
+    fn trimmed_later(self: &Arc<Self>, namespace: &NamespaceName) -> impl FnOnce() -> Seq + Send + use<> {
+        let (shared, namespace) = (Arc::clone(self), namespace.clone());
+        move || shared.trimmed(&namespace)
+    }
+
+    /// Up to where each namespace has been trimmed that has been.
+    fn trims(&self) -> Vec<(NamespaceName, Seq)> {
+        let ends = self.ends.read().unwrap_or_else(PoisonError::into_inner);
+        let trims = ends.iter().map(|(name, ends)| (name, Seq(ends.trimmed.load(Ordering::Acquire))));
+        trims
+            .filter(|(_, trimmed)| *trimmed > Seq(0))
+            .map(|(name, trimmed)| (name.clone(), trimmed))
+            .collect()
+    }
+
+    fn set_ends(&self, namespace: &NamespaceName, heads: &Heads) {
         {
-            let heads = self.heads.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(head) = heads.get(namespace) {
-                head.store(seq.0, Ordering::Release);
+            let ends = self.ends.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(ends) = ends.get(namespace) {
+                ends.set(heads);
                 return;
             }
         }
-        let mut heads = self.heads.write().unwrap_or_else(PoisonError::into_inner);
-        heads.insert(namespace.clone(), AtomicU64::new(seq.0));
+        let mut ends = self.ends.write().unwrap_or_else(PoisonError::into_inner);
+        ends.insert(namespace.clone(), Ends::new(heads));
     }
 }
 
@@ -209,7 +270,10 @@ impl Messages for EmbeddedStore {
         limit: usize,
     ) -> Answer<'_, LogSlice> {
         let prefix = crate::kv::topic_entry::prefix(namespace, topic);
-        Box::pin(self.read(limit <= INLINE_READS, move |disk| read::topic(disk, &prefix, from, limit)))
+        let trimmed = self.shared.trimmed_later(namespace);
+        Box::pin(
+            self.read(limit <= INLINE_READS, move |disk| read::topic(disk, &prefix, from, limit, trimmed)),
+        )
     }
 
     fn read_topic_back(
@@ -220,18 +284,20 @@ impl Messages for EmbeddedStore {
         limit: usize,
     ) -> Answer<'_, Vec<(u64, Seq)>> {
         let prefix = crate::kv::topic_entry::prefix(namespace, topic);
-        let little = limit <= INLINE_READS;
-        Box::pin(self.read(little, move |disk| read::topic_back(disk, &prefix, before, limit)))
+        let (little, trimmed) = (limit <= INLINE_READS, self.shared.trimmed_later(namespace));
+        Box::pin(self.read(little, move |disk| read::topic_back(disk, &prefix, before, limit, trimmed)))
     }
 
     fn messages(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<Arc<Message>>>> {
-        let namespace = namespace.clone();
-        Box::pin(self.read(seqs.len() <= INLINE_READS, move |disk| read::messages(disk, &namespace, &seqs)))
+        let (namespace, trimmed) = (namespace.clone(), self.shared.trimmed(namespace));
+        let little = seqs.len() <= INLINE_READS;
+        Box::pin(self.read(little, move |disk| read::messages(disk, &namespace, &seqs, trimmed)))
     }
 
     fn find(&self, namespace: &NamespaceName, id: &MessageId) -> Answer<'_, Option<Seq>> {
         let key = crate::kv::message_id::key(namespace, id);
-        Box::pin(self.read(true, move |disk| read::find(disk, &key)))
+        let trimmed = self.shared.trimmed(namespace);
+        Box::pin(self.read(true, move |disk| Ok(read::find(disk, &key)?.filter(|seq| *seq > trimmed))))
     }
 
     fn head(&self, namespace: &NamespaceName) -> Seq {
@@ -301,13 +367,32 @@ impl Receipts for EmbeddedStore {
     }
 
     fn steps(&self, namespace: &NamespaceName, seq: Seq) -> Answer<'_, Vec<TraceStep>> {
+        if seq <= self.shared.trimmed(namespace) {
+            return Box::pin(std::future::ready(Ok(Vec::new())));
+        }
         let prefix = crate::kv::trace::prefix(namespace, seq);
         Box::pin(self.read(false, move |disk| read::steps(disk, &prefix)))
     }
 
     fn receipts(&self, namespace: &NamespaceName, seqs: Vec<Seq>) -> Answer<'_, Vec<Option<ReceiptRecord>>> {
+        let (namespace, trimmed) = (namespace.clone(), self.shared.trimmed(namespace));
+        let little = seqs.len() <= INLINE_READS;
+        Box::pin(self.read(little, move |disk| read::receipts(disk, &namespace, &seqs, trimmed)))
+    }
+}
+
+impl Retention for EmbeddedStore {
+    fn buckets(&self, namespace: &NamespaceName) -> Answer<'_, Vec<Bucket>> {
         let namespace = namespace.clone();
-        Box::pin(self.read(seqs.len() <= INLINE_READS, move |disk| read::receipts(disk, &namespace, &seqs)))
+        Box::pin(self.read(false, move |disk| read::buckets(disk, &namespace)))
+    }
+
+    fn trim(&self, namespace: &NamespaceName, through: Seq) -> Answer<'_, ()> {
+        Box::pin(self.submit(Trim { namespace: namespace.clone(), through }))
+    }
+
+    fn trimmed(&self, namespace: &NamespaceName) -> Seq {
+        self.shared.trimmed(namespace)
     }
 }
 

@@ -6,6 +6,7 @@
 //! Values: one version byte, the crc32 of key and body, the body ([`codec::seal`]). A value that was
 //! moved to another key is therefore as damaged as one with a flipped bit.
 
+pub mod bucket;
 pub mod codec;
 pub mod collapse;
 pub mod device;
@@ -76,11 +77,13 @@ pub enum Keyspace {
     Stat,
     /// [`notice`]: what hooks are to be told.
     Notice,
+    /// [`bucket`]: how much was accepted when.
+    Bucket,
 }
 
 impl Keyspace {
     /// Every keyspace, at the index that its discriminant says.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Message,
         Self::MessageId,
         Self::TopicEntry,
@@ -98,6 +101,7 @@ impl Keyspace {
         Self::Trace,
         Self::Stat,
         Self::Notice,
+        Self::Bucket,
     ];
 
     /// Its name on disk. Never changes.
@@ -121,6 +125,7 @@ impl Keyspace {
             Self::Trace => "trace",
             Self::Stat => "stat",
             Self::Notice => "notice",
+            Self::Bucket => "bucket",
         }
     }
 

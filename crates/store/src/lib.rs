@@ -9,6 +9,7 @@
 //! Reading order: [`port`] (what is promised), [`kv`] (what is on disk), [`embedded`] (how it gets there),
 //! `conformance` (what every implementation is held to; feature `testing`).
 
+pub mod archive;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod embedded;
@@ -19,11 +20,11 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use embedded::{EmbeddedStore, Options, WriterStats};
+pub use embedded::{Copied, CopyError, EmbeddedStore, Moment, Options, Progress, WriterStats};
 pub use memory::MemoryStore;
 pub use port::{
-    Appended, Attempts, Census, Deadlines, Device, Devices, Due, DueKind, DueQueue, From, HookKey, Interval,
-    LogSlice, Messages, NewMessage, Notices, Numbers, Pile, Piles, ReceiptRecord, Receipts, Recording,
-    Registered, Registration, Settings, Statistics, Store, StoreError, TraceStep, Tries, WaitingNotice,
-    Which,
+    Appended, Attempts, Bucket, Census, Deadlines, Device, Devices, Due, DueKind, DueQueue, From, HookKey,
+    Interval, LogSlice, Messages, NewMessage, Notices, Numbers, Pile, Piles, ReceiptRecord, Receipts,
+    Recording, Registered, Registration, Retention, Settings, Statistics, Store, StoreError, TraceStep,
+    Tries, WaitingNotice, Which,
 };

@@ -17,9 +17,9 @@ use tidings_model::{
 use crate::kv;
 use crate::kv::message_id::KnownId;
 use crate::port::{
-    Answer, Appended, Census, Deadlines, Device, Devices, Due, DueQueue, From, HookKey, Interval, LogSlice,
-    Messages, NewMessage, Numbers, Pile, ReceiptRecord, Receipts, Recording, Registered, Registration,
-    Settings, Statistics, StoreError, TraceStep, WaitingNotice, Which,
+    Answer, Appended, Bucket, Census, Deadlines, Device, Devices, Due, DueQueue, From, HookKey, Interval,
+    LogSlice, Messages, NewMessage, Numbers, Pile, ReceiptRecord, Receipts, Recording, Registered,
+    Registration, Retention, Settings, Statistics, StoreError, TraceStep, WaitingNotice, Which,
 };
 use crate::rules::{self, Verdict};
 
@@ -44,6 +44,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Namespace {
     head: Seq,
+    trimmed: Seq,
+    buckets: Vec<Bucket>,
     next_ordinal: u32,
     messages: BTreeMap<Seq, Arc<Message>>,
     ids: HashMap<MessageId, KnownId>,
@@ -142,7 +144,7 @@ impl Messages for MemoryStore {
         self.of(namespace, move |namespace| {
             let log = namespace.topics.get(&topic).map_or(&[][..], Vec::as_slice);
             let backwards = log.iter().enumerate().rev().map(|(index, seq)| Ok((index as u64 + 1, *seq)));
-            rules::slice(from, limit, backwards).unwrap_or_default()
+            rules::slice(from, limit, namespace.trimmed, backwards).unwrap_or_default()
         })
     }
 
@@ -157,7 +159,8 @@ impl Messages for MemoryStore {
         self.of(namespace, move |namespace| {
             let log = namespace.topics.get(&topic).map_or(&[][..], Vec::as_slice);
             let end = usize::try_from(before).unwrap_or(usize::MAX).saturating_sub(1).min(log.len());
-            let begin = end.saturating_sub(limit);
+            let begin = end.saturating_sub(limit).max(log.partition_point(|seq| *seq <= namespace.trimmed));
+            let end = end.max(begin);
             log[begin..end].iter().enumerate().map(|(at, seq)| ((begin + at) as u64 + 1, *seq)).collect()
         })
     }
@@ -291,6 +294,9 @@ impl Receipts for MemoryStore {
         self.answer(move |state| {
             for Recording { namespace, seq, record, steps } in books {
                 let namespace = state.namespaces.entry(namespace).or_default();
+                if seq <= namespace.trimmed {
+                    continue;
+                }
                 namespace.receipts.insert(seq, record);
                 if !steps.is_empty() {
                     namespace.steps.entry(seq).or_default().extend(steps);
@@ -334,6 +340,28 @@ impl Statistics for MemoryStore {
             let rows = state.numbers.range(from..until).take(limit);
             rows.map(|(interval, numbers)| (interval.at, numbers.clone())).collect()
         })
+    }
+}
+
+impl Retention for MemoryStore {
+    fn buckets(&self, namespace: &NamespaceName) -> Answer<'_, Vec<Bucket>> {
+        self.of(namespace, |namespace| namespace.buckets.clone())
+    }
+
+    fn trim(&self, namespace: &NamespaceName, through: Seq) -> Answer<'_, ()> {
+        self.change(namespace, move |namespace| {
+            let through = through.min(namespace.head).max(namespace.trimmed);
+            namespace.trimmed = through;
+            namespace.messages.retain(|seq, _| *seq > through);
+            namespace.ids.retain(|_, known| known.seq > through);
+            namespace.receipts.retain(|seq, _| *seq > through);
+            namespace.steps.retain(|seq, _| *seq > through);
+            namespace.buckets.retain(|bucket| bucket.last > through);
+        })
+    }
+
+    fn trimmed(&self, namespace: &NamespaceName) -> Seq {
+        self.lock().namespaces.get(namespace).map_or(Seq(0), |namespace| namespace.trimmed)
     }
 }
 
@@ -404,6 +432,12 @@ impl Namespace {
             *offset = log.len() as u64;
         }
         let message = Arc::new(message);
+        let newest = self.buckets.last().copied();
+        let bucket = rules::fill(newest, &message, bytes(&message));
+        if newest.is_some_and(|newest| newest.first == bucket.first) {
+            self.buckets.pop();
+        }
+        self.buckets.push(bucket);
         self.ids.insert(message.id.clone(), known);
         self.messages.insert(self.head, Arc::clone(&message));
         let superseded = match &message.collapse_key {
@@ -458,6 +492,20 @@ impl Namespace {
     fn device(&self, ordinal: Ordinal) -> Option<Device> {
         self.devices.get(&ordinal).map(|device| device.to_device(ordinal))
     }
+}
+
+/// What a message takes on disk.
+fn bytes(message: &Message) -> u64 {
+    let key = kv::message::key(&message.namespace, message.seq);
+    let value = kv::message::value(&key, message, &kv::message::tail(message));
+    let entries = message.topics.iter().map(|(topic, offset)| {
+        let key = kv::topic_entry::key(&kv::topic_entry::prefix(&message.namespace, topic), *offset);
+        key.len() + kv::topic_entry::value(&key, message.seq).len()
+    });
+    let id = kv::message_id::key(&message.namespace, &message.id);
+    let known = KnownId { seq: message.seq, accepted_at: message.accepted_at, fingerprint: [0; 16] };
+    let whole = key.len() + value.len() + id.len() + kv::message_id::value(&id, &known).len();
+    (whole + entries.sum::<usize>()) as u64
 }
 
 impl Known {

@@ -26,12 +26,32 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 
 /// A whole store.
 pub trait Store:
-    Messages + Deadlines + Devices + Receipts + Notices + Statistics + Settings + Send + Sync + 'static
+    Messages
+    + Deadlines
+    + Devices
+    + Receipts
+    + Notices
+    + Retention
+    + Statistics
+    + Settings
+    + Send
+    + Sync
+    + 'static
 {
 }
 
-impl<T: Messages + Deadlines + Devices + Receipts + Notices + Statistics + Settings + Send + Sync + 'static>
-    Store for T
+impl<T> Store for T where
+    T: Messages
+        + Deadlines
+        + Devices
+        + Receipts
+        + Notices
+        + Retention
+        + Statistics
+        + Settings
+        + Send
+        + Sync
+        + 'static
 {
 }
 
@@ -172,6 +192,40 @@ pub enum DueQueue {
 impl DueQueue {
     /// All of them, at the index that their discriminant says.
     pub const ALL: [Self; 3] = [Self::Deliver, Self::Escalate, Self::Expire];
+}
+
+/// How long messages are kept. When they may go is the node's to say.
+pub trait Retention {
+    /// What a namespace has accepted and not trimmed, oldest first, in buckets of an hour or less.
+    fn buckets(&self, namespace: &NamespaceName) -> Answer<'_, Vec<Bucket>>;
+
+    /// Takes all messages up to this number away, durably and at once: their receipts, what is known of their way,
+    /// their ids, and their places in topics. Offsets and numbers go on where they were. Disk space comes back later.
+    fn trim(&self, namespace: &NamespaceName, through: Seq) -> Answer<'_, ()>;
+
+    /// The newest message that has been trimmed; 0 when none was. Immediately known, never blocks.
+    fn trimmed(&self, namespace: &NamespaceName) -> Seq;
+}
+
+/// What a namespace accepted in a stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its first message.
+    pub first: Seq,
+    /// Its last message.
+    pub last: Seq,
+    /// How many messages it holds.
+    pub messages: u64,
+    /// What they take, before compression: the message, its id and its places in topics.
+    pub bytes: u64,
+    /// The time of the first.
+    pub since: Timestamp,
+    /// The newest time of any.
+    pub until: Timestamp,
+    /// When all of them have expired, scheduled ones aside.
+    pub expires_at: Timestamp,
+    /// How many were scheduled. Some may still be, long after the others have expired.
+    pub scheduled: u64,
 }
 
 /// Who has which message.

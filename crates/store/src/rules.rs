@@ -8,7 +8,7 @@ use tidings_model::{Epoch, Message, Seq, Timestamp};
 
 use crate::StoreError;
 use crate::kv::message_id::KnownId;
-use crate::port::{DueKind, From, LogSlice, NewMessage};
+use crate::port::{Bucket, DueKind, From, LogSlice, NewMessage};
 
 /// For how long a message id is taken.
 pub(crate) const ID_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -135,18 +135,60 @@ fn round_up(at: Timestamp, grain: u64) -> Timestamp {
     Timestamp(at.0.div_ceil(grain).saturating_mul(grain))
 }
 
+/// Most bytes in a bucket. A message that would make it more begins the next one.
+pub(crate) const BUCKET_BYTES: u64 = 16 << 20;
+
+const HOUR_MS: u64 = 60 * 60 * 1_000;
+
+/// Puts a message that takes so many bytes into the newest bucket of its namespace, or begins another one. A clock
+/// that was set back for more than an hour begins another one too: no bucket is older than its messages.
+pub(crate) fn fill(newest: Option<Bucket>, message: &Message, bytes: u64) -> Bucket {
+    let (at, hour) = (message.sent_at, message.sent_at.0 / HOUR_MS);
+    let goes_in = |bucket: &Bucket| {
+        let begun = bucket.since.0 / HOUR_MS;
+        (hour == begun || hour + 1 == begun) && bucket.bytes.saturating_add(bytes) <= BUCKET_BYTES
+    };
+    let fresh = Bucket {
+        first: message.seq,
+        last: message.seq,
+        messages: 0,
+        bytes: 0,
+        since: at,
+        until: at,
+        expires_at: Timestamp(0),
+        scheduled: 0,
+    };
+    let mut bucket = newest.filter(goes_in).unwrap_or(fresh);
+    bucket.last = message.seq;
+    bucket.messages += 1;
+    bucket.bytes += bytes;
+    bucket.until = bucket.until.max(at);
+    if message.is_scheduled() {
+        bucket.scheduled += 1;
+    } else {
+        bucket.expires_at = bucket.expires_at.max(message.expires_at);
+    }
+    bucket
+}
+
 /// The stretch of a topic after `from`, at most `limit` entries. `backwards` yields the entries of the
-/// topic, newest first; only as many are taken as are needed to answer.
+/// topic, newest first; only as many are taken as are needed to answer. Whatever has a number up to `trimmed` is
+/// gone, but some of it may be among them: at least the newest entry of the topic, if it is that old.
 pub(crate) fn slice(
     from: From,
     limit: usize,
+    trimmed: Seq,
     backwards: impl Iterator<Item = Result<(u64, Seq), StoreError>>,
 ) -> Result<LogSlice, StoreError> {
     let mut slice = LogSlice::default();
-    let mut oldest = None;
+    let (mut oldest, mut newest) = (None, None);
     for entry in backwards {
         let (offset, seq) = entry?;
         slice.head = slice.head.max(offset);
+        newest = newest.or(Some(seq));
+        if seq <= trimmed {
+            break;
+        }
         oldest = Some(offset);
         let wanted = match from {
             From::After(after) => seq > after,
@@ -166,11 +208,10 @@ pub(crate) fn slice(
         slice.entries.push((offset, seq));
     }
     // The log was read to its beginning. Whatever has been trimmed from there may have been wanted.
-    slice.truncated = match (from, oldest) {
-        (From::After(_), Some(oldest)) => oldest > 1,
-        (From::After(_), None) => false,
-        (From::AfterOffset(after), Some(oldest)) => oldest > after + 1,
-        (From::AfterOffset(after), None) => after > 0,
+    let gone = oldest.map_or(slice.head, |oldest| oldest - 1);
+    slice.truncated = match from {
+        From::After(after) => gone > 0 && after < trimmed && newest.is_some_and(|newest| newest > after),
+        From::AfterOffset(after) => gone > after || after > slice.head,
     };
     slice.entries.reverse();
     Ok(slice)
@@ -179,7 +220,6 @@ pub(crate) fn slice(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidings_model::Timestamp;
 
     fn known(seq: u64, at: u64, print: u8) -> KnownId {
         KnownId { seq: Seq(seq), accepted_at: Timestamp(at), fingerprint: [print; 16] }
@@ -203,11 +243,20 @@ mod tests {
         assert_eq!(verdict(None, &first), Verdict::New);
     }
 
-    /// Offsets 3, 4, 5 with the numbers 30, 40, 50: 1 and 2 have been trimmed.
-    fn ask(from: From, limit: usize) -> (Vec<u64>, bool, u64) {
-        let log = [(5, 50), (4, 40), (3, 30)];
-        let slice = slice(from, limit, log.into_iter().map(|(offset, seq)| Ok((offset, Seq(seq))))).unwrap();
-        (slice.entries.iter().map(|entry| entry.0).collect(), slice.truncated, slice.head)
+    /// Offsets 3, 4, 5 with the numbers 30, 40, 50. What was trimmed may or may not be there still.
+    fn ask(trimmed: u64, from: From, limit: usize) -> (Vec<u64>, bool, u64) {
+        let ask = |log: &[(u64, u64)]| {
+            let backwards = log.iter().map(|(offset, seq)| Ok((*offset, Seq(*seq))));
+            let slice = slice(from, limit, Seq(trimmed), backwards).unwrap();
+            (slice.entries.iter().map(|entry| entry.0).collect(), slice.truncated, slice.head)
+        };
+        let log = [(5, 50), (4, 40), (3, 30), (2, 20), (1, 10)];
+        let there = log.iter().filter(|(_, seq)| *seq > trimmed).count().max(1);
+        let answer = ask(&log[..there]);
+        for rest in there..=log.len() {
+            assert_eq!(ask(&log[..rest]), answer, "{trimmed} {from:?} {limit}: {rest}");
+        }
+        answer
     }
 
     #[test]
@@ -222,13 +271,68 @@ mod tests {
             (From::AfterOffset(5), 0, (vec![], false, 5)),
             (From::AfterOffset(6), 9, (vec![], true, 5)),
             (From::After(Seq(0)), 9, (vec![3, 4, 5], true, 5)),
-            (From::After(Seq(29)), 9, (vec![3, 4, 5], true, 5)),
+            (From::After(Seq(28)), 9, (vec![3, 4, 5], true, 5)),
+            (From::After(Seq(29)), 9, (vec![3, 4, 5], false, 5)),
             (From::After(Seq(30)), 9, (vec![4, 5], false, 5)),
             (From::After(Seq(45)), 9, (vec![5], false, 5)),
             (From::After(Seq(50)), 9, (vec![], false, 5)),
             (From::After(Seq(30)), 1, (vec![5], true, 5)),
         ] {
-            assert_eq!(ask(from, limit), expected, "{from:?} {limit}");
+            assert_eq!(ask(29, from, limit), expected, "{from:?} {limit}");
         }
+        // All of it is gone.
+        for (from, limit, expected) in [
+            (From::AfterOffset(0), 9, (vec![], true, 5)),
+            (From::AfterOffset(4), 9, (vec![], true, 5)),
+            (From::AfterOffset(5), 9, (vec![], false, 5)),
+            (From::AfterOffset(6), 9, (vec![], true, 5)),
+            (From::AfterOffset(u64::MAX), 0, (vec![], true, 5)),
+            (From::After(Seq(0)), 9, (vec![], true, 5)),
+            (From::After(Seq(49)), 9, (vec![], true, 5)),
+            (From::After(Seq(50)), 9, (vec![], false, 5)),
+            (From::After(Seq(60)), 9, (vec![], false, 5)),
+        ] {
+            assert_eq!(ask(60, from, limit), expected, "{from:?} {limit}");
+        }
+    }
+
+    fn at(seq: u64, sent_at: u64, expires_at: u64) -> Message {
+        let mut message = draft(crate::conformance::given::message("m", &["all"]), Epoch(1));
+        (message.seq, message.sent_at) = (Seq(seq), Timestamp(sent_at));
+        message.expires_at = Timestamp(expires_at);
+        message
+    }
+
+    #[test]
+    fn a_bucket_is_an_hour_and_not_too_large() {
+        let first = fill(None, &at(1, HOUR_MS, HOUR_MS + 9), 100);
+        let second = fill(Some(first), &at(2, 2 * HOUR_MS - 1, HOUR_MS + 5), 50);
+        let expected = Bucket {
+            first: Seq(1),
+            last: Seq(2),
+            messages: 2,
+            bytes: 150,
+            since: Timestamp(HOUR_MS),
+            until: Timestamp(2 * HOUR_MS - 1),
+            expires_at: Timestamp(HOUR_MS + 9),
+            scheduled: 0,
+        };
+        assert_eq!(second, expected);
+        let mut scheduled = at(3, HOUR_MS, 90 * HOUR_MS);
+        scheduled.topics.clear();
+        let with = fill(Some(second), &scheduled, 1);
+        assert_eq!((with.scheduled, with.expires_at, with.messages), (1, second.expires_at, 3));
+        for (what, sent_at, bytes, first) in [
+            ("the same hour", HOUR_MS + 1, 1, 1),
+            ("the next hour", 2 * HOUR_MS, 1, 3),
+            ("a clock set back a little", HOUR_MS - 1, 1, 1),
+            ("a clock set back much", 0, 1, 1),
+            ("as much as fits", HOUR_MS, BUCKET_BYTES - 150, 1),
+            ("more than fits", HOUR_MS, BUCKET_BYTES - 149, 3),
+        ] {
+            assert_eq!(fill(Some(second), &at(3, sent_at, 0), bytes).first, Seq(first), "{what}");
+        }
+        let later = fill(None, &at(1, 9 * HOUR_MS, 0), 1);
+        assert_eq!(fill(Some(later), &at(2, 7 * HOUR_MS, 0), 1).first, Seq(2));
     }
 }

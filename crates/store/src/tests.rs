@@ -1,11 +1,13 @@
 //! Long tests: both stores held to the port and to each other, and what only a disk can do wrong.
 
+mod backup;
 mod conformance;
 mod damage;
 mod full;
 mod killed;
-mod model;
+pub(crate) mod model;
 mod reopening;
+mod retention;
 
 use std::fs;
 use std::path::Path;
@@ -15,20 +17,20 @@ use tidings_model::{Durability, Epoch, Granularity, NamespaceName, Seq, Step, Ti
 
 use crate::conformance::given::demo;
 use crate::port::{
-    Census, Device, Due, DueQueue, From, HookKey, Interval, Numbers, Pile, Piles, ReceiptRecord, Recording,
-    TraceStep, Tries, WaitingNotice, Which,
+    Bucket, Census, Device, Due, DueQueue, From, HookKey, Interval, Numbers, Pile, Piles, ReceiptRecord,
+    Recording, TraceStep, Tries, WaitingNotice, Which,
 };
 use crate::{EmbeddedStore, LogSlice, Options, StoreError};
 
 /// A directory to write to. One in memory, where there is one: these tests ask what was written, and an
 /// `fdatasync` of a real disk would only make them slow.
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     made.unwrap()
 }
 
-fn open(path: &Path) -> EmbeddedStore {
+pub(crate) fn open(path: &Path) -> EmbeddedStore {
     try_open(path).unwrap()
 }
 
@@ -57,10 +59,10 @@ fn image(path: &Path) -> TempDir {
 
 /// Everything that can be asked of a store about the namespace `demo`.
 #[derive(Debug, PartialEq)]
-struct Everything {
-    epoch: Epoch,
-    head: Seq,
-    messages: Vec<Option<std::sync::Arc<tidings_model::Message>>>,
+pub(crate) struct Everything {
+    pub(crate) epoch: Epoch,
+    pub(crate) head: Seq,
+    pub(crate) messages: Vec<Option<std::sync::Arc<tidings_model::Message>>>,
     ids: Vec<Option<Seq>>,
     logs: Vec<LogSlice>,
     devices: Vec<Option<Device>>,
@@ -73,10 +75,12 @@ struct Everything {
     numbers: Vec<(Timestamp, Numbers)>,
     piles: Vec<(HookKey, Piles)>,
     notices: Vec<Vec<WaitingNotice>>,
+    buckets: Vec<Bucket>,
+    trimmed: Seq,
     settings: Vec<(String, bytes::Bytes)>,
 }
 
-async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError> {
+pub(crate) async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError> {
     let namespace: NamespaceName = demo();
     let head = store.head(&namespace);
     let seqs: Vec<Seq> = (0..=head.0 + 1).map(Seq).collect();
@@ -132,12 +136,14 @@ async fn everything(store: &impl crate::Store) -> Result<Everything, StoreError>
             .await?,
         piles,
         notices,
+        buckets: store.buckets(&namespace).await?,
+        trimmed: store.trimmed(&namespace),
         settings: store.list("").await?,
     })
 }
 
 /// Puts something of every kind into a store.
-async fn fill(store: &impl crate::Store) {
+pub(crate) async fn fill(store: &impl crate::Store) {
     use crate::conformance::given::{append, chosen, device, message, register};
     use crate::conformance::notices;
     for index in 0..6 {

@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and what each command prints.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, Sources, document, log};
 use crate::conformance::{self, ConformanceArgs};
-use crate::{doctor, run};
+use crate::{doctor, keep, run};
 
 /// Tidings: a push server. Without a command, `serve`.
 #[derive(Debug, Parser)]
@@ -29,12 +30,62 @@ enum Command {
     Conformance(ConformanceArgs),
     /// Look at the limits, the kernel and the disk, and say what to change and how
     Doctor(DoctorArgs),
+    /// Copy the store, of a running server too, into a directory that `serve --store` opens
+    Backup(BackupArgs),
+    /// Write the store, of a running server too, as text: one JSON object for each line
+    Export(ExportArgs),
+    /// Make a store of what `export` wrote
+    Import(ImportArgs),
     /// Look for errors in the configuration, and start nothing
     CheckConfig(ServeArgs),
     /// Print a commented configuration file with every default
     DefaultConfig,
     /// Print the version
     Version,
+}
+
+/// Where the store is.
+#[derive(Debug, Args)]
+struct StoreArgs {
+    /// The configuration file [default: tidings.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The directory that everything is kept in
+    #[arg(long, value_name = "DIR")]
+    store: Option<String>,
+}
+
+impl StoreArgs {
+    fn load(self) -> Result<Config, ConfigErrors> {
+        ServeArgs { config: self.config, store: self.store, ..ServeArgs::default() }.load()
+    }
+}
+
+#[derive(Debug, Args)]
+struct BackupArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// A directory that is empty or not there yet
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The file to write; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The file to read; `-` is standard input
+    #[arg(long = "in", value_name = "FILE")]
+    from: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +154,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(args) => tidings_bench::run(*args),
         Command::Conformance(args) => ended(conformance::serve(&args)),
         Command::Doctor(args) => doctor::run(args.serve.load(), args.connections, args.json),
+        Command::Backup(args) => kept(args.store, |config| keep::back_up(config, &args.out)),
+        Command::Export(args) => kept(args.store, |config| keep::export(config, &args.out)),
+        Command::Import(args) => kept(args.store, |config| keep::import(config, &args.from)),
         Command::CheckConfig(args) => check(args),
         Command::DefaultConfig => {
             print!("{}", document::default_file());
@@ -129,7 +183,14 @@ fn serve(args: ServeArgs) -> ExitCode {
     ended(run::serve(&config, dev))
 }
 
-fn ended(outcome: Result<(), run::Fatal>) -> ExitCode {
+fn kept(args: StoreArgs, work: impl FnOnce(&Config) -> Result<(), keep::KeepError>) -> ExitCode {
+    match args.load() {
+        Ok(config) => ended(work(&config)),
+        Err(errors) => refuse(&errors),
+    }
+}
+
+fn ended<E: Display>(outcome: Result<(), E>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

@@ -4,8 +4,10 @@
 mod cli;
 mod config;
 mod conformance;
+mod control;
 mod doctor;
 mod greeting;
+mod keep;
 mod limits;
 mod listener;
 mod networks;

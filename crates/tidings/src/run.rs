@@ -22,7 +22,7 @@ use crate::config::{self, Config};
 use crate::listener::tls::{Tls, TlsError};
 use crate::listener::{self, Address, Bound, Listener, Manners};
 use crate::signals::{Hangups, Stop};
-use crate::{greeting, limits};
+use crate::{control, greeting, limits};
 
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -154,12 +154,13 @@ async fn run(
 ) -> Result<(), Fatal> {
     let mut stop = Stop::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
+    let store = Arc::new(store);
     let mut registry = Registry::default();
     let metrics = Arc::new(tidings_node::Metrics::register(&mut registry));
     let api_metrics = Arc::new(tidings_api::Metrics::register(&mut registry));
     let listener_metrics = listener::Metrics::register(&mut registry);
     let (node, inboxes) = Node::start(Parts {
-        store: Arc::new(store),
+        store: Arc::clone(&store) as Arc<dyn tidings_store::Store>,
         clock: Clock::System,
         shards: config.process.shards,
         name: host_name(),
@@ -202,6 +203,10 @@ async fn run(
     let address = listener.address().map_err(in_listen)?;
     let hangups = Hangups::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
     tokio::spawn(reload(hangups, tls.clone()));
+    let control = control::listen(&config.store.path, Arc::clone(&node), store, config.store.cache);
+    if let Err(why) = &control {
+        tracing::warn!(error = %why, "no control socket: backups have to wait until this server has stopped");
+    }
     ready.ready();
     greeting::say(&greeting::text(&address, tls.is_some(), &key, dev));
     tracing::info!(%address, shards = config.process.shards, store = %config.store.path.display(), version = VERSION, "ready");

@@ -440,6 +440,7 @@ pub(crate) struct NewNamespace {
     auth: NewNamespaceAuth,
     outbox: Option<NewNamespaceOutbox>,
     mailbox: Option<NewNamespaceMailbox>,
+    history: Option<NewNamespaceHistory>,
     offline: Option<NewNamespaceOffline>,
     #[schema(max_items = 10)]
     hooks: Option<Vec<NewHook>>,
@@ -457,9 +458,22 @@ pub(crate) struct NamespacePatch {
     auth: Option<NewNamespaceAuth>,
     outbox: Option<NewNamespaceOutbox>,
     mailbox: Option<NewNamespaceMailbox>,
+    history: Option<NewNamespaceHistory>,
     offline: Option<NewNamespaceOffline>,
     #[schema(max_items = 10)]
     hooks: Option<Vec<NewHook>>,
+}
+
+/// How long messages are kept, and how much of them.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewNamespaceHistory {
+    /// For how long after they were accepted, and at least until they have expired; from 1m on, or `0s` for ever.
+    #[schema(default = "30d")]
+    keep: Option<Duration>,
+    /// Most bytes, from 64MiB on, or `0B` for no limit.
+    #[schema(default = "0B", example = "10GiB")]
+    size: Option<String>,
 }
 
 /// How much may wait for a device, and for how long.

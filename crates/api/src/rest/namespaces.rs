@@ -20,6 +20,7 @@ use crate::extract::{self, InPath, InQuery, json_body, namespace};
 use crate::shape::{self, Object, Shape, shown};
 use crate::{ApiState, Problem, openapi, size};
 
+mod history;
 mod hooks;
 mod mailbox;
 pub(crate) mod offline;
@@ -41,7 +42,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("limits", Shape::Free),
     ("outbox", outbox::SHAPE),
     ("mailbox", mailbox::SHAPE),
-    ("history", Shape::Free),
+    ("history", history::SHAPE),
     ("offline", offline::SHAPE),
     ("presence", Shape::Free),
     ("origins", Shape::List),
@@ -61,8 +62,7 @@ struct Body<'a> {
     limits: Option<&'a RawValue>,
     outbox: Option<Object<outbox::OutboxBody>>,
     mailbox: Option<Object<mailbox::MailboxBody>>,
-    #[serde(borrow)]
-    history: Option<&'a RawValue>,
+    history: Option<Object<history::HistoryBody>>,
     offline: Option<Object<offline::OfflineBody>>,
     #[serde(borrow)]
     presence: Option<&'a RawValue>,
@@ -93,6 +93,7 @@ pub(crate) struct NamespaceBody {
     limits: LimitsShown,
     outbox: outbox::OutboxShown,
     mailbox: mailbox::MailboxShown,
+    history: history::HistoryShown,
     offline: offline::OfflineShown,
     #[schema(max_items = 10)]
     hooks: Vec<hooks::HookShown>,
@@ -137,6 +138,7 @@ impl NamespaceBody {
             },
             outbox: outbox::OutboxShown::of(&settings.outbox),
             mailbox: mailbox::MailboxShown::of(&settings.mailbox),
+            history: history::HistoryShown::of(&settings.history),
             offline: offline::OfflineShown::of(&settings.offline),
             hooks: settings.hooks.iter().map(hooks::HookShown::of).collect(),
             created_at: time::rfc3339(settings.created_at),
@@ -280,6 +282,9 @@ fn check(body: &Body<'_>, before: &[Hook], now: Timestamp) -> Result<(NamespaceN
     if let Some(mailbox) = &body.mailbox {
         settings.mailbox = mailbox.0.check(&mut wrong);
     }
+    if let Some(history) = &body.history {
+        settings.history = history.0.check(&mut wrong);
+    }
     if let Some(offline) = &body.offline {
         settings.offline = offline.0.check(&mut wrong);
     }
@@ -305,7 +310,6 @@ fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>)
         ("auth.jwt", auth.is_some_and(|auth| auth.jwt.is_some())),
         ("auth.hook", auth.is_some_and(|auth| auth.hook.is_some())),
         ("limits", body.limits.is_some()),
-        ("history", body.history.is_some()),
         ("presence", body.presence.is_some()),
         ("origins", body.origins.is_some()),
     ];

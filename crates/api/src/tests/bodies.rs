@@ -238,6 +238,8 @@ async fn namespaces_that_are_refused() {
             r#"{"name":"x","auth":{"mode":"open"},"color":1}"#,
             r#"{"name":"x","auth":{"mode":"open"},"outbox":{"frames":15,"size":"1TB","when_full":"panic","x":1}}"#,
             r#"{"name":"x","auth":{"mode":"open"},"outbox":{"frames":15,"size":"1KiB","when_full":"panic"}}"#,
+            r#"{"name":"x","auth":{"mode":"open"},"history":{"keep":"1s","size":"1KiB"}}"#,
+            r#"{"name":"x","auth":{"mode":"open"},"history":{"keep":"30","size":"1"}}"#,
             r#"{"name":"demo","auth":{"mode":"open"}}"#,
         ],
         expect![[r#"
@@ -266,6 +268,14 @@ async fn namespaces_that_are_refused() {
               outbox.frames: is 15, must be from 16 to 1000000
               outbox.size: is "1KiB", must be from 64KiB to 1GiB
               outbox.when_full: is "panic", must be one of disconnect, drop_oldest, keep_latest
+            {"name":"x","auth":{"mode":"open"},"history":{"keep":"1s","size":"1KiB"}}
+            400 invalid_request
+              history.keep: is "1s", must be from 1m to 36600d, or 0s for ever
+              history.size: is "1KiB", must be from 64MiB to 1048576GiB, or 0B for no limit
+            {"name":"x","auth":{"mode":"open"},"history":{"keep":"30","size":"1"}}
+            400 invalid_request
+              history.keep: is "30", must be a whole number with a unit (ms, s, m, h or d), as in "90s"
+              history.size: is "1", must be a whole number with a unit (B, KB, MB, GB, KiB, MiB or GiB), as in "64MiB"
             {"name":"demo","auth":{"mode":"open"}}
             409 conflict
               name: is the name of a namespace already

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use fjall::util::prefix_to_range;
-use fjall::{Database, OwnedWriteBatch, PersistMode, Readable, Slice, Snapshot};
+use fjall::{AbstractTree as _, Database, OwnedWriteBatch, PersistMode, Readable, Slice, Snapshot};
 
 use super::damage;
 use crate::StoreError;
@@ -67,6 +67,38 @@ impl Disk {
         View { disk: self, snapshot: self.db.snapshot() }
     }
 
+    /// What [`Disk::view`] sees, for somebody who holds on to it for long.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.db.snapshot()
+    }
+
+    /// Everything of a keyspace as a snapshot has it, in the order of keys.
+    pub(super) fn all_of(
+        &self,
+        snapshot: &Snapshot,
+        keyspace: Keyspace,
+    ) -> impl Iterator<Item = Result<(Slice, Slice), StoreError>> + use<> {
+        let space = self.space(keyspace).clone();
+        let entries = snapshot.iter(&space);
+        let failed = move |error| read_error(keyspace, &space, ALL_KEYS, &error);
+        entries.map(move |entry| entry.into_inner().map_err(&failed))
+    }
+
+    /// Fills an empty keyspace with entries in the order of keys, past the journal.
+    pub(super) fn fill(
+        &self,
+        keyspace: Keyspace,
+        entries: impl Iterator<Item = Result<(Slice, Slice), StoreError>>,
+    ) -> Result<(), StoreError> {
+        let failed = |error: fjall::Error| engine_error(keyspace.name(), &error);
+        let mut filling = self.space(keyspace).start_ingestion().map_err(failed)?;
+        for entry in entries {
+            let (key, value) = entry?;
+            filling.write(key, value).map_err(failed)?;
+        }
+        filling.finish().map_err(failed)
+    }
+
     /// Writes a batch: all of it or nothing, visible to readers when this returns. `number` counts
     /// batches; it is written first, where the journal can be counted through.
     pub(super) fn commit(
@@ -103,6 +135,24 @@ impl Disk {
         for space in &self.spaces[from..] {
             self.db.delete_keyspace(space.clone()).unwrap();
         }
+    }
+
+    /// Lets go of the tables of which every key is from `from` on and before `to`.
+    pub(super) fn drop_tables(&self, keyspace: Keyspace, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        let space = self.space(keyspace);
+        let dropped = space.tree.drop_range(from..to);
+        dropped.map_err(|error| read_error(keyspace, space, ALL_KEYS, &error.into()))
+    }
+
+    /// Merges all tables of a keyspace.
+    pub(super) fn rewrite(&self, keyspace: Keyspace) -> Result<(), StoreError> {
+        let space = self.space(keyspace);
+        space.major_compact().map_err(|error| read_error(keyspace, space, ALL_KEYS, &error))
+    }
+
+    /// About how many entries a keyspace has.
+    pub(super) fn about(&self, keyspace: Keyspace) -> u64 {
+        self.space(keyspace).approximate_len() as u64
     }
 
     /// Makes everything durable.
@@ -211,6 +261,8 @@ pub(super) fn engine_error(what: impl std::fmt::Display, error: &fjall::Error) -
     }
     StoreError::Damaged(format!("{what}: {error}"))
 }
+
+const ALL_KEYS: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
 
 fn only(key: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
     (Bound::Included(key), Bound::Included(key))

@@ -15,18 +15,21 @@ use super::Options;
 use super::damage;
 use super::disk::{CommitError, Disk, engine_error, io_error, shield};
 use super::journal;
+use super::sweep::Ground;
 use crate::StoreError;
 use crate::kv::codec::Broken;
 use crate::kv::namespace_head::{self, Heads};
 use crate::kv::{FORMAT, FORMAT_1, KEYSPACES_OF_FORMAT_1, Keyspace, meta};
 
-const LOCK: &str = "LOCK";
-const SYNCED: &str = "SYNCED";
-const TREE: &str = "db";
+pub(super) const LOCK: &str = "LOCK";
+pub(super) const SYNCED: &str = "SYNCED";
+pub(super) const TREE: &str = "db";
 /// Inside the tree.
 const KEYSPACES: &str = "keyspaces";
 const BEGINNING: &str = "BEGINNING";
 const CHANGING: &str = "CHANGING";
+/// While this is there, the directory is being filled: see [`super::fresh`].
+pub(super) const UNFINISHED: &str = "UNFINISHED";
 const EVIDENCE: &str = "unreadable.jnl";
 
 /// The batch that holds format and epoch.
@@ -62,6 +65,8 @@ pub(super) struct Directory {
     path: PathBuf,
     options: Options,
     synced: File,
+    /// What has been trimmed, for the filters of the tree.
+    pub(super) ground: Arc<Ground>,
     _lock: Lock,
 }
 
@@ -78,7 +83,12 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Opened, StoreError> 
         .open(path.join(SYNCED))
         .map_err(error)?;
     let number = read_synced(&mut synced).map_err(error)?;
-    let directory = Directory { path: path.to_owned(), options, synced, _lock: lock };
+    let directory = Directory { path: path.to_owned(), options, synced, ground: Arc::default(), _lock: lock };
+    if path.join(UNFINISHED).try_exists().map_err(error)? {
+        let text =
+            format!("{} was being made by a backup or an import, which did not finish", path.display());
+        return Err(StoreError::Damaged(text));
+    }
     let beginning = path.join(BEGINNING).try_exists().map_err(error)?;
     let tree = if beginning || !path.join(TREE).try_exists().map_err(error)? {
         if number > 0 {
@@ -107,6 +117,22 @@ pub(super) struct Tree {
 impl Directory {
     fn tree(&self) -> PathBuf {
         self.path.join(TREE)
+    }
+
+    /// A directory without a tree, which becomes ours.
+    pub(super) fn empty(path: &Path, options: Options) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let synced = File::create(path.join(SYNCED)).map_err(|error| io_error(path.display(), &error))?;
+        Ok(Self { path: path.to_owned(), options, synced, ground: Arc::default(), _lock: lock })
+    }
+
+    /// Makes a tree with nothing in it.
+    pub(super) fn make_tree(&self) -> Result<Disk, StoreError> {
+        shield(|| {
+            let failed = |error: fjall::Error| engine_error(self.tree().display(), &error);
+            let db = builder(self).open().map_err(failed)?;
+            Ok(Disk::new(db.clone(), keyspaces(&db).map_err(failed)?))
+        })
     }
 
     /// Opens the tree again after a failure, without what came after the batch `through`. The tree must
@@ -192,9 +218,7 @@ fn begin(directory: &Directory) -> Result<Tree, StoreError> {
     }
     let epoch = directory.options.epoch_if_new;
     let disk = shield(|| {
-        let failed = |error: fjall::Error| engine_error(path.display(), &error);
-        let db = builder(&path, &directory.options).open().map_err(failed)?;
-        let disk = Disk::new(db.clone(), keyspaces(&db).map_err(failed)?);
+        let disk = directory.make_tree()?;
         let number = |key: &[u8], number| (Keyspace::Meta, key.into(), Some(meta::value(key, number).into()));
         let first = [number(meta::FORMAT_KEY, FORMAT), number(meta::EPOCH_KEY, epoch.0)];
         write(&disk, FIRST_BATCH, first, &path)?;
@@ -205,7 +229,9 @@ fn begin(directory: &Directory) -> Result<Tree, StoreError> {
     sync_directory(&directory.path)?;
     fs::remove_file(&beginning).map_err(error)?;
     sync_directory(&directory.path)?;
-    Ok(Tree { disk: Arc::new(disk), heads: HashMap::new(), batch: FIRST_BATCH, epoch })
+    let (disk, heads) = (Arc::new(disk), HashMap::new());
+    directory.ground.opened(&disk, &heads);
+    Ok(Tree { disk, heads, batch: FIRST_BATCH, epoch })
 }
 
 /// Writes a batch of our own, durably.
@@ -229,7 +255,7 @@ fn sync_directory(path: &Path) -> Result<(), StoreError> {
 
 /// Makes durable that a directory is where it is: it, and those that it is in, may have been made just now. They
 /// are on the same file system then, and none of them is closed to us.
-fn sync_ancestors(path: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_ancestors(path: &Path) -> Result<(), StoreError> {
     let error = |error| io_error(path.display(), &error);
     let whole = fs::canonicalize(path).map_err(error)?;
     let device = fs::metadata(&whole).map_err(error)?.dev();
@@ -246,8 +272,10 @@ fn sync_ancestors(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn builder(path: &Path, options: &Options) -> fjall::DatabaseBuilder<Database> {
-    Database::builder(path)
+fn builder(directory: &Directory) -> fjall::DatabaseBuilder<Database> {
+    let (options, ground) = (&directory.options, Arc::clone(&directory.ground));
+    Database::builder(directory.tree())
+        .with_compaction_filter_factories(Arc::new(move |name| ground.filters(name)))
         .cache_size(options.cache_bytes)
         .max_journaling_size(options.journal_bytes.max(64 << 20))
         // The journal is read by [`journal`], and the time is better spent elsewhere.
@@ -311,7 +339,7 @@ fn read_tree(directory: &Directory, synced: u64, through: Option<u64>) -> Result
 fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
     let path = directory.tree();
     let failed = |error: fjall::Error| engine_error(path.display(), &error);
-    let db = builder(&path, &directory.options).open().map_err(failed)?;
+    let db = builder(directory).open().map_err(failed)?;
     let expected = |keyspaces: &[Keyspace]| {
         let missing = keyspaces.iter().find(|keyspace| !db.keyspace_exists(keyspace.name()));
         missing.map_or(Ok(()), |missing| {
@@ -350,7 +378,9 @@ fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
     }
     let epoch = Epoch(number(&disk, meta::EPOCH_KEY)?);
     let heads = heads(&disk)?;
-    Ok(Tree { disk: Arc::new(disk), heads, batch, epoch })
+    let disk = Arc::new(disk);
+    directory.ground.opened(&disk, &heads);
+    Ok(Tree { disk, heads, batch, epoch })
 }
 
 /// While a directory of format 1 becomes one of this format there is a file that says so. Whoever finds it throws

@@ -10,30 +10,39 @@ use super::disk::{Disk, View};
 use crate::StoreError;
 use crate::kv::codec::{self, Broken};
 use crate::kv::{
-    Keyspace, device, device_cursor, device_id, due, message, message_id, notice, receipt, room_member,
-    setting, stat, topic_entry, trace, user_device,
+    Keyspace, bucket, device, device_cursor, device_id, due, message, message_id, notice, receipt,
+    room_member, setting, stat, topic_entry, trace, user_device,
 };
 use crate::port::{
-    Census, Device, Due, DueQueue, From, HookKey, Interval, LogSlice, Numbers, Pile, Piles, ReceiptRecord,
-    TraceStep, WaitingNotice, Which,
+    Bucket, Census, Device, Due, DueQueue, From, HookKey, Interval, LogSlice, Numbers, Pile, Piles,
+    ReceiptRecord, TraceStep, WaitingNotice, Which,
 };
 use crate::rules;
 
-/// A stretch of a topic log, by the prefix of its keys.
-pub(super) fn topic(disk: &Disk, prefix: &[u8], from: From, limit: usize) -> Result<LogSlice, StoreError> {
+/// A stretch of a topic log, by the prefix of its keys, without what has been trimmed.
+pub(super) fn topic(
+    disk: &Disk,
+    prefix: &[u8],
+    from: From,
+    limit: usize,
+    trimmed: impl FnOnce() -> Seq,
+) -> Result<LogSlice, StoreError> {
     let view = disk.view();
+    // Asked afterwards: whatever the view misses was trimmed before it was taken.
+    let trimmed = trimmed();
     let mut newer: Option<u64> = None;
     let backwards = view.scan(Keyspace::TopicEntry, prefix).rev().map(|entry| {
         let (offset, seq) = topic_entry(prefix, &entry?)?;
-        // Entries are contiguous; if one is gone, whatever follows it cannot be called complete.
-        if newer.is_some_and(|newer| newer != offset + 1) {
+        // Entries are contiguous; if one is gone, whatever follows it cannot be called complete. What has been
+        // trimmed goes in any order.
+        if seq > trimmed && newer.is_some_and(|newer| newer != offset + 1) {
             let key = topic_entry::key(prefix, offset + 1);
             return Err(Keyspace::TopicEntry.damaged(&key, Broken::Dangling));
         }
         newer = Some(offset);
         Ok((offset, seq))
     });
-    rules::slice(from, limit, backwards)
+    rules::slice(from, limit, trimmed, backwards)
 }
 
 /// The newest entries of a topic with offsets below `before`, by the prefix of its keys.
@@ -42,10 +51,15 @@ pub(super) fn topic_back(
     prefix: &[u8],
     before: u64,
     limit: usize,
+    trimmed: impl FnOnce() -> Seq,
 ) -> Result<Vec<(u64, Seq)>, StoreError> {
     let end = topic_entry::key(prefix, before);
-    let entries = disk.view().range(Keyspace::TopicEntry, prefix, &end).rev().take(limit);
-    let mut found = entries.map(|entry| topic_entry(prefix, &entry?)).collect::<Result<Vec<_>, _>>()?;
+    let view = disk.view();
+    let trimmed = trimmed();
+    let entries = view.range(Keyspace::TopicEntry, prefix, &end).rev().take(limit);
+    let entries = entries.map(|entry| topic_entry(prefix, &entry?));
+    let there = |entry: &Result<(u64, Seq), _>| entry.as_ref().map_or(true, |(_, seq)| *seq > trimmed);
+    let mut found = entries.take_while(there).collect::<Result<Vec<_>, _>>()?;
     found.reverse();
     Ok(found)
 }
@@ -84,8 +98,14 @@ pub(super) fn messages(
     disk: &Disk,
     namespace: &NamespaceName,
     seqs: &[Seq],
+    trimmed: Seq,
 ) -> Result<Vec<Option<Arc<Message>>>, StoreError> {
-    let one = |seq: &Seq| message(namespace, *seq, |key| disk.get(Keyspace::Message, key));
+    let one = |seq: &Seq| {
+        if *seq <= trimmed {
+            return Ok(None);
+        }
+        message(namespace, *seq, |key| disk.get(Keyspace::Message, key))
+    };
     seqs.iter().map(one).collect()
 }
 
@@ -98,6 +118,25 @@ pub(super) fn find(disk: &Disk, key: &[u8]) -> Result<Option<Seq>, StoreError> {
         },
         None => Ok(None),
     }
+}
+
+/// The buckets of a namespace, oldest first.
+pub(super) fn buckets(disk: &Disk, namespace: &NamespaceName) -> Result<Vec<Bucket>, StoreError> {
+    disk.view().scan(Keyspace::Bucket, &bucket::prefix(namespace)).map(|entry| bucket(&entry?)).collect()
+}
+
+/// The newest bucket of a namespace.
+pub(super) fn newest_bucket(
+    view: &View<'_>,
+    namespace: &NamespaceName,
+) -> Result<Option<Bucket>, StoreError> {
+    let newest = view.scan(Keyspace::Bucket, &bucket::prefix(namespace)).next_back();
+    newest.map(|entry| bucket(&entry?)).transpose()
+}
+
+fn bucket((key, value): &(Slice, Slice)) -> Result<Bucket, StoreError> {
+    let (_, bucket) = bucket::decode(key, value).map_err(|broken| Keyspace::Bucket.damaged(key, broken))?;
+    Ok(bucket)
 }
 
 /// What is due in a queue from `from` until `until`.
@@ -147,8 +186,12 @@ pub(super) fn receipts(
     disk: &Disk,
     namespace: &NamespaceName,
     seqs: &[Seq],
+    trimmed: Seq,
 ) -> Result<Vec<Option<ReceiptRecord>>, StoreError> {
     let one = |seq: &Seq| {
+        if *seq <= trimmed {
+            return Ok(None);
+        }
         let key = receipt::key(namespace, *seq);
         let value = disk.get(Keyspace::Receipt, &key)?;
         let record = value.map(|value| receipt::decode(&key, &value)).transpose();

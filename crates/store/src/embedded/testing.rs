@@ -8,6 +8,20 @@ pub(crate) fn write_out(store: &EmbeddedStore) {
     store.shared.disk().unwrap().write_out();
 }
 
+/// Writes everything out, and merges all tables: what is dead is gone then.
+pub(crate) fn rewrite(store: &EmbeddedStore) {
+    let disk = store.shared.disk().unwrap();
+    disk.write_out();
+    for keyspace in Keyspace::ALL {
+        disk.rewrite(keyspace).unwrap();
+    }
+}
+
+/// How many entries there are on disk, seen by readers or not.
+pub(crate) fn entries(store: &EmbeddedStore, keyspace: Keyspace) -> usize {
+    store.shared.disk().unwrap().view().scan(keyspace, &[]).count()
+}
+
 /// Makes the store look as if it had another format. The writer must be idle, and stay so.
 pub(crate) fn set_format(store: &EmbeddedStore, format: u32) {
     let disk = store.shared.disk().unwrap();

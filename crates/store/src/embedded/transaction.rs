@@ -12,8 +12,9 @@ use tidings_model::{Message, NamespaceName, Seq, Timestamp, Topic};
 use super::disk::Disk;
 use crate::StoreError;
 use crate::kv::namespace_head::{self, Heads};
-use crate::kv::{Keyspace, due, topic_entry};
-use crate::port::{Due, DueKind};
+use crate::kv::{Keyspace, bucket, due, topic_entry};
+use crate::port::{Bucket, Due, DueKind};
+use crate::rules;
 
 /// Most topics whose newest offset is kept in memory. The others are looked up.
 const TOPIC_HEADS_MAX: usize = 65_536;
@@ -25,16 +26,19 @@ pub(super) struct Memory {
     pub(super) heads: HashMap<NamespaceName, Heads>,
     /// The newest offset of some topics, by the prefix of their keys.
     topics: HashMap<Vec<u8>, u64>,
+    /// The newest bucket of some namespaces; `None` when there is none.
+    buckets: HashMap<NamespaceName, Option<Bucket>>,
 }
 
 impl Memory {
     pub(super) fn new(heads: HashMap<NamespaceName, Heads>) -> Self {
-        Self { heads, topics: HashMap::new() }
+        Self { heads, topics: HashMap::new(), buckets: HashMap::new() }
     }
 
     /// Takes over what a committed transaction has learned.
     pub(super) fn absorb(&mut self, learned: Learned) {
         self.heads.extend(learned.heads);
+        self.buckets.extend(learned.buckets.into_iter().map(|(name, filled)| (name, filled.newest)));
         if self.topics.len() + learned.topics.len() > TOPIC_HEADS_MAX {
             // Forgetting all of them is crude, but it is bounded, and the busy ones are back at once.
             self.topics.clear();
@@ -50,6 +54,18 @@ impl Memory {
 pub(super) struct Learned {
     pub(super) heads: HashMap<NamespaceName, Heads>,
     topics: HashMap<Vec<u8>, u64>,
+    buckets: HashMap<NamespaceName, Filled>,
+    /// The namespaces that something was trimmed from.
+    pub(super) trimmed: Vec<NamespaceName>,
+}
+
+/// What a transaction has put into the buckets of a namespace.
+#[derive(Debug, Default)]
+struct Filled {
+    /// The buckets behind the newest that were changed.
+    before: Vec<Bucket>,
+    /// The newest bucket, changed or not; `None` when there is none.
+    newest: Option<Bucket>,
 }
 
 /// A key and its value.
@@ -185,12 +201,68 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// Counts a message that takes so many bytes.
+    pub(super) fn count(&mut self, message: &Message, bytes: usize) -> Result<(), StoreError> {
+        let namespace = &message.namespace;
+        if !self.learned.buckets.contains_key(namespace) {
+            let newest = self.newest_bucket(namespace)?;
+            self.learned.buckets.insert(namespace.clone(), Filled { before: Vec::new(), newest });
+        }
+        let filled = self.learned.buckets.entry(namespace.clone()).or_default();
+        let bucket = rules::fill(filled.newest, message, bytes as u64);
+        filled.before.extend(filled.newest.filter(|newest| newest.first != bucket.first));
+        filled.newest = Some(bucket);
+        Ok(())
+    }
+
+    fn newest_bucket(&self, namespace: &NamespaceName) -> Result<Option<Bucket>, StoreError> {
+        match self.memory.buckets.get(namespace) {
+            Some(known) => Ok(*known),
+            None => super::read::newest_bucket(&self.disk.view(), namespace),
+        }
+    }
+
+    /// Takes everything up to a number away from a namespace.
+    pub(super) fn trim(&mut self, namespace: &NamespaceName, through: Seq) -> Result<(), StoreError> {
+        let mut heads = self.heads(namespace);
+        let through = through.min(heads.seq);
+        if through <= heads.trimmed {
+            return Ok(());
+        }
+        heads.trimmed = through;
+        self.set_heads(namespace, heads);
+        let prefix = bucket::prefix(namespace);
+        for entry in self.disk.view().scan(Keyspace::Bucket, &prefix) {
+            let (key, value) = entry?;
+            let (_, bucket) =
+                bucket::decode(&key, &value).map_err(|broken| Keyspace::Bucket.damaged(&key, broken))?;
+            if bucket.last > through {
+                break;
+            }
+            self.remove(Keyspace::Bucket, key.to_vec());
+        }
+        let newest = self.newest_bucket(namespace)?;
+        let filled =
+            self.learned.buckets.entry(namespace.clone()).or_insert(Filled { before: Vec::new(), newest });
+        filled.before.retain(|bucket| bucket.last > through);
+        filled.newest = filled.newest.filter(|bucket| bucket.last > through);
+        // What this batch has added to a bucket may be all that is left of it.
+        for kept in filled.before.iter().chain(&filled.newest) {
+            self.changed[Keyspace::Bucket as usize].remove(&bucket::key(namespace, kept.first));
+        }
+        self.learned.trimmed.push(namespace.clone());
+        Ok(())
+    }
+
     /// A message with this number.
     pub(super) fn message(
         &self,
         namespace: &NamespaceName,
         seq: Seq,
     ) -> Result<Option<Arc<Message>>, StoreError> {
+        if seq <= self.heads(namespace).trimmed {
+            return Ok(None);
+        }
         let fresh = self.fresh.get(namespace).map_or(&[][..], Vec::as_slice);
         let index = fresh.first().and_then(|first| seq.0.checked_sub(first.seq.0));
         match index.and_then(|index| fresh.get(usize::try_from(index).ok()?)) {
@@ -211,6 +283,13 @@ impl<'a> Transaction<'a> {
             let key = namespace_head::key(namespace);
             let value = namespace_head::value(&key, *heads);
             self.written.push((Keyspace::NamespaceHead, key.into(), value.into()));
+        }
+        for (namespace, filled) in &self.learned.buckets {
+            for bucket in filled.before.iter().chain(&filled.newest) {
+                let key = bucket::key(namespace, bucket.first);
+                let value = bucket::value(&key, bucket);
+                self.written.push((Keyspace::Bucket, key.into(), value.into()));
+            }
         }
         for ((at, what, namespace), seqs) in std::mem::take(&mut self.due) {
             let entry = Due { at, what, namespace, seqs };

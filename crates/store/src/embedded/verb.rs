@@ -14,6 +14,7 @@ mod remove;
 mod revive;
 mod settle;
 mod tally;
+mod trim;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -32,6 +33,7 @@ pub(super) use remove::Remove;
 pub(super) use revive::Revive;
 pub(super) use settle::Settle;
 pub(super) use tally::Tally;
+pub(super) use trim::Trim;
 
 /// A change.
 pub(super) trait Verb: Send + 'static {

@@ -13,7 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::disk::{CommitError, Disk, shield};
+use super::moment::Moment;
 use super::opening::{Directory, Opened};
+use super::sweep::Sweeper;
 use super::transaction::{Learned, Memory, Transaction};
 use super::verb::Work;
 use crate::StoreError;
@@ -34,7 +36,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 pub(super) enum Command {
     /// Make this change.
     Do(Box<dyn Work>),
+    /// Say what there is at this moment, everything that was asked for before included.
+    Look(oneshot::Sender<Result<Moment, StoreError>>),
     /// Make everything durable, and end.
+    Close(oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// What comes after a round.
+enum After {
+    Look(oneshot::Sender<Result<Moment, StoreError>>),
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -44,9 +54,11 @@ pub(super) fn spawn(
     opened: Opened,
     queue: mpsc::Receiver<Command>,
 ) -> Result<JoinHandle<()>, StoreError> {
+    let sweeper = Sweeper::spawn(Arc::clone(&shared))?;
     let writer = Writer {
         shared,
         queue,
+        sweeper,
         directory: opened.directory,
         memory: Memory::new(opened.heads),
         batch: opened.batch,
@@ -66,6 +78,7 @@ struct Writer {
     shared: Arc<Shared>,
     queue: mpsc::Receiver<Command>,
     directory: Directory,
+    sweeper: Sweeper,
     memory: Memory,
     /// The newest batch that was committed.
     batch: u64,
@@ -87,14 +100,21 @@ impl Writer {
         while closing.is_none() {
             let Some(first) = self.queue.blocking_recv() else { break };
             let mut round = Vec::new();
-            closing = self.gather(first, &mut round);
+            let after = self.gather(first, &mut round);
             self.turn(round);
+            match after {
+                // Between two batches: none is half there.
+                Some(After::Look(reply)) => drop(reply.send(Moment::now(&self.shared))),
+                Some(After::Close(reply)) => closing = Some(reply),
+                None => {}
+            }
         }
         let result = self.end();
         self.queue.close();
         while let Some(command) = self.queue.blocking_recv() {
             match command {
                 Command::Do(work) => work.answer(Some(StoreError::Closed)),
+                Command::Look(reply) => drop(reply.send(Err(StoreError::Closed))),
                 Command::Close(reply) => drop(reply.send(Ok(()))),
             }
         }
@@ -105,17 +125,14 @@ impl Writer {
         }
     }
 
-    /// Takes what waits, up to the bounds of a batch, and up to a request to close.
-    fn gather(
-        &mut self,
-        first: Command,
-        round: &mut Vec<Box<dyn Work>>,
-    ) -> Option<oneshot::Sender<Result<(), StoreError>>> {
+    /// Takes what waits, up to the bounds of a batch, and up to a request that is not a change.
+    fn gather(&mut self, first: Command, round: &mut Vec<Box<dyn Work>>) -> Option<After> {
         let (mut messages, mut bytes) = (0, 0);
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
-                Command::Close(reply) => return Some(reply),
+                Command::Look(reply) => return Some(After::Look(reply)),
+                Command::Close(reply) => return Some(After::Close(reply)),
                 Command::Do(work) => {
                     messages += work.messages();
                     bytes += work.bytes();
@@ -183,7 +200,12 @@ impl Writer {
             let _ = self.directory.note_synced(self.batch);
         }
         for (namespace, heads) in &learned.heads {
-            self.shared.set_head(namespace, heads.seq);
+            self.shared.set_ends(namespace, heads);
+        }
+        if !learned.trimmed.is_empty() {
+            // A trim asks for the disk: what it takes away may be thrown away from now on.
+            self.directory.ground.trimmed(&learned.trimmed, &learned.heads);
+            self.sweeper.sweep();
         }
         self.memory.absorb(learned);
     }
@@ -221,6 +243,7 @@ impl Writer {
 
     /// Takes the tree away from the readers, and waits until the last of them is done with it.
     fn let_go(&self, why: StoreError) {
+        self.directory.ground.hurry();
         let mut slot = self.shared.disk.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *slot, Err(why));
         drop(slot);

@@ -133,6 +133,21 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Message, Broken> {
     Ok(message)
 }
 
+/// The value of a message in another life of its store.
+///
+/// # Errors
+/// [`Broken`] when it is not what was written.
+pub fn relive(key: &[u8], value: &[u8], epoch: Epoch) -> Result<Vec<u8>, Broken> {
+    let before = value.first() == Some(&VERSION_BEFORE);
+    let version = if before { VERSION_BEFORE } else { VERSION };
+    let mut body = codec::open(version, key, value)?;
+    body.u32()?;
+    let mut relived = codec::unsealed(value.len());
+    relived.put_u32(epoch.0);
+    relived.extend_from_slice(body.0);
+    Ok(codec::seal(version, key, relived))
+}
+
 fn put_target(body: &mut Vec<u8>, to: &Target) {
     body.put_u8(u8::from(to.all));
     body.put_list(&to.users, |body, id| body.put_name(id.as_str()));
@@ -233,6 +248,13 @@ mod tests {
             let key = key(&message.namespace, message.seq);
             let value = value(&key, &message, &tail(&message));
             prop_assert_eq!(decode(&key, &value), Ok(message));
+        }
+
+        #[test]
+        fn another_life_changes_the_epoch_alone(message in any_message(), epoch: u32) {
+            let key = key(&message.namespace, message.seq);
+            let relived = relive(&key, &value(&key, &message, &tail(&message)), Epoch(epoch)).unwrap();
+            prop_assert_eq!(decode(&key, &relived), Ok(Message { epoch: Epoch(epoch), ..message }));
         }
 
         #[test]

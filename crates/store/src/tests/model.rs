@@ -12,7 +12,7 @@ use crate::port::{From, Pile, ReceiptRecord, Recording, TraceStep, Tries};
 use crate::{MemoryStore, Store};
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Append { messages: Vec<(u8, u8, bool)>, day: u64, durable: bool },
     Read { topic: u8, from: u64, by_offset: bool, limit: usize },
     Register { device: u8, user: u8, platform: usize, now: u64 },
@@ -21,11 +21,13 @@ enum Step {
     Record { receipts: Vec<(u64, Vec<u32>)> },
     Notice { id: u8, what: u8 },
     Put { key: u8, value: Option<u8> },
+    Trim { through: u64 },
+    Rewrite,
     WriteOut,
     Reopen,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (vec((0u8..6, 0u8..3, any::<bool>()), 0..4), 0u64..3, any::<bool>())
             .prop_map(|(messages, day, durable)| Step::Append { messages, day, durable }),
@@ -39,7 +41,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => vec((0u64..9, vec(any::<u32>(), 0..4)), 0..3).prop_map(|receipts| Step::Record { receipts }),
         2 => (0u8..9, 0u8..6).prop_map(|(id, what)| Step::Notice { id, what }),
         1 => (0u8..3, proptest::option::of(any::<u8>())).prop_map(|(key, value)| Step::Put { key, value }),
+        1 => (0u64..24).prop_map(|through| Step::Trim { through }),
         1 => Just(Step::WriteOut),
+        1 => Just(Step::Rewrite),
         2 => Just(Step::Reopen),
     ]
 }
@@ -47,7 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
 const TOPICS: [&str; 4] = ["all", "room:a", "user:ann", "device:d1"];
 
 /// Takes a step, and answers what the store said to it.
-async fn take(store: &impl Store, step: &Step) -> String {
+pub(crate) async fn take(store: &impl Store, step: &Step) -> String {
     match step {
         Step::Append { messages, day, durable } => {
             let new = messages.iter().map(|(id, kind, may_repeat)| {
@@ -106,7 +110,10 @@ async fn take(store: &impl Store, step: &Step) -> String {
             let value = value.map(|byte| bytes::Bytes::from(vec![byte]));
             format!("{:?}", store.put(&format!("k{key}"), value).await.unwrap())
         }
-        Step::WriteOut | Step::Reopen => String::new(),
+        Step::Trim { through } => {
+            format!("{:?}", store.trim(&demo(), Seq(*through)).await.unwrap())
+        }
+        Step::WriteOut | Step::Rewrite | Step::Reopen => String::new(),
     }
 }
 
@@ -128,6 +135,9 @@ proptest! {
             for step in &steps {
                 if matches!(step, Step::WriteOut) {
                     testing::write_out(&store);
+                }
+                if matches!(step, Step::Rewrite) {
+                    testing::rewrite(&store);
                 }
                 if matches!(step, Step::Reopen) {
                     drop(store);

@@ -78,14 +78,16 @@ impl Draft {
             transaction.remove(Keyspace::Message, message::key(&namespace, scheduled));
             transaction.remove(Keyspace::Receipt, receipt::key(&namespace, scheduled));
         } else if self.id_may_repeat {
-            let stored = known_id(transaction, &id_key)?;
+            // The id of a message that has been trimmed is free.
+            let stored = known_id(transaction, &id_key)?
+                .filter(|stored| stored.seq > transaction.heads(&namespace).trimmed);
             match rules::verdict(stored.as_ref(), &known) {
                 Verdict::New => {}
                 Verdict::Duplicate(seq) => {
                     if let Some(message) = transaction.message(&namespace, seq)? {
                         return Ok(Appended::Duplicate(message));
                     }
-                    // The message has been trimmed already: its id is free.
+                    // It was scheduled, and is not there any more: its id is free.
                 }
                 Verdict::Conflict => return Ok(Appended::Conflict),
             }
@@ -105,12 +107,16 @@ impl Draft {
         }
         let key = message::key(&namespace, heads.seq);
         let value = message::value(&key, message, &self.tail);
+        let mut bytes = key.len() + value.len();
         // The message first: whoever sees an entry must find what it leads to.
         transaction.write(Keyspace::Message, key, value);
         for (key, value) in entries {
+            bytes += key.len() + value.len();
             transaction.write(Keyspace::TopicEntry, key, value);
         }
         let value = message_id::value(&id_key, &known);
+        bytes += id_key.len() + value.len();
+        transaction.count(&self.message, bytes)?;
         transaction.remember(&self.message);
         transaction.put(Keyspace::MessageId, id_key, value);
         transaction.set_heads(&namespace, heads);

@@ -10,7 +10,7 @@ use crate::port::{Recording, TraceStep};
 
 /// Replaces receipts, encoded already, and adds steps.
 pub(crate) struct Record {
-    receipts: Vec<(Vec<u8>, Vec<u8>)>,
+    receipts: Vec<(NamespaceName, Seq, Vec<u8>, Vec<u8>)>,
     steps: Vec<(NamespaceName, Seq, Vec<TraceStep>)>,
     durability: Durability,
 }
@@ -22,10 +22,10 @@ impl Record {
         for book in books {
             let key = receipt::key(&book.namespace, book.seq);
             let value = receipt::value(&key, &book.record);
-            receipts.push((key, value));
             if !book.steps.is_empty() {
-                steps.push((book.namespace, book.seq, book.steps));
+                steps.push((book.namespace.clone(), book.seq, book.steps));
             }
+            receipts.push((book.namespace, book.seq, key, value));
         }
         Self { receipts, steps, durability }
     }
@@ -36,15 +36,21 @@ impl Verb for Record {
 
     fn bytes(&self) -> usize {
         let steps = self.steps.iter().flat_map(|(.., steps)| steps);
-        self.receipts.iter().map(|(key, value)| key.len() + value.len() + 64).sum::<usize>()
+        self.receipts.iter().map(|(.., key, value)| key.len() + value.len() + 64).sum::<usize>()
             + steps.map(|step| step.by.serialized_size() + step.detail.len() + 128).sum::<usize>()
     }
 
     fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
-        for (key, value) in &self.receipts {
-            transaction.put(Keyspace::Receipt, key.clone(), value.clone());
+        // What is known of messages that have been trimmed is of no use to anybody.
+        for (namespace, seq, key, value) in &self.receipts {
+            if *seq > transaction.heads(namespace).trimmed {
+                transaction.put(Keyspace::Receipt, key.clone(), value.clone());
+            }
         }
         for (namespace, seq, steps) in &self.steps {
+            if *seq <= transaction.heads(namespace).trimmed {
+                continue;
+            }
             let key = trace::key(namespace, *seq, transaction.number());
             // The same message may have come twice in one batch.
             let value = match transaction.get(Keyspace::Trace, &key)? {
