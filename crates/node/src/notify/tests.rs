@@ -322,6 +322,8 @@ async fn node(store: &Arc<MemoryStore>, time: &Arc<AtomicU64>) -> Arc<Node> {
         name: "n1".to_owned(),
         limits: crate::connect::ConnectionLimits::default(),
         providers: Vec::new(),
+        keep_statistics: crate::statistics::Keep::default(),
+        simulations: false,
         metrics: Arc::new(Metrics::default()),
     };
     Node::start(parts).await.unwrap().0
