@@ -234,7 +234,7 @@ async fn namespaces_that_are_refused() {
         &[
             "{}",
             r#"{"name":"Demo","auth":{"mode":"maybe"}}"#,
-            r#"{"name":"x","auth":{"mode":"token","jwt":{}},"history":{},"limits":{"connections":0},"title":"t"}"#,
+            r#"{"name":"x","auth":{"mode":"token","jwt":{}},"presence":{},"limits":{"connections":0},"title":"t"}"#,
             r#"{"name":"x","auth":{"mode":"open"},"color":1}"#,
             r#"{"name":"x","auth":{"mode":"open"},"outbox":{"frames":15,"size":"1TB","when_full":"panic","x":1}}"#,
             r#"{"name":"x","auth":{"mode":"open"},"outbox":{"frames":15,"size":"1KiB","when_full":"panic"}}"#,
@@ -251,11 +251,11 @@ async fn namespaces_that_are_refused() {
             400 invalid_request
               name: "Demo" must match [a-z0-9][a-z0-9_-]{0,49}, but does not at byte 0
               auth.mode: is "maybe", must be open, token, hook or token+hook
-            {"name":"x","auth":{"mode":"token","jwt":{}},"history":{},"limits":{"connections":0},"title":"t"}
+            {"name":"x","auth":{"mode":"token","jwt":{}},"presence":{},"limits":{"connections":0},"title":"t"}
             400 not_supported
               auth.jwt: is not supported by this version; leave it out
               limits: is not supported by this version; leave it out
-              history: is not supported by this version; leave it out
+              presence: is not supported by this version; leave it out
               auth.mode: "token" is not supported by this version, only "open" is
             {"name":"x","auth":{"mode":"open"},"color":1}
             400 invalid_request
