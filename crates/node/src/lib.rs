@@ -217,6 +217,7 @@ impl Node {
     /// Writes down everything that is only in memory.
     pub async fn flush(&self) {
         self.ledger.flush().await;
+        self.write_statistics().await;
     }
 
     /// Writes down everything that is only in memory and closes the store. Nothing is accepted afterwards.

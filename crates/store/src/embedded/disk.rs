@@ -144,6 +144,14 @@ impl Disk {
         dropped.map_err(|error| read_error(keyspace, space, ALL_KEYS, &error.into()))
     }
 
+    /// Removes the files of tables that have been let go of and that nobody reads any more. fjall does so for every
+    /// keyspace whenever it begins a memtable, so a small one is made to begin.
+    pub(super) fn remove_files(&self) -> Result<(), StoreError> {
+        let space = self.space(Keyspace::NamespaceHead);
+        let rotated = space.rotate_memtable().map(drop);
+        rotated.map_err(|error| read_error(Keyspace::NamespaceHead, space, ALL_KEYS, &error))
+    }
+
     /// Merges all tables of a keyspace.
     pub(super) fn rewrite(&self, keyspace: Keyspace) -> Result<(), StoreError> {
         let space = self.space(keyspace);

@@ -290,6 +290,7 @@ fn sweep(shared: &Shared, swept: &mut Swept) -> Result<(), StoreError> {
         return Ok(());
     }
     let disk = shared.disk()?;
+    disk.remove_files()?;
     let mut live = 0;
     for entry in disk.view().scan(Keyspace::Bucket, &[]) {
         let (key, value) = entry?;
