@@ -113,6 +113,8 @@ async fn node(store: Arc<dyn Store>) -> (Arc<Node>, Vec<tokio::sync::mpsc::Recei
         name: "n1".to_owned(),
         limits: ConnectionLimits::default(),
         providers: Vec::new(),
+        simulations: false,
+        keep_statistics: tidings_node::statistics::Keep::default(),
         metrics: Arc::new(Metrics::default()),
     };
     Node::start(parts).await.expect("a node")
