@@ -19,7 +19,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
-    acks, batch, hooks, messages, namespaces, receipts, report, rooms, simulations, stats, trace, users,
+    acks, batch, history, hooks, messages, namespaces, receipts, report, rooms, simulations, stats, trace,
+    users,
 };
 use crate::{health, metrics};
 
@@ -35,6 +36,7 @@ pub(crate) use body::*;
     paths(
         messages::push,
         batch::push,
+        history::list,
         messages::show,
         messages::recall,
         report::show,
@@ -60,7 +62,7 @@ pub(crate) use body::*;
         metrics::metrics,
         document,
     ),
-    components(schemas(ProblemBody, PushResult, EntryRefused, GranularityWord)),
+    components(schemas(ProblemBody, PushResult, EntryRefused, GranularityWord, OrderWord)),
     tags(
         (name = "messages", description = "Push, and know who has it"),
         (name = "namespaces", description = "Tenants"),

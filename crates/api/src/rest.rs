@@ -2,6 +2,7 @@
 
 pub(crate) mod acks;
 pub(crate) mod batch;
+pub(crate) mod history;
 pub(crate) mod hooks;
 pub(crate) mod messages;
 pub(crate) mod namespaces;
@@ -73,6 +74,7 @@ fn keyed() -> Routes {
         .post("/v1/namespaces", namespaces::create)
         .get("/v1/namespaces/{ns}", namespaces::show)
         .patch("/v1/namespaces/{ns}", namespaces::change)
+        .get("/v1/namespaces/{ns}/messages", history::list)
         .post("/v1/namespaces/{ns}/messages", messages::push)
         .post("/v1/namespaces/{ns}/messages:batch", batch::push)
         .get("/v1/namespaces/{ns}/messages/{id}", messages::show)

@@ -3,6 +3,7 @@
 mod bodies;
 mod calls;
 mod document;
+mod history;
 mod hooks;
 mod simulations;
 mod stats;

@@ -9,6 +9,7 @@
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
 //! (it is withdrawn), [`retain`] (it is kept long enough), [`trace`] (why somebody has it or not), [`notify`] (the
 //! business system hears of it), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
+//! [`history`] (what was pushed is found again),
 //! [`namespace`] (whose rules hold).
 
 pub mod ack;
@@ -17,6 +18,7 @@ pub mod connect;
 pub mod deliver;
 pub mod due;
 pub mod escalate;
+pub mod history;
 pub mod ids;
 pub mod join;
 pub mod keys;
@@ -154,6 +156,7 @@ impl Node {
         }
         tokio::spawn(statistics::run(Arc::downgrade(&node)));
         tokio::spawn(retain::run(Arc::downgrade(&node)));
+        tokio::spawn(history::indexer::run(Arc::downgrade(&node)));
         Ok((node, inboxes))
     }
 

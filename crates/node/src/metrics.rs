@@ -91,6 +91,8 @@ pub struct Metrics {
     pub hook_dead_letters: Counter,
     /// What was kept of that, until too much was.
     pub hook_dead_letters_lost: Counter,
+    /// Messages that the index of history does not have yet.
+    pub history_behind: Gauge,
 }
 
 /// Which client protocol.
@@ -310,6 +312,11 @@ impl Metrics {
             metrics.ledger_messages.clone(),
         );
         register_hooks(registry, &metrics);
+        registry.register(
+            "history_behind",
+            "Messages that the index of history does not have yet",
+            metrics.history_behind.clone(),
+        );
         metrics
     }
 }

@@ -24,6 +24,7 @@ use crate::resume::Since;
 use crate::{Clock, Metrics, Node, Parts, ToShard};
 
 mod escalation;
+mod history;
 mod kept;
 mod later;
 mod simulate;

@@ -6,6 +6,7 @@
 pub mod deadlines;
 pub mod devices;
 pub mod given;
+pub mod history;
 pub mod messages;
 pub mod notices;
 pub mod receipts;
@@ -65,6 +66,8 @@ macro_rules! store_conformance {
                     attempts_are_noted, what_is_given_up_is_kept;
                 retention: buckets_count_what_was_accepted, what_is_trimmed_is_gone, a_trimmed_topic_goes_on,
                     a_trimmed_id_is_free, what_is_trimmed_is_not_collapsed;
+                history: messages_come_in_a_row, the_index_grows, a_search_goes_on_where_it_stopped,
+                    what_is_scheduled_is_known, what_was_recalled_is_known;
                 settings: settings_are_set_and_removed, settings_are_listed_by_prefix,
                     the_epoch_stays, a_closed_store_refuses, closing_keeps_what_came_before;
             }

@@ -16,6 +16,7 @@
 mod damage;
 mod disk;
 mod fresh;
+mod history;
 mod journal;
 mod moment;
 mod opening;
@@ -39,7 +40,7 @@ use tidings_model::{
     Durability, Epoch, Granularity, Message, MessageId, NamespaceName, NoticeId, Ordinal, RoomName, Seq,
     Timestamp, Topic,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::task::coop::unconstrained;
 
 use crate::kv::namespace_head::Heads;
@@ -95,6 +96,8 @@ pub struct EmbeddedStore {
     queue: Option<mpsc::Sender<Command>>,
     writer: Option<JoinHandle<()>>,
     room: Arc<Semaphore>,
+    /// Held by whoever makes the index of history grow.
+    indexing: Mutex<()>,
 }
 
 /// What readers and the writer both hold.
@@ -147,7 +150,7 @@ impl EmbeddedStore {
         let (queue, waiting) = mpsc::channel(QUEUE_CHANGES);
         let writer = writer::spawn(Arc::clone(&shared), opened, waiting)?;
         let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
-        Ok(Self { shared, queue: Some(queue), writer: Some(writer), room })
+        Ok(Self { shared, queue: Some(queue), writer: Some(writer), room, indexing: Mutex::default() })
     }
 
     /// Everything as it is at this moment, every change that was answered before included. Writing goes on meanwhile.

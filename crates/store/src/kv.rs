@@ -22,6 +22,7 @@ pub mod receipt;
 pub mod room_member;
 pub mod setting;
 pub mod stat;
+pub mod term;
 pub mod topic_entry;
 pub mod trace;
 pub mod user_device;
@@ -79,11 +80,13 @@ pub enum Keyspace {
     Notice,
     /// [`bucket`]: how much was accepted when.
     Bucket,
+    /// [`term`]: which messages have which term.
+    Term,
 }
 
 impl Keyspace {
     /// Every keyspace, at the index that its discriminant says.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Message,
         Self::MessageId,
         Self::TopicEntry,
@@ -102,6 +105,7 @@ impl Keyspace {
         Self::Stat,
         Self::Notice,
         Self::Bucket,
+        Self::Term,
     ];
 
     /// Its name on disk. Never changes.
@@ -126,6 +130,7 @@ impl Keyspace {
             Self::Stat => "stat",
             Self::Notice => "notice",
             Self::Bucket => "bucket",
+            Self::Term => "term",
         }
     }
 

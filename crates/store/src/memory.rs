@@ -17,9 +17,10 @@ use tidings_model::{
 use crate::kv;
 use crate::kv::message_id::KnownId;
 use crate::port::{
-    Answer, Appended, Bucket, Census, Deadlines, Device, Devices, Due, DueQueue, From, HookKey, Interval,
-    LogSlice, Messages, NewMessage, Numbers, Pile, ReceiptRecord, Receipts, Recording, Registered,
-    Registration, Retention, Settings, Statistics, StoreError, TraceStep, WaitingNotice, Which,
+    Answer, Appended, Bucket, Census, Deadlines, Device, Devices, Due, DueQueue, Found, From, History,
+    HookKey, Interval, LogSlice, Messages, NewMessage, Numbers, Order, Pile, ReceiptRecord, Receipts,
+    Recording, Registered, Registration, Retention, Settings, Span, Statistics, StoreError, Term, TraceStep,
+    WaitingNotice, Which,
 };
 use crate::rules::{self, Verdict};
 
@@ -55,6 +56,8 @@ struct Namespace {
     receipts: HashMap<Seq, ReceiptRecord>,
     steps: HashMap<Seq, Vec<TraceStep>>,
     collapse: HashMap<CollapseKey, Vec<Seq>>,
+    terms: HashMap<Term, BTreeSet<Seq>>,
+    indexed: Seq,
 }
 
 #[derive(Debug)]
@@ -297,6 +300,9 @@ impl Receipts for MemoryStore {
                 if seq <= namespace.trimmed {
                     continue;
                 }
+                if record.recalled_at.is_some() {
+                    namespace.terms.entry(Term::Recalled).or_default().insert(seq);
+                }
                 namespace.receipts.insert(seq, record);
                 if !steps.is_empty() {
                     namespace.steps.entry(seq).or_default().extend(steps);
@@ -357,11 +363,86 @@ impl Retention for MemoryStore {
             namespace.receipts.retain(|seq, _| *seq > through);
             namespace.steps.retain(|seq, _| *seq > through);
             namespace.buckets.retain(|bucket| bucket.last > through);
+            for seqs in namespace.terms.values_mut() {
+                seqs.retain(|seq| *seq > through);
+            }
         })
     }
 
     fn trimmed(&self, namespace: &NamespaceName) -> Seq {
         self.lock().namespaces.get(namespace).map_or(Seq(0), |namespace| namespace.trimmed)
+    }
+}
+
+impl History for MemoryStore {
+    fn browse(
+        &self,
+        namespace: &NamespaceName,
+        span: Span,
+        order: Order,
+        limit: usize,
+    ) -> Answer<'_, Vec<Arc<Message>>> {
+        self.of(namespace, move |namespace| {
+            let all = namespace.messages.values().filter(|message| span.contains(message.seq)).cloned();
+            match order {
+                Order::OldestFirst => all.take(limit).collect(),
+                Order::NewestFirst => all.rev().take(limit).collect(),
+            }
+        })
+    }
+
+    fn indexed(&self, namespace: &NamespaceName) -> Answer<'_, Seq> {
+        self.of(namespace, |namespace| namespace.indexed)
+    }
+
+    fn index(
+        &self,
+        namespace: &NamespaceName,
+        postings: Vec<(Term, Vec<Seq>)>,
+        through: Seq,
+    ) -> Answer<'_, ()> {
+        self.change(namespace, move |namespace| {
+            for (term, seqs) in postings {
+                if !matches!(term, Term::Scheduled | Term::Recalled) {
+                    namespace.terms.entry(term).or_default().extend(seqs);
+                }
+            }
+            namespace.indexed = namespace.indexed.max(through);
+        })
+    }
+
+    fn search(
+        &self,
+        namespace: &NamespaceName,
+        wanted: Vec<Vec<Term>>,
+        span: Span,
+        order: Order,
+        limit: usize,
+    ) -> Answer<'_, Found> {
+        self.of(namespace, move |namespace| {
+            let has = |term: &Term, seq| namespace.terms.get(term).is_some_and(|seqs| seqs.contains(&seq));
+            let mut lists = wanted.iter();
+            let mut seqs: BTreeSet<Seq> = lists
+                .next()
+                .into_iter()
+                .flatten()
+                .filter_map(|term| namespace.terms.get(term))
+                .flatten()
+                .copied()
+                .collect();
+            seqs.retain(|seq| span.contains(*seq) && *seq > namespace.trimmed);
+            for any in lists {
+                seqs.retain(|seq| any.iter().any(|term| has(term, *seq)));
+            }
+            let mut seqs: Vec<Seq> = seqs.into_iter().collect();
+            if order == Order::NewestFirst {
+                seqs.reverse();
+            }
+            let more = seqs.len() > limit;
+            seqs.truncate(limit);
+            let rest = seqs.last().map_or(Some(span), |last| span.behind(*last, order)).filter(|_| more);
+            Found { seqs, rest }
+        })
     }
 }
 
@@ -410,6 +491,7 @@ impl Namespace {
                 return Appended::Gone;
             }
             self.receipts.remove(&scheduled);
+            self.terms.entry(Term::Scheduled).or_default().remove(&scheduled);
             known = self.ids.get(&new.id).map_or(known, |stored| KnownId { seq: Seq(0), ..*stored });
         } else if new.id_may_repeat {
             match rules::verdict(self.ids.get(&new.id), &known) {
@@ -430,6 +512,9 @@ impl Namespace {
             let log = self.topics.entry(topic.clone()).or_default();
             log.push(self.head);
             *offset = log.len() as u64;
+        }
+        if message.is_scheduled() {
+            self.terms.entry(Term::Scheduled).or_default().insert(message.seq);
         }
         let message = Arc::new(message);
         let newest = self.buckets.last().copied();

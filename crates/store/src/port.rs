@@ -16,8 +16,10 @@ use tidings_model::{
     NamespaceName, Ordinal, Platform, Priority, RoomName, Seq, Step, Target, Timestamp, Topic, UserId,
 };
 
+mod history;
 mod statistics;
 
+pub use history::{Found, History, Order, Span, Term};
 pub use notices::{HookKey, Notices, Pile, Piles, Tries, WaitingNotice};
 pub use statistics::{Interval, Numbers, Statistics};
 
@@ -30,6 +32,7 @@ pub trait Store:
     + Deadlines
     + Devices
     + Receipts
+    + History
     + Notices
     + Retention
     + Statistics
@@ -45,6 +48,7 @@ impl<T> Store for T where
         + Deadlines
         + Devices
         + Receipts
+        + History
         + Notices
         + Retention
         + Statistics
@@ -54,7 +58,6 @@ impl<T> Store for T where
         + 'static
 {
 }
-
 /// Messages, and the topic logs that lead to them.
 pub trait Messages {
     /// Appends in the given order, each message to all of its topics. When this resolves, the messages

@@ -17,8 +17,8 @@ use tidings_model::{Durability, Epoch, Granularity, NamespaceName, Seq, Step, Ti
 
 use crate::conformance::given::demo;
 use crate::port::{
-    Bucket, Census, Device, Due, DueQueue, From, HookKey, Interval, Numbers, Pile, Piles, ReceiptRecord,
-    Recording, TraceStep, Tries, WaitingNotice, Which,
+    Bucket, Census, Device, Due, DueQueue, From, HookKey, Interval, Numbers, Order, Pile, Piles,
+    ReceiptRecord, Recording, Span, Term, TraceStep, Tries, WaitingNotice, Which,
 };
 use crate::{EmbeddedStore, LogSlice, Options, StoreError};
 
@@ -77,6 +77,9 @@ pub(crate) struct Everything {
     notices: Vec<Vec<WaitingNotice>>,
     buckets: Vec<Bucket>,
     trimmed: Seq,
+    pub(crate) indexed: Seq,
+    browsed: Vec<std::sync::Arc<tidings_model::Message>>,
+    pub(crate) found: Vec<Vec<Seq>>,
     settings: Vec<(String, bytes::Bytes)>,
 }
 
@@ -118,6 +121,13 @@ pub(crate) async fn everything(store: &impl crate::Store) -> Result<Everything, 
             notices.push(store.notices(hook, pile, usize::MAX).await?);
         }
     }
+    let span = Span { first: Seq(0), last: Seq(200_000) };
+    let browsed = store.browse(&namespace, span, Order::NewestFirst, usize::MAX).await?;
+    let mut found = Vec::new();
+    for what in [Term::Word("a".into()), Term::Word("b".into()), Term::Scheduled, Term::Recalled] {
+        let seen = store.search(&namespace, vec![vec![what]], span, Order::NewestFirst, usize::MAX).await?;
+        found.push(seen.seqs);
+    }
     Ok(Everything {
         epoch: store.epoch(),
         head,
@@ -138,6 +148,9 @@ pub(crate) async fn everything(store: &impl crate::Store) -> Result<Everything, 
         notices,
         buckets: store.buckets(&namespace).await?,
         trimmed: store.trimmed(&namespace),
+        indexed: store.indexed(&namespace).await?,
+        browsed,
+        found,
         settings: store.list("").await?,
     })
 }
@@ -161,6 +174,7 @@ pub(crate) async fn fill(store: &impl crate::Store) {
             acked: (0..4).collect(),
             dropped: [(9..11).collect(), Default::default(), (11..12).collect()],
             ack_times: vec![4],
+            recalled_at: (index == 2).then_some(Timestamp(60)),
             ..ReceiptRecord::default()
         };
         let by = (0..9).collect();
@@ -178,6 +192,8 @@ pub(crate) async fn fill(store: &impl crate::Store) {
         if index % 3 == 0 {
             store.bury(&hook, vec![notice.id]).await.unwrap();
         }
+        let postings = vec![(Term::Word("a".into()), vec![Seq(index), Seq(index * 20_000)])];
+        store.index(&demo(), postings, Seq(index)).await.unwrap();
         store.put(&format!("key/{index}"), Some(bytes::Bytes::from_static(b"value"))).await.unwrap();
     }
     register(store, device("d0", "bob", 9)).await;

@@ -76,6 +76,16 @@ pub(crate) enum StateWord {
     Recalled,
 }
 
+/// `desc`: the newest ones first. `asc`: the oldest ones.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Order)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum OrderWord {
+    Desc,
+    Asc,
+}
+
 /// What became of a message for a device.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

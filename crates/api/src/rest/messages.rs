@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tidings_model::{ErrorCode, Message, MessageId, Priority};
+use tidings_node::ledger::report::Report;
 use tidings_node::publish::Accepted;
 use tidings_node::{Namespace, Node};
 use tidings_wire::time;
@@ -164,10 +165,9 @@ struct ExceptBody {
 }
 
 impl MessageBody {
-    async fn of(node: &Node, namespace: &Namespace, message: &Message) -> Result<Self, Problem> {
+    pub(super) fn of(message: &Message, report: &Report) -> Result<Self, Problem> {
         let unreadable = || Problem::new(ErrorCode::INTERNAL, "the message's data cannot be read");
         let data = String::from_utf8(message.data.to_vec()).map_err(|_| unreadable())?;
-        let report = node.report(namespace, message).await;
         Ok(Self {
             id: message.id.to_string(),
             event: message.event.to_string(),
@@ -194,7 +194,7 @@ impl MessageBody {
                 Priority::High => "high",
             },
             state: report.state.as_str(),
-            report: ReportBody::of(&report),
+            report: ReportBody::of(report),
         })
     }
 }
@@ -216,7 +216,8 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
     let message = find(&state.node, &namespace, &id).await?;
-    Ok(Json(MessageBody::of(&state.node, &namespace, &message).await?).into_response())
+    let report = state.node.report(&namespace, &message).await;
+    Ok(Json(MessageBody::of(&message, &report)?).into_response())
 }
 
 /// A message was recalled.

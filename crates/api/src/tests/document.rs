@@ -139,6 +139,8 @@ async fn answers_are_as_described() {
         ),
         ("POST /v1/namespaces/demo/messages:batch", "/v1/namespaces/{ns}/messages:batch", mixed, "200"),
         ("POST /v1/namespaces/demo/acks?device=d1", "/v1/namespaces/{ns}/acks", example("Acks"), "200"),
+        ("GET /v1/namespaces/demo/messages?limit=1", "/v1/namespaces/{ns}/messages", String::new(), "200"),
+        ("GET /v1/namespaces/demo/messages?x=1", "/v1/namespaces/{ns}/messages", String::new(), "400"),
         ("GET /v1/namespaces", "/v1/namespaces", String::new(), "200"),
         ("GET /v1/namespaces/demo", "/v1/namespaces/{ns}", String::new(), "200"),
         ("GET /v1/namespaces/none", "/v1/namespaces/{ns}", String::new(), "404"),

@@ -11,6 +11,9 @@ use tidings_store::{Device, StoreError};
 use super::entry::{Entry, percentile};
 use crate::{Namespace, Node};
 
+/// Messages whose books are looked up together: the ledger has others waiting.
+const REPORTS_TOGETHER: usize = 64;
+
 /// The message was only for who was here, and the device was not.
 const NOT_CONNECTED: &str = "not_connected";
 
@@ -65,7 +68,12 @@ impl Life {
 
     /// Where a message with these books is.
     pub(crate) fn of(message: &Message, entry: &Entry, now: Timestamp) -> Self {
-        if entry.record.recalled_at.is_some() {
+        Self::at(message, entry.record.recalled_at.is_some(), now)
+    }
+
+    /// Where a message is that was recalled, or not.
+    pub(crate) fn at(message: &Message, recalled: bool, now: Timestamp) -> Self {
+        if recalled {
             Self::Recalled
         } else if message.is_scheduled() {
             Self::Scheduled
@@ -158,12 +166,31 @@ impl Node {
     /// What became of a message.
     pub async fn report(&self, namespace: &Namespace, message: &Message) -> Report {
         let entry = self.books(message).await;
+        self.report_of(namespace, message, &entry)
+    }
+
+    /// What became of these messages.
+    pub(crate) async fn reports(&self, namespace: &Namespace, messages: &[Arc<Message>]) -> Vec<Report> {
+        let mut reports = Vec::with_capacity(messages.len());
+        for some in messages.chunks(REPORTS_TOGETHER) {
+            let seqs = some.iter().map(|message| message.seq).collect();
+            let mut books = self.ledger.look(&namespace.name, seqs).await.into_iter();
+            for message in some {
+                let fresh = || Entry::new(message, Default::default(), self.clock.now());
+                let entry = books.next().flatten().unwrap_or_else(fresh);
+                reports.push(self.report_of(namespace, message, &entry));
+            }
+        }
+        reports
+    }
+
+    fn report_of(&self, namespace: &Namespace, message: &Message, entry: &Entry) -> Report {
         let now = self.clock.now();
-        let total = counts(&entry, None, now);
+        let total = counts(entry, None, now);
         let directory = namespace.directory();
         let mut platforms = Vec::new();
         for platform in Platform::ALL {
-            let counts = counts(&entry, Some(&directory.platforms()[platform as usize]), now);
+            let counts = counts(entry, Some(&directory.platforms()[platform as usize]), now);
             if counts.meant > 0 {
                 platforms.push((platform, counts));
             }
@@ -171,7 +198,7 @@ impl Node {
         drop(directory);
         let times = &entry.record.ack_times;
         Report {
-            state: Life::of(message, &entry, now),
+            state: Life::of(message, entry, now),
             delivery_rate: (total.meant > 0).then(|| total.acked as f64 / total.meant as f64),
             ack_ms: percentile(times, 0.5)
                 .zip(percentile(times, 0.95))

@@ -1,10 +1,11 @@
 //! From text to a new store. What is written is not a store before the last line has been read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, Read as _};
 use std::path::Path;
 
 use fjall::Slice;
+use roaring::RoaringBitmap;
 use serde::Deserialize;
 use tidings_model::{CollapseKey, Epoch, MessageId, NamespaceName, Ordinal, RoomName, Seq, Timestamp};
 
@@ -20,9 +21,9 @@ use crate::kv::message_id::KnownId;
 use crate::kv::namespace_head::Heads;
 use crate::kv::{
     self, Keyspace, bucket, collapse, device, device_cursor, device_id, due, message, message_id, meta,
-    namespace_head, receipt, room_member, setting, topic_entry, trace, user_device,
+    namespace_head, receipt, room_member, setting, term, topic_entry, trace, user_device,
 };
-use crate::port::{Bucket, Due, DueKind};
+use crate::port::{Bucket, Due, DueKind, Term};
 use crate::{Options, StoreError, rules};
 
 /// Longest line, in bytes: a message and everybody that it was meant for fit many times.
@@ -81,6 +82,7 @@ pub fn import(
         changes: Vec::new(),
         bytes: 0,
         batch: 0,
+        marks: BTreeMap::new(),
     };
     let (mut number, mut read) = (0, 0);
     let mut buffer = Vec::new();
@@ -111,6 +113,10 @@ pub fn import(
     if !rest.is_empty() {
         let why = "something follows the last line".to_owned();
         return Err(ImportError::Line { line: number + 1, why });
+    }
+    for (key, places) in std::mem::take(&mut import.marks) {
+        let value = term::value(&key, &places);
+        import.put(Keyspace::Term, key, value);
     }
     import.write(true).map_err(ImportError::Store)?;
     let bytes = import.fresh.finish(import.batch).map_err(ImportError::Store)?;
@@ -148,6 +154,8 @@ struct Import {
     bytes: usize,
     /// The newest batch that was written.
     batch: u64,
+    /// What the index of history knows without reading messages, by the keys that it has.
+    marks: BTreeMap<Vec<u8>, RoaringBitmap>,
 }
 
 impl Import {
@@ -288,6 +296,9 @@ impl Import {
         let key = message::key(&namespace, message.seq);
         let value = message::value(&key, &message, &message::tail(&message));
         self.next(Keyspace::Message, key, value)?;
+        if message.is_scheduled() {
+            self.mark(&namespace, message.seq, &Term::Scheduled);
+        }
         for (topic, offset) in &message.topics {
             let key = topic_entry::key(&topic_entry::prefix(&namespace, topic), *offset);
             let value = topic_entry::value(&key, message.seq);
@@ -322,7 +333,11 @@ impl Import {
     fn receipt(&mut self, line: &ReceiptLine<'_>) -> Result<(), Failure> {
         let namespace = self.there(&line.namespace, line.seq)?;
         let key = receipt::key(&namespace, Seq(line.seq));
-        let value = receipt::value(&key, &line.record()?);
+        let record = line.record()?;
+        if record.recalled_at.is_some() {
+            self.mark(&namespace, Seq(line.seq), &Term::Recalled);
+        }
+        let value = receipt::value(&key, &record);
         self.next(Keyspace::Receipt, key, value)
     }
 
@@ -416,6 +431,11 @@ impl Import {
     }
 
     /// Puts an entry that comes after all of its section so far.
+    fn mark(&mut self, namespace: &NamespaceName, seq: Seq, what: &Term) {
+        let (block, place) = term::place(seq);
+        self.marks.entry(term::key(namespace, block, what)).or_default().insert(place);
+    }
+
     fn next(&mut self, keyspace: Keyspace, key: Vec<u8>, value: Vec<u8>) -> Result<(), Failure> {
         self.in_order(key.clone())?;
         self.put(keyspace, key, value);

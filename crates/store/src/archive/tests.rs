@@ -40,7 +40,13 @@ async fn check(store: &EmbeddedStore) -> String {
     assert_eq!(imported.lines, text.lines().count() as u64);
     let again = open(place.path());
     assert_eq!(text_of(&again, 7).await, text);
-    assert_eq!(everything(&again).await.unwrap(), everything(store).await.unwrap());
+    let (mut again, mut store) = (everything(&again).await.unwrap(), everything(store).await.unwrap());
+    // What messages say is indexed anew; what is scheduled or was recalled is known at once.
+    for one in [&mut again, &mut store] {
+        one.indexed = Seq(0);
+        one.found.drain(..2);
+    }
+    assert_eq!(again, store);
     text
 }
 
@@ -64,6 +70,7 @@ fn every_keyspace_is_written_or_follows() {
         Keyspace::DeviceCursor,
         Keyspace::UserDevice,
         Keyspace::RoomMember,
+        Keyspace::Term,
         Keyspace::Meta,
     ];
     for keyspace in Keyspace::ALL {

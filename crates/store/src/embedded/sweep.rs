@@ -20,7 +20,7 @@ use super::Shared;
 use super::disk::{Disk, io_error, shield};
 use crate::StoreError;
 use crate::kv::namespace_head::Heads;
-use crate::kv::{Keyspace, bucket, codec, collapse, message, message_id, topic_entry};
+use crate::kv::{Keyspace, bucket, codec, collapse, message, message_id, term, topic_entry};
 
 /// The name of the thread that gives space back.
 const THREAD: &str = "store-sweeper";
@@ -101,7 +101,11 @@ impl Ground {
 
     /// What makes the filters of a keyspace, if anything is ever trimmed from it.
     pub(super) fn filters(self: &Arc<Self>, name: &str) -> Option<Arc<dyn Factory>> {
-        let keyspace = BY_NUMBER.into_iter().chain(SCATTERED).find(|keyspace| keyspace.name() == name)?;
+        let keyspace = BY_NUMBER
+            .into_iter()
+            .chain([Keyspace::Term])
+            .chain(SCATTERED)
+            .find(|keyspace| keyspace.name() == name)?;
         Some(Arc::new(Filters { keyspace, ground: Arc::clone(self) }))
     }
 }
@@ -159,6 +163,10 @@ impl CompactionFilter for Filter {
             Keyspace::TopicEntry => {
                 topic_entry::decode(key, &item.value()?).is_ok_and(|seq| seq <= floor.trimmed)
                     && self.has_a_newer_one(key, floor)
+            }
+            // A block goes when all of it is trimmed.
+            Keyspace::Term => {
+                number_of(key).is_some_and(|block| block.0 < term::place(floor.trimmed.next()).0)
             }
             // Message, Receipt, Trace.
             _ => number_of(key).is_some_and(|seq| seq <= floor.trimmed),
@@ -283,6 +291,8 @@ fn sweep(shared: &Shared, swept: &mut Swept) -> Result<(), StoreError> {
             // Not for longer than needed: the tree may have to be let go.
             shared.disk()?.drop_tables(keyspace, &from, &to)?;
         }
+        let (first, kept) = (term::prefix(&name, 0), term::prefix(&name, term::place(trimmed.next()).0));
+        shared.disk()?.drop_tables(Keyspace::Term, &first, &kept)?;
         swept.through.insert(name, trimmed);
         any = true;
     }

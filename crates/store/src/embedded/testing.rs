@@ -1,6 +1,7 @@
 //! What tests do to an open store behind its back.
 
 use super::EmbeddedStore;
+use super::disk::Disk;
 use crate::kv::{Keyspace, meta};
 
 /// Writes everything out to tables.
@@ -27,7 +28,10 @@ pub(crate) fn set_format(store: &EmbeddedStore, format: u32) {
     let disk = store.shared.disk().unwrap();
     let value = disk.get(Keyspace::Meta, meta::BATCH_KEY).unwrap().unwrap();
     let batch = meta::decode_batch(&value).unwrap() + 1;
-    let value = meta::value(meta::FORMAT_KEY, format);
+    write_format(&disk, batch, meta::value(meta::FORMAT_KEY, format));
+}
+
+fn write_format(disk: &Disk, batch: u64, value: Vec<u8>) {
     let change = (Keyspace::Meta, meta::FORMAT_KEY.into(), Some(value.into()));
     disk.commit(batch, [change].into_iter(), true).unwrap();
 }
@@ -37,6 +41,10 @@ pub(crate) fn forget_keyspaces(store: EmbeddedStore, from: usize) {
     let disk = store.shared.disk().unwrap();
     disk.write_out();
     disk.forget_keyspaces(from);
+    // A store that never had them has no removals either, and these must not be newer than all that follows.
+    let batch = disk.get(Keyspace::Meta, meta::BATCH_KEY).unwrap().unwrap();
+    let format = disk.get(Keyspace::Meta, meta::FORMAT_KEY).unwrap().unwrap();
+    write_format(&disk, meta::decode_batch(&batch).unwrap() + 1, format.to_vec());
     drop(disk);
     drop(store);
 }

@@ -8,7 +8,7 @@ use super::{directory, everything, open};
 use crate::conformance::given::{DAY, chosen, demo, device, message, name, topic as given_topic};
 use crate::conformance::{notices, run};
 use crate::embedded::testing;
-use crate::port::{From, Pile, ReceiptRecord, Recording, TraceStep, Tries};
+use crate::port::{From, Pile, ReceiptRecord, Recording, Term, TraceStep, Tries};
 use crate::{MemoryStore, Store};
 
 #[derive(Clone, Debug)]
@@ -20,6 +20,7 @@ pub(crate) enum Step {
     Settle { devices: Vec<(u32, u64, u64)> },
     Record { receipts: Vec<(u64, Vec<u32>)> },
     Notice { id: u8, what: u8 },
+    Index { a: Vec<u64>, b: Vec<u64>, through: u64 },
     Put { key: u8, value: Option<u8> },
     Trim { through: u64 },
     Rewrite,
@@ -40,6 +41,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => vec((0u32..6, 0u64..20, 0u64..100), 0..4).prop_map(|devices| Step::Settle { devices }),
         1 => vec((0u64..9, vec(any::<u32>(), 0..4)), 0..3).prop_map(|receipts| Step::Record { receipts }),
         2 => (0u8..9, 0u8..6).prop_map(|(id, what)| Step::Notice { id, what }),
+        1 => (vec(0u64..40_000, 0..9), vec(0u64..9, 0..3), 0u64..9)
+            .prop_map(|(a, b, through)| Step::Index { a, b, through }),
         1 => (0u8..3, proptest::option::of(any::<u8>())).prop_map(|(key, value)| Step::Put { key, value }),
         1 => (0u64..24).prop_map(|through| Step::Trim { through }),
         1 => Just(Step::WriteOut),
@@ -88,7 +91,8 @@ pub(crate) async fn take(store: &impl Store, step: &Step) -> String {
         Step::Record { receipts } => {
             let records = receipts.iter().map(|(seq, acked)| {
                 let acked = acked.iter().copied().collect();
-                let record = ReceiptRecord { acked, ..ReceiptRecord::default() };
+                let recalled_at = seq.is_multiple_of(3).then_some(Timestamp(5));
+                let record = ReceiptRecord { acked, recalled_at, ..ReceiptRecord::default() };
                 Recording { namespace: demo(), seq: Seq(*seq), record, steps: steps(*seq) }
             });
             format!("{:?}", store.record(records.collect(), Durability::Memory).await.unwrap())
@@ -105,6 +109,11 @@ pub(crate) async fn take(store: &impl Store, step: &Step) -> String {
                 _ => store.remove(&hook, Pile::Waiting, vec![notice.id]).await,
             };
             format!("{:?}", done.unwrap())
+        }
+        Step::Index { a, b, through } => {
+            let seqs = |all: &[u64]| all.iter().copied().map(Seq).collect();
+            let postings = vec![(Term::Word("a".into()), seqs(a)), (Term::Word("b".into()), seqs(b))];
+            format!("{:?}", store.index(&demo(), postings, Seq(*through)).await.unwrap())
         }
         Step::Put { key, value } => {
             let value = value.map(|byte| bytes::Bytes::from(vec![byte]));

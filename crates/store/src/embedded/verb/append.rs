@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tidings_model::{CollapseKey, Durability, Epoch, Message, Seq};
 
-use super::Verb;
+use super::{Verb, index};
 use crate::StoreError;
 use crate::embedded::transaction::Transaction;
 use crate::kv::message_id::{self, KnownId};
 use crate::kv::{Keyspace, collapse, message, receipt};
-use crate::port::{Appended, NewMessage};
+use crate::port::{Appended, NewMessage, Term};
 use crate::rules::{self, Verdict};
 
 /// Appends messages.
@@ -77,6 +77,7 @@ impl Draft {
             }
             transaction.remove(Keyspace::Message, message::key(&namespace, scheduled));
             transaction.remove(Keyspace::Receipt, receipt::key(&namespace, scheduled));
+            index::mark(transaction, &namespace, scheduled, &Term::Scheduled, false)?;
         } else if self.id_may_repeat {
             // The id of a message that has been trimmed is free.
             let stored = known_id(transaction, &id_key)?
@@ -113,6 +114,9 @@ impl Draft {
         for (key, value) in entries {
             bytes += key.len() + value.len();
             transaction.write(Keyspace::TopicEntry, key, value);
+        }
+        if self.message.is_scheduled() {
+            index::mark(transaction, &namespace, heads.seq, &Term::Scheduled, true)?;
         }
         let value = message_id::value(&id_key, &known);
         bytes += id_key.len() + value.len();

@@ -2,16 +2,17 @@
 
 use tidings_model::{Durability, NamespaceName, Seq};
 
-use super::Verb;
+use super::{Verb, index};
 use crate::StoreError;
 use crate::embedded::transaction::Transaction;
 use crate::kv::{Keyspace, receipt, trace};
-use crate::port::{Recording, TraceStep};
+use crate::port::{Recording, Term, TraceStep};
 
 /// Replaces receipts, encoded already, and adds steps.
 pub(crate) struct Record {
     receipts: Vec<(NamespaceName, Seq, Vec<u8>, Vec<u8>)>,
     steps: Vec<(NamespaceName, Seq, Vec<TraceStep>)>,
+    recalled: Vec<(NamespaceName, Seq)>,
     durability: Durability,
 }
 
@@ -19,7 +20,11 @@ impl Record {
     /// Encodes the receipts. This is the work that need not wait for the writer.
     pub(crate) fn new(books: Vec<Recording>, durability: Durability) -> Self {
         let (mut receipts, mut steps) = (Vec::with_capacity(books.len()), Vec::new());
+        let mut recalled = Vec::new();
         for book in books {
+            if book.record.recalled_at.is_some() {
+                recalled.push((book.namespace.clone(), book.seq));
+            }
             let key = receipt::key(&book.namespace, book.seq);
             let value = receipt::value(&key, &book.record);
             if !book.steps.is_empty() {
@@ -27,7 +32,7 @@ impl Record {
             }
             receipts.push((book.namespace, book.seq, key, value));
         }
-        Self { receipts, steps, durability }
+        Self { receipts, steps, recalled, durability }
     }
 }
 
@@ -63,6 +68,11 @@ impl Verb for Record {
                 }
             };
             transaction.put(Keyspace::Trace, key, value);
+        }
+        for (namespace, seq) in &self.recalled {
+            if *seq > transaction.heads(namespace).trimmed {
+                index::mark(transaction, namespace, *seq, &Term::Recalled, true)?;
+            }
         }
         if self.durability == Durability::Durable {
             transaction.ask_sync();
