@@ -89,7 +89,7 @@ pub async fn the_index_grows(store: &impl Store) {
 }
 
 pub async fn a_search_goes_on_where_it_stopped(store: &impl Store) {
-    let all: BTreeSet<u64> = (0..4_000u64).map(|n| n * n % 70_001).collect();
+    let all: BTreeSet<u64> = (1..4_000u64).map(|n| n * n % 70_001).collect();
     let all: Vec<u64> = all.into_iter().collect();
     store.index(&demo(), vec![(word("a"), seqs(&all))], Seq(70_001)).await.unwrap();
     for (within, order, limit) in [
@@ -115,8 +115,8 @@ pub async fn a_search_goes_on_where_it_stopped(store: &impl Store) {
         }
         assert_eq!(seen, expected, "{within:?} {order:?} {limit}");
     }
-    let none = store.search(&demo(), vec![vec![word("a")]], span(0, 9), Order::OldestFirst, 0).await.unwrap();
-    assert_eq!(none, Found { seqs: vec![], rest: Some(span(0, 9)) });
+    let none = store.search(&demo(), vec![vec![word("a")]], span(1, 9), Order::OldestFirst, 0).await.unwrap();
+    assert_eq!(none, Found { seqs: vec![], rest: Some(span(1, 9)) });
 }
 
 pub async fn what_is_scheduled_is_known(store: &impl Store) {
