@@ -25,7 +25,7 @@ pub use import::{Imported, import};
 
 /// The keyspaces that are written entry by entry, as they are on disk. Every other one has lines of its own type, or
 /// follows from them.
-const AS_THEY_ARE: &[Keyspace] = &[Keyspace::Stat, Keyspace::Notice, Keyspace::Term];
+const AS_THEY_ARE: &[Keyspace] = &[Keyspace::Stat, Keyspace::Notice];
 
 /// What the first line calls the format.
 const FORMAT: &str = "tidings-export";

@@ -71,15 +71,15 @@ pub async fn the_index_grows(store: &impl Store) {
     assert_eq!(store.indexed(&demo()).await.unwrap(), Seq(20_002));
     let (a, ab) = (word("a"), word("ab"));
     for (wanted, expected) in [
-        (&[&[a.clone()] as &[Term]] as &[&[Term]], vec![1, 2, 3, 20_000]),
-        (&[&[ab.clone()]], vec![2]),
-        (&[&[a.clone()], &[to.clone()]], vec![2, 20_000]),
-        (&[&[a.clone()], &[event.clone()], &[to.clone()]], vec![2]),
+        (&[std::slice::from_ref(&a)] as &[&[Term]], vec![1, 2, 3, 20_000]),
+        (&[std::slice::from_ref(&ab)], vec![2]),
+        (&[std::slice::from_ref(&a), std::slice::from_ref(&to)], vec![2, 20_000]),
+        (&[std::slice::from_ref(&a), std::slice::from_ref(&event), std::slice::from_ref(&to)], vec![2]),
         (&[&[ab.clone(), to.clone()]], vec![2, 20_000]),
-        (&[&[a.clone()], &[ab.clone(), event.clone()]], vec![1, 2]),
+        (&[std::slice::from_ref(&a), &[ab.clone(), event.clone()]], vec![1, 2]),
         (&[&[word("")]], vec![]),
         (&[&[Term::Recalled]], vec![]),
-        (&[&[a.clone()], &[]], vec![]),
+        (&[std::slice::from_ref(&a), &[]], vec![]),
         (&[], vec![]),
     ] {
         assert_eq!(find(store, wanted, Order::OldestFirst).await, expected, "{wanted:?}");
