@@ -35,7 +35,7 @@ fn a_copy_is_the_store_as_it_was() {
         assert!(copy(&moment, &to).unwrap() > 60);
         // Another life, so that nobody takes its offsets for those that the store goes on with.
         expected.epoch = Epoch(9);
-        for message in expected.messages.iter_mut().flatten() {
+        for message in expected.messages.iter_mut().flatten().chain(&mut expected.browsed) {
             std::sync::Arc::make_mut(message).epoch = Epoch(9);
         }
         let copied = open(&to);
