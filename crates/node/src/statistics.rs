@@ -1,6 +1,6 @@
 //! What happened, in numbers: by namespace, and by minute, hour and day of UTC.
 //!
-//! Whoever sees something happen adds it to the [`Tally`], under the minute in which it happened. Every second the tally
+//! Whoever sees something happen adds it to the `Tally`, under the minute in which it happened. Every second the tally
 //! is taken into rows, one for the minute, the hour and the day, and what is counted rather than added (connections,
 //! users, rooms) is looked at; every other second the rows that have changed are written down in one batch. A row that
 //! is not in memory is read first and gone on with, after a restart as after a clock was set back: nothing is counted
