@@ -55,7 +55,7 @@ pub(crate) use fresh::Fresh;
 pub use moment::{Copied, CopyError, Moment, Progress};
 pub use stats::WriterStats;
 use verb::{
-    Append, Attempt, Bury, ChangeRooms, Deal, Enqueue, Put, Record, Register, Remove, Revive, Settle, Tally,
+    Append, Attempt, ChangePile, ChangeRooms, Deal, Enqueue, Put, Record, Register, Remove, Settle, Tally,
     Task, Trim, Verb,
 };
 use writer::Command;
@@ -438,11 +438,11 @@ impl Notices for EmbeddedStore {
     }
 
     fn bury(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64> {
-        Box::pin(self.submit(Bury { hook: of.clone(), ids }))
+        Box::pin(self.submit(ChangePile { hook: of.clone(), ids, to: Pile::Dead }))
     }
 
     fn revive(&self, of: &HookKey, ids: Vec<NoticeId>) -> Answer<'_, u64> {
-        Box::pin(self.submit(Revive { hook: of.clone(), ids }))
+        Box::pin(self.submit(ChangePile { hook: of.clone(), ids, to: Pile::Waiting }))
     }
 
     fn piles(&self) -> Answer<'_, Vec<(HookKey, Piles)>> {
