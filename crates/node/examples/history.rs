@@ -137,17 +137,7 @@ async fn recall_some(
 }
 
 fn questions(count: u64) -> Vec<(&'static str, Asked)> {
-    let any = Asked {
-        since: None,
-        until: None,
-        user: None,
-        device: None,
-        room: None,
-        event: None,
-        status: None,
-        words: None,
-        order: Order::NewestFirst,
-    };
+    let any = Asked::default();
     let ago = |messages: u64| Some(Timestamp(NOW - messages * 1_000));
     let q = |text: &str| Asked { words: Words::parse(text), ..any.clone() };
     let by_room = Asked { room: Some(room(7)), ..any.clone() };

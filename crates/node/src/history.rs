@@ -45,8 +45,8 @@ const ADDRESSES_MAX: usize = 1_024;
 /// How far from its place by time a message may be: pushes that come together are numbered in any order.
 const DISORDER: u64 = 256;
 
-/// What is asked for: everything that is said must be true of a message.
-#[derive(Clone, Debug)]
+/// What is asked for: everything that is said must be true of a message. By default, all of them.
+#[derive(Clone, Debug, Default)]
 pub struct Asked {
     /// Sent at this time or later.
     pub since: Option<Timestamp>,

@@ -109,7 +109,7 @@ impl Query {
             words: read.words(),
             order: read
                 .word("order", &[("desc", Order::NewestFirst), ("asc", Order::OldestFirst)])
-                .unwrap_or(Order::NewestFirst),
+                .unwrap_or_default(),
         };
         let after = read.after(digest);
         let limit = match extract::limit(read.value("limit"), LIMIT_DEFAULT, LIMIT_MAX) {

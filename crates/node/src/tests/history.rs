@@ -4,23 +4,9 @@ use super::*;
 use crate::history::{Asked, Order, Words};
 use crate::ledger::report::Life;
 
-fn anything() -> Asked {
-    Asked {
-        since: None,
-        until: None,
-        user: None,
-        device: None,
-        room: None,
-        event: None,
-        status: None,
-        words: None,
-        order: Order::NewestFirst,
-    }
-}
-
 /// What is asked for, as `name=value` words.
 fn asked(text: &str) -> Asked {
-    let mut asked = anything();
+    let mut asked = Asked::default();
     for part in text.split(' ').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap();
         match name {

@@ -101,11 +101,12 @@ impl Span {
 }
 
 /// In which order messages are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Order {
     /// By rising numbers.
     OldestFirst,
     /// By falling numbers.
+    #[default]
     NewestFirst,
 }
 
