@@ -293,7 +293,7 @@ impl Search<'_> {
                 return Ok(Some(before(span, order)));
             }
             if !by_index {
-                let some = if self.looked == 0 { READ_FIRST } else { READ_MORE };
+                let some = self.some();
                 let messages = self.node.store.browse(self.name, span, order, some).await?;
                 let last = messages.last().map(|message| message.seq).filter(|_| messages.len() == some);
                 self.sift(messages).await?;
@@ -317,6 +317,12 @@ impl Search<'_> {
         Ok(None)
     }
 
+    /// How many messages to read next: more when these were not enough, unless they are large.
+    fn some(&self) -> usize {
+        let each = self.bytes.checked_div(self.looked).unwrap_or(LOOKED_AT_BYTES).max(1);
+        (LOOKED_AT_BYTES.saturating_sub(self.bytes) / each).clamp(READ_FIRST, READ_MORE)
+    }
+
     fn is_over(&self) -> bool {
         self.found.len() > self.limit || self.looked >= LOOKED_AT_MAX || self.bytes >= LOOKED_AT_BYTES
     }
@@ -324,7 +330,7 @@ impl Search<'_> {
     /// Keeps those that are wanted.
     async fn sift(&mut self, mut messages: Vec<Arc<Message>>) -> Result<(), StoreError> {
         self.looked += messages.len();
-        self.bytes += messages.iter().map(|one| one.data.len() + one.meant.serialized_size()).sum::<usize>();
+        self.bytes += messages.iter().map(|one| size(one)).sum::<usize>();
         messages.retain(|message| self.wanted.is(message));
         if let (Some(status), false) = (self.wanted.asked.status, messages.is_empty()) {
             let seqs = messages.iter().map(|message| message.seq).collect();
@@ -337,6 +343,16 @@ impl Search<'_> {
         self.found.append(&mut messages);
         Ok(())
     }
+}
+
+/// About how much memory a message takes, in bytes.
+fn size(message: &Message) -> usize {
+    let (to, except) = (&message.to, &message.except);
+    let users = to.users.iter().chain(&except.users).map(|name| name.as_str().len());
+    let devices = to.devices.iter().chain(&except.devices).map(|name| name.as_str().len());
+    let rooms = to.rooms.iter().chain(&except.rooms).map(|name| name.as_str().len());
+    let names: usize = users.chain(devices).chain(rooms).sum();
+    message.data.len() + message.offline.len() + message.meant.serialized_size() + names
 }
 
 /// The number that a stretch comes behind.

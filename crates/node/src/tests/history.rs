@@ -207,6 +207,25 @@ async fn a_page_looks_at_so_much_and_says_where_to_go_on() {
 }
 
 #[tokio::test]
+async fn a_page_holds_so_many_bytes_whatever_they_are_for() {
+    let world = World::new().await;
+    let names: Vec<String> = (0..1_000).map(|n| format!("{n:0>250}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let offline = Bytes::from(vec![b' '; 250_000]);
+    for n in 0..200 {
+        let large = match n % 2 {
+            0 => push(users(&names)),
+            _ => Push { offline: offline.clone(), ..push(users(&["ann"])) },
+        };
+        world.push(large).await;
+    }
+    let namespace = world.node.namespace("demo").unwrap();
+    let page = world.node.history(&namespace, &Asked::default(), None, 1_000).await.unwrap();
+    assert_eq!(page.items.len(), 64, "what is read at once");
+    assert_eq!(world.found("", 1_000).await.0, (1..=200).rev().collect::<Vec<u64>>());
+}
+
+#[tokio::test]
 async fn each_namespace_has_its_own_history() {
     let world = World::new().await;
     let other = NamespaceName::new("demo2").unwrap();
