@@ -93,7 +93,7 @@ impl Span {
     #[must_use]
     pub fn behind(self, seq: Seq, order: Order) -> Option<Self> {
         let rest = match order {
-            Order::OldestFirst => Self { first: seq.next(), ..self },
+            Order::OldestFirst => Self { first: Seq(seq.0.checked_add(1)?), ..self },
             Order::NewestFirst => Self { last: Seq(seq.0.checked_sub(1)?), ..self },
         };
         (!rest.is_empty()).then_some(rest)
@@ -117,4 +117,23 @@ pub struct Found {
     pub seqs: Vec<Seq>,
     /// What has not been searched, because `limit` was reached or because it was much work so far.
     pub rest: Option<Span>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_behind_the_end_of_all_numbers() {
+        let all = Span { first: Seq(0), last: Seq(u64::MAX) };
+        for (seq, order, rest) in [
+            (u64::MAX, Order::OldestFirst, None),
+            (0, Order::NewestFirst, None),
+            (7, Order::OldestFirst, Some((8, u64::MAX))),
+            (7, Order::NewestFirst, Some((0, 6))),
+        ] {
+            let rest = rest.map(|(first, last)| Span { first: Seq(first), last: Seq(last) });
+            assert_eq!(all.behind(Seq(seq), order), rest, "{seq} {order:?}");
+        }
+    }
 }
