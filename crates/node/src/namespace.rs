@@ -24,6 +24,13 @@ pub struct Namespace {
     pub name: NamespaceName,
     settings: ArcSwap<Settings>,
     directory: Mutex<Directory>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// The turn to change the rules of a namespace: while one has it, the rules stay as they are.
+pub struct Changing<'a> {
+    namespace: &'a Namespace,
+    _turn: tokio::sync::MutexGuard<'a, ()>,
 }
 
 /// The rules of a namespace, as they are kept.
@@ -170,13 +177,23 @@ impl Settings {
 
 impl Namespace {
     fn new(name: NamespaceName, settings: Settings, directory: Directory) -> Arc<Self> {
-        Arc::new(Self { name, settings: ArcSwap::from_pointee(settings), directory: Mutex::new(directory) })
+        Arc::new(Self {
+            name,
+            settings: ArcSwap::from_pointee(settings),
+            directory: Mutex::new(directory),
+            turn: tokio::sync::Mutex::default(),
+        })
     }
 
     /// The rules that hold now.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
+    }
+
+    /// Waits for the turn to change the rules, so that of two who change them at once neither undoes what the other did.
+    pub async fn changing(&self) -> Changing<'_> {
+        Changing { namespace: self, _turn: self.turn.lock().await }
     }
 
     /// How long a message with this TTL lives here.
@@ -247,7 +264,7 @@ impl Node {
     /// When they cannot be written down; nothing has changed then.
     pub async fn change_namespace(
         &self,
-        namespace: &Namespace,
+        Changing { namespace, _turn }: Changing<'_>,
         settings: Settings,
     ) -> Result<(), StoreError> {
         let name = &namespace.name;

@@ -198,6 +198,7 @@ pub(crate) async fn change(
     let _: Body<'_> = shape::decode(&patch, &SHAPE)?;
     let patch = serde_json::from_slice(&patch)
         .map_err(|why| Problem::new(ErrorCode::INVALID_REQUEST, format!("the body is not JSON: {why}")))?;
+    let changing = namespace.changing().await;
     let mut whole = writable(&namespace);
     merge(&mut whole, patch);
     if whole["name"] != namespace.name.as_str() {
@@ -209,7 +210,7 @@ pub(crate) async fn change(
     let (_, settings) = check(&body, &before.hooks, state.node.now())?;
     hooks::look(&state.node, &settings.hooks, &before.hooks).await?;
     let settings = Settings { created_at: before.created_at, ..settings };
-    state.node.change_namespace(&namespace, settings).await?;
+    state.node.change_namespace(changing, settings).await?;
     Ok(Json(NamespaceBody::of(&namespace)).into_response())
 }
 

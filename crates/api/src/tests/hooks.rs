@@ -185,6 +185,19 @@ async fn secrets_are_hidden_and_stay() {
 }
 
 #[tokio::test]
+async fn a_change_that_waits_for_a_lookup_undoes_no_other() {
+    let world = World::new().await;
+    let body = json!({"name": "shop", "auth": {"mode": "open"}});
+    assert_eq!(world.call(CREATE, body.to_string()).await.status, 201);
+    let change = |patch: Value| world.call("PATCH /v1/namespaces/shop", patch.to_string());
+    let (hooks, title) =
+        tokio::join!(change(json!({"hooks": [hook("crm")]})), change(json!({"title": "Shop"})));
+    assert_eq!([hooks.status, title.status], [200, 200]);
+    let settings = world.state.node.namespace("shop").unwrap().settings();
+    assert_eq!((settings.title.as_str(), settings.hooks.len()), ("Shop", 1));
+}
+
+#[tokio::test]
 async fn a_hook_has_numbers_and_is_replayed() {
     let world = World::new().await;
     let body = json!({"name": "shop", "auth": {"mode": "open"}, "hooks": [hook("crm")]});

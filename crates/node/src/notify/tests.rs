@@ -422,7 +422,7 @@ async fn nobody_is_told_who_did_not_ask() {
     node.notify(&namespace, notices(NoticeKind::Undelivered, 0..3)).await.unwrap();
     assert_eq!(store.piles().await.unwrap(), []);
     let settings = Settings { hooks: vec![], ..(*namespace.settings()).clone() };
-    node.change_namespace(&namespace, settings).await.unwrap();
+    node.change_namespace(namespace.changing().await, settings).await.unwrap();
     assert!(!namespace.wants(NoticeKind::Escalated));
 }
 

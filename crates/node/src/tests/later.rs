@@ -208,7 +208,7 @@ async fn rules_change_while_a_namespace_is_in_use() -> Result<(), StoreError> {
     let namespace = world.node.namespace("demo").unwrap();
     let mut settings = Settings::clone(&namespace.settings());
     settings.message_size = 3;
-    world.node.change_namespace(&namespace, settings).await?;
+    world.node.change_namespace(namespace.changing().await, settings).await?;
     let refused =
         world.node.publish(&demo(), Push { data: Bytes::from_static(b"1234"), ..push(room("r")) }).await;
     assert!(matches!(refused, Err(PublishError::TooLarge { bytes: 4, limit: 3 })), "{refused:?}");
