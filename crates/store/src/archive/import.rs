@@ -21,7 +21,7 @@ use crate::kv::message_id::KnownId;
 use crate::kv::namespace_head::Heads;
 use crate::kv::{
     self, Keyspace, bucket, collapse, device, device_cursor, device_id, due, message, message_id, meta,
-    namespace_head, receipt, room_member, setting, term, topic_entry, trace, user_device,
+    namespace_head, notice, receipt, room_member, setting, stat, term, topic_entry, trace, user_device,
 };
 use crate::port::{Bucket, Due, DueKind, Term};
 use crate::{Options, StoreError, rules};
@@ -401,13 +401,20 @@ impl Import {
     }
 
     fn record(&mut self, line: &RecordLine<'_>) -> Result<(), Failure> {
-        let keyspace = AS_THEY_ARE.iter().position(|known| known.name() == line.keyspace);
-        let index = keyspace.ok_or_else(|| format!("keyspace: {:?} is none that is known", line.keyspace))?;
+        let index = AS_THEY_ARE.iter().position(|known| known.name() == line.keyspace);
+        let index = index.ok_or_else(|| format!("keyspace: {:?} is none that is known", line.keyspace))?;
         let (key, value) = (line::from_base64("key", &line.key)?, line::from_base64("value", &line.value)?);
+        let keyspace = AS_THEY_ARE[index];
+        let (good_key, good_value) = match keyspace {
+            Keyspace::Notice => (notice::decode_key(&key).map(drop), notice::decode(&key, &value).map(drop)),
+            _ => (stat::decode_key(&key).map(drop), stat::decode(&key, &value).map(drop)),
+        };
+        good_key.map_err(|broken| format!("key: {broken}"))?;
+        good_value.map_err(|broken| format!("value: {broken}"))?;
         // Keyspaces stand in their order too.
         let place = [&[index as u8], &key[..]].concat();
         self.in_order(place)?;
-        self.put(AS_THEY_ARE[index], key, value);
+        self.put(keyspace, key, value);
         Ok(())
     }
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidings_model::{Durability, Epoch, Ordinal, Seq, Step as Happened, Timestamp};
+use tidings_model::{Durability, Epoch, Granularity, Ordinal, Seq, Step as Happened, Timestamp};
 
 use super::*;
 use crate::conformance::given::{append, append_new, chosen, demo, device, message, name, register};
 use crate::conformance::run;
 use crate::embedded::testing;
 use crate::kv::Keyspace;
-use crate::port::{ReceiptRecord, Recording, TraceStep};
+use crate::port::{Interval, ReceiptRecord, Recording, TraceStep};
 use crate::tests::model::{Step, step, take};
 use crate::tests::{directory, everything, fill, open};
 use crate::{EmbeddedStore, Messages, Options, Receipts, Retention, Settings};
@@ -161,6 +161,13 @@ fn what_is_wrong_is_told_by_line_and_field_and_nothing_is_left() {
         let swapped = lines.join("\n") + "\n";
         let doubled = swap("{\"type\":\"id\"", &format!("{}\n{{\"type\":\"id\"", lines[3]));
         let (whole, last) = text.trim_end().rsplit_once('\n').unwrap();
+        let record = |keyspace: &str, key: &str, value: &str| {
+            let fields = format!("\"keyspace\":\"{keyspace}\",\"key\":\"{key}\",\"value\":\"{value}\"");
+            format!("{whole}\n{{\"type\":\"record\",{fields}}}\n{last}\n")
+        };
+        let interval =
+            Interval { namespace: demo(), granularity: Granularity::Minute, at: Timestamp(60_000) };
+        let number = super::line::base64(&crate::kv::stat::key(&interval));
         for (bad, expected) in [
             (String::new(), "the export is cut off after line 0: its last line, of type end, is missing"),
             (
@@ -208,6 +215,12 @@ fn what_is_wrong_is_told_by_line_and_field_and_nothing_is_left() {
             (swap("\"meant\":[]", "\"meant\":\"AAA\""), "line 4: meant: is not base64: Invalid padding"),
             (swap("\"meant\":[]", "\"meant\":[],\"more\":1"), "line 4: more: unknown field `more`"),
             (swap("{\"type\":\"message\"", "[{\"type\":\"message\""), "line 4: "),
+            (record("stat", "", ""), "line 11: key: ends too early"),
+            (record("stat", "AA==", ""), "line 11: key: "),
+            (record("notice", "", ""), "line 11: key: ends too early"),
+            (record("notice", &number, ""), "line 11: key: "),
+            (record("stat", &number, "AAAA"), "line 11: value: "),
+            (record("other", "", ""), "line 11: keyspace: \"other\" is none that is known"),
             (swapped, "line 5: comes too late: lines stand in the order of an export"),
             (doubled, "line 6: is there already"),
         ] {
