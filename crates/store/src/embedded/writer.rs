@@ -155,7 +155,8 @@ impl Writer {
         let failure = match result {
             Ok(()) => None,
             Err(CommitError::Failed(error)) => Some(error),
-            Err(CommitError::Refused) => self.broken.clone(),
+            // The tree that was opened anew has given up at once; the next round opens it again.
+            Err(CommitError::Refused) => Some(self.give_up()),
         };
         for work in round {
             work.answer(failure.clone());
@@ -212,7 +213,7 @@ impl Writer {
 
     /// The tree has given up by itself. When it does so again although it was opened anew, it may be that it tries to
     /// merge a damaged table, and would do so for ever.
-    fn give_up(&mut self) {
+    fn give_up(&mut self) -> StoreError {
         self.broken = Some(gave_up());
         let soon = |since: Option<u64>| since.is_some_and(|since| self.batch - since < GIVES_UP_AGAIN);
         if soon(self.gave_up) && !soon(self.looked) {
@@ -220,6 +221,7 @@ impl Writer {
             self.damaged = self.directory.damage().map(StoreError::Damaged);
         }
         self.gave_up = Some(self.batch);
+        self.damaged.clone().unwrap_or_else(gave_up)
     }
 
     /// Opens the tree anew, as it was after the last batch that was committed, if there is room for it.

@@ -238,11 +238,14 @@ fn a_missing_file_is_an_error_or_nothing() {
 #[test]
 fn a_table_that_cannot_be_merged_is_named_and_ends_writing() {
     let directory = directory();
-    // The first and the last id of each table are such that the tables of ids overlap, and are merged in time.
-    let pair = |index: u32| ["a", "z"].map(|end| message(&format!("{end}{index}"), &["all"])).to_vec();
+    // The first and the last id of each table are such that the tables of ids overlap, and are merged in time. There
+    // are so many that a tree that is opened anew has tried, and given up again, before they are written.
+    let ids =
+        |index: u32| (0..200).map(move |at| format!("{}{at}-{index}", if at < 100 { 'a' } else { 'z' }));
+    let pile = |index: u32| ids(index).map(|id| message(&id, &["all"])).collect::<Vec<_>>();
     let store = open(directory.path());
     run(async {
-        append(&store, pair(0)).await;
+        append(&store, pile(0)).await;
         testing::write_out(&store);
     });
     drop(store);
@@ -253,7 +256,7 @@ fn a_table_that_cannot_be_merged_is_named_and_ends_writing() {
     run(async {
         let mut kept = 0;
         let refusal = loop {
-            match store.append(pair(kept + 1), Durability::Durable).await {
+            match store.append(pile(kept + 1), Durability::Durable).await {
                 Ok(_) => kept += 1,
                 Err(error) => break error,
             }
@@ -265,10 +268,10 @@ fn a_table_that_cannot_be_merged_is_named_and_ends_writing() {
             matches!(refusal, StoreError::Damaged(_)) && text.contains(table.to_str().unwrap()),
             "{text}"
         );
-        let again = store.append(pair(5_000), Durability::Durable).await.unwrap_err();
+        let again = store.append(pile(5_000), Durability::Durable).await.unwrap_err();
         assert_eq!(again.to_string(), text);
         // Readers go on, and nothing is missing.
-        let seqs = (1..=u64::from(kept + 1) * 2).map(Seq).collect();
+        let seqs = (1..=u64::from(kept + 1) * 200).map(Seq).collect();
         assert!(store.messages(&demo(), seqs).await.unwrap().iter().all(Option::is_some));
     });
 }
