@@ -67,6 +67,17 @@ pub(crate) struct Acked {
     pub(crate) announced: Option<Seq>,
 }
 
+/// How one device stands to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Whether it has given a receipt.
+    pub(crate) acked: bool,
+    /// Why it does not get the message, if it does not.
+    pub(crate) dropped: Option<DropReason>,
+    /// Whether the message was recalled.
+    pub(crate) recalled: bool,
+}
+
 /// What a change does, and at what time.
 type ChangeOfBooks = Box<dyn FnOnce(&mut Entry, Timestamp) + Send + Sync>;
 
@@ -89,6 +100,7 @@ enum Entered {
     Change(Change),
     Settled(NamespaceName, Ordinal, Seq, Timestamp),
     Look(NamespaceName, Vec<Seq>, oneshot::Sender<Vec<Option<Entry>>>),
+    Standing(NamespaceName, Ordinal, Vec<Seq>, oneshot::Sender<Vec<Option<Standing>>>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -194,6 +206,19 @@ impl Ledger {
         told.await.unwrap_or_default()
     }
 
+    /// How a device stands to each of these messages, `None` for an unknown one. The books themselves may be long; when
+    /// many devices come back at once, each asks for those of the same messages.
+    pub(crate) async fn standing(
+        &self,
+        namespace: &NamespaceName,
+        device: Ordinal,
+        seqs: Vec<Seq>,
+    ) -> Vec<Option<Standing>> {
+        let (tell, told) = oneshot::channel();
+        let _ = self.queue.send(Entered::Standing(namespace.clone(), device, seqs, tell)).await;
+        told.await.unwrap_or_default()
+    }
+
     /// Writes everything down that was entered before.
     pub(crate) async fn flush(&self) {
         let (tell, told) = oneshot::channel();
@@ -267,6 +292,7 @@ impl Books {
                     Event::Slow(_) | Event::EndOnPurpose(_) => {}
                 }),
                 Entered::Look(namespace, seqs, _)
+                | Entered::Standing(namespace, _, seqs, _)
                 | Entered::Trimmed(namespace, _, seqs)
                 | Entered::Expired(namespace, seqs) => seqs.iter().for_each(|seq| want(namespace, *seq)),
                 Entered::Opened(_, superseded) => {
@@ -356,6 +382,11 @@ impl Books {
             }
             Entered::Look(namespace, seqs, tell) => {
                 let found = seqs.into_iter().map(|seq| self.entries.get(&(namespace.clone(), seq)).cloned());
+                let _ = tell.send(found.collect());
+            }
+            Entered::Standing(namespace, device, seqs, tell) => {
+                let entry = |seq| self.entries.get(&(namespace.clone(), seq));
+                let found = seqs.into_iter().map(|seq| entry(seq).map(|entry| entry.standing(device)));
                 let _ = tell.send(found.collect());
             }
             Entered::Flush(tell) => {

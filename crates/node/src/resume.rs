@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tidings_hub::WhenFull;
 use tidings_model::{DropReason, Epoch, Message, Position, RoomName, Seq, Topic};
-use tidings_store::port::ReceiptRecord;
 use tidings_store::{Device, From, StoreError};
 
 use crate::connect::Identity;
+use crate::ledger::Standing;
 use crate::{Namespace, Node};
 
 /// From where a client wants to go on.
@@ -173,11 +173,10 @@ impl Node {
     /// Whether any of these was let go because the device did not read.
     async fn any_dropped(&self, who: &Identity, seqs: Vec<Seq>) -> bool {
         for chunk in seqs.chunks(LOOK_MESSAGES) {
-            let books = self.ledger.look(&who.namespace.name, chunk.to_vec()).await;
-            let slow = |record: &ReceiptRecord| {
-                record.dropped_for(DropReason::SlowReader).contains(who.device.ordinal.0)
-            };
-            if books.into_iter().flatten().any(|books| slow(&books.record)) {
+            let standing =
+                self.ledger.standing(&who.namespace.name, who.device.ordinal, chunk.to_vec()).await;
+            let is_slow = |standing: Standing| standing.dropped == Some(DropReason::SlowReader);
+            if standing.into_iter().flatten().any(is_slow) {
                 return true;
             }
         }
@@ -214,16 +213,13 @@ impl Node {
         }
         let seqs: Vec<Seq> = wanted.iter().map(|(seq, _)| *seq).collect();
         let messages = self.store.messages(&namespace.name, seqs.clone()).await?;
-        let books = self.ledger.look(&namespace.name, seqs).await;
+        let standing = self.ledger.standing(&namespace.name, device.ordinal, seqs).await;
         let now = self.clock.now();
         let mut due = Vec::with_capacity(wanted.len());
-        for (((_, asked), message), books) in wanted.iter().zip(messages).zip(books) {
+        for (((_, asked), message), standing) in wanted.iter().zip(messages).zip(standing) {
             let Some(message) = message else { continue };
-            let record = books.as_ref().map(|books| &books.record);
-            let recalled = record.is_some_and(|record| record.recalled_at.is_some());
-            let done = record.is_some_and(|record| {
-                record.acked.contains(device.ordinal.0) || record.dropped(device.ordinal.0).is_some()
-            });
+            let recalled = standing.is_some_and(|standing| standing.recalled);
+            let done = standing.is_some_and(|standing| standing.acked || standing.dropped.is_some());
             let wants = message.is_live(now)
                 && message.meant.contains(device.ordinal.0)
                 && !recalled

@@ -14,6 +14,7 @@
 //! `moment` (backups).
 
 mod damage;
+mod decoded;
 mod disk;
 mod fresh;
 mod history;

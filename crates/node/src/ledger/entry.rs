@@ -10,6 +10,8 @@ use tidings_outbound::Outcome;
 use tidings_store::Attempts;
 use tidings_store::port::{ACK_TIME_BUCKETS, ReceiptRecord, TraceStep};
 
+use super::Standing;
+
 /// The books of one message.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -59,6 +61,15 @@ impl Entry {
             steps: Vec::new(),
             touched_at: now,
             dirty: false,
+        }
+    }
+
+    /// How a device stands to the message.
+    pub(crate) fn standing(&self, device: Ordinal) -> Standing {
+        Standing {
+            acked: self.record.acked.contains(device.0),
+            dropped: self.record.dropped(device.0),
+            recalled: self.record.recalled_at.is_some(),
         }
     }
 

@@ -11,6 +11,7 @@ use fjall::util::prefix_to_range;
 use fjall::{AbstractTree as _, Database, OwnedWriteBatch, PersistMode, Readable, Slice, Snapshot};
 
 use super::damage;
+use super::decoded::Decoded;
 use crate::StoreError;
 use crate::kv::{Keyspace, meta};
 
@@ -30,6 +31,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 pub(super) struct Disk {
     db: Database,
     spaces: [fjall::Keyspace; Keyspace::ALL.len()],
+    /// What has been read of it and decoded.
+    pub(super) decoded: Decoded,
 }
 
 /// Why a batch was not committed.
@@ -48,8 +51,12 @@ impl std::fmt::Debug for Disk {
 }
 
 impl Disk {
-    pub(super) fn new(db: Database, spaces: [fjall::Keyspace; Keyspace::ALL.len()]) -> Self {
-        Self { db, spaces }
+    pub(super) fn new(
+        db: Database,
+        spaces: [fjall::Keyspace; Keyspace::ALL.len()],
+        decoded: Decoded,
+    ) -> Self {
+        Self { db, spaces, decoded }
     }
 
     fn space(&self, keyspace: Keyspace) -> &fjall::Keyspace {

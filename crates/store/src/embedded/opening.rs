@@ -13,6 +13,7 @@ use tidings_model::{Epoch, NamespaceName};
 
 use super::Options;
 use super::damage;
+use super::decoded::Decoded;
 use super::disk::{CommitError, Disk, engine_error, io_error, shield};
 use super::journal;
 use super::sweep::Ground;
@@ -131,7 +132,7 @@ impl Directory {
         shield(|| {
             let failed = |error: fjall::Error| engine_error(self.tree().display(), &error);
             let db = builder(self).open().map_err(failed)?;
-            Ok(Disk::new(db.clone(), keyspaces(&db).map_err(failed)?))
+            disk(self, &db).map_err(failed)
         })
     }
 
@@ -276,11 +277,21 @@ fn builder(directory: &Directory) -> fjall::DatabaseBuilder<Database> {
     let (options, ground) = (&directory.options, Arc::clone(&directory.ground));
     Database::builder(directory.tree())
         .with_compaction_filter_factories(Arc::new(move |name| ground.filters(name)))
-        .cache_size(options.cache_bytes)
+        .cache_size(options.cache_bytes - decoded_bytes(options))
         .max_journaling_size(options.journal_bytes.max(64 << 20))
         // The journal is read by [`journal`], and the time is better spent elsewhere.
         .journal_compression(CompressionType::None)
         .worker_threads(WORKERS)
+}
+
+/// How much of the cache is for messages, decoded; the rest is for blocks of the tables.
+fn decoded_bytes(options: &Options) -> u64 {
+    options.cache_bytes / 4
+}
+
+fn disk(directory: &Directory, db: &Database) -> fjall::Result<Disk> {
+    let decoded = Decoded::new(decoded_bytes(&directory.options));
+    Ok(Disk::new(db.clone(), keyspaces(db)?, decoded))
 }
 
 fn keyspaces(db: &Database) -> fjall::Result<[fjall::Keyspace; Keyspace::ALL.len()]> {
@@ -359,7 +370,7 @@ fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
         File::create(&changing).map_err(|error| io_error(changing.display(), &error))?;
         sync_directory(&directory.path)?;
     }
-    let disk = Disk::new(db.clone(), keyspaces(&db).map_err(failed)?);
+    let disk = disk(directory, &db).map_err(failed)?;
     let mut batch = batch(&disk)?;
     if batch < known.max(FIRST_BATCH) {
         let text = format!("{} holds {batch} batches, but {known} had been written", path.display());

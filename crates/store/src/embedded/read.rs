@@ -77,20 +77,21 @@ fn topic_entry(prefix: &[u8], (key, value): &(Slice, Slice)) -> Result<(u64, Seq
     entry().map_err(|broken| Keyspace::TopicEntry.damaged(key, broken))
 }
 
-/// A message, wherever its value comes from.
+/// A message.
 pub(super) fn message(
+    disk: &Disk,
     namespace: &NamespaceName,
     seq: Seq,
-    get: impl Fn(&[u8]) -> Result<Option<Slice>, StoreError>,
 ) -> Result<Option<Arc<Message>>, StoreError> {
     let key = message::key(namespace, seq);
-    match get(&key)? {
-        Some(value) => match message::decode(&key, &value) {
+    let read = || {
+        let Some(value) = disk.get(Keyspace::Message, &key)? else { return Ok(None) };
+        match message::decode(&key, &value) {
             Ok(message) => Ok(Some(Arc::new(message))),
             Err(broken) => Err(Keyspace::Message.damaged(&key, broken)),
-        },
-        None => Ok(None),
-    }
+        }
+    };
+    disk.decoded.get_or(&key, read)
 }
 
 /// The messages with these numbers.
@@ -104,7 +105,7 @@ pub(super) fn messages(
         if *seq <= trimmed {
             return Ok(None);
         }
-        message(namespace, *seq, |key| disk.get(Keyspace::Message, key))
+        message(disk, namespace, *seq)
     };
     seqs.iter().map(one).collect()
 }

@@ -267,7 +267,7 @@ impl<'a> Transaction<'a> {
         let index = fresh.first().and_then(|first| seq.0.checked_sub(first.seq.0));
         match index.and_then(|index| fresh.get(usize::try_from(index).ok()?)) {
             Some(message) => Ok(Some(Arc::clone(message))),
-            None => super::read::message(namespace, seq, |key| self.disk.get(Keyspace::Message, key)),
+            None => super::read::message(self.disk, namespace, seq),
         }
     }
 
