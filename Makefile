@@ -1,9 +1,10 @@
 # Everything that a person does with this tree. `make` alone says what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit e2e killloop powercut sim bench bench-peers autobahn fuzz doc
+.PHONY: help run test check unit e2e badnetwork killloop powercut sim bench bench-peers autobahn fuzz doc
 
 CARGO ?= cargo
+BAD_NETWORK_SECONDS ?= 30
 KILL_ROUNDS ?= 50
 POWER_CUTS ?= 600
 FUZZ_SECONDS ?= 60
@@ -25,9 +26,13 @@ check: ## formatting, lints, documentation
 unit: ## the tests that need neither network nor browser
 	$(CARGO) test --workspace --quiet
 
-e2e: ## the binary against clients that others wrote, killed in a loop, and without power
+e2e: ## the binary against clients that others wrote, on a bad network, killed in a loop, and without power
 	$(CARGO) build --package tidings
-	KILL_ROUNDS=$(KILL_ROUNDS) ./e2e/run.sh
+	BAD_NETWORK_SECONDS=$(BAD_NETWORK_SECONDS) KILL_ROUNDS=$(KILL_ROUNDS) ./e2e/run.sh
+
+badnetwork: ## only the bad network; BAD_NETWORK_SECONDS=3600 for an hour of it
+	$(CARGO) build --package tidings
+	cd e2e && ./setup.sh && node badnetwork.mjs --seconds $(BAD_NETWORK_SECONDS)
 
 killloop: ## only the kill -9 loop; KILL_ROUNDS=200 for more
 	$(CARGO) build --package tidings

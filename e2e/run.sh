@@ -1,6 +1,7 @@
 #!/bin/sh
-# All black-box tests against a built server, then the kill loop and power cuts.
+# All black-box tests against a built server, then a bad network, the kill loop and power cuts.
 #   TIDINGS_BIN   the server (default ../target/debug/tidings)
+#   BAD_NETWORK_SECONDS   how long clients are behind a bad network (default 30)
 #   KILL_ROUNDS   rounds of the kill loop (default 10)
 #   POWER_CUTS    power cuts (default 40), for no longer than POWER_SECONDS (default 60)
 set -eu
@@ -16,6 +17,7 @@ fi
 ./setup.sh
 status=0
 node --test --test-concurrency=2 --test-timeout=170000 ./*.test.mjs || status=$?
+node badnetwork.mjs --seconds "${BAD_NETWORK_SECONDS:-30}" || status=$?
 node killloop.mjs --rounds "${KILL_ROUNDS:-10}" || status=$?
 node powercut/powercut.mjs --cuts "${POWER_CUTS:-40}" --seconds "${POWER_SECONDS:-60}" || status=$?
 exit "$status"

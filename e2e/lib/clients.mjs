@@ -30,10 +30,11 @@ class Client {
 
   /**
    * `ackBy`: how messages are acknowledged as they come: `callback`, `command`, `post`, or `none` (the test
-   * does it with `ack`). `events` are the events it listens to.
+   * does it with `ack`). `events` are the events it listens to. `suspicious`: a connection on which a receipt is not
+   * answered is taken for dead, and ended, where the library would not do so; else it is a problem.
    */
-  constructor(server, kind, { namespace = 'demo', user, device, platform, rooms = [], ackBy, events = ['push'], onMessage } = {}) {
-    Object.assign(this, { server, kind, namespace, user, device, platform, events, onMessage });
+  constructor(server, kind, { namespace = 'demo', user, device, platform, rooms = [], ackBy, events = ['push'], suspicious = false, onMessage } = {}) {
+    Object.assign(this, { server, kind, namespace, user, device, platform, events, suspicious, onMessage });
     this.rooms = [...rooms];
     this.ackBy = ackBy ?? this.defaultAck;
   }
@@ -293,7 +294,7 @@ class WsClient extends Client {
     if (item.push) {
       const message = item.push;
       this.take(message.event ?? 'push', message);
-      if (this.ackBy === 'command') this.ack([message.id]).catch((error) => this.socket.readyState !== WebSocket.OPEN || this.problems.push({ what: 'ack failed', error: String(error) }));
+      if (this.ackBy === 'command') this.#ackAsItComes(message.id, this.socket);
     } else if (item.id !== undefined && this.#open.has(item.id)) {
       const { resolve, reject, atOnce } = this.#open.get(item.id);
       this.#open.delete(item.id);
@@ -322,6 +323,15 @@ class WsClient extends Client {
 
   leave(rooms) {
     return this.command({ cmd: 'leave', rooms });
+  }
+
+  async #ackAsItComes(id, socket) {
+    try {
+      await this.ack([id]);
+    } catch (error) {
+      if (this.suspicious) socket.terminate();
+      else if (this.socket.readyState === WebSocket.OPEN) this.problems.push({ what: 'ack failed', error: String(error) });
+    }
   }
 
   async ack(ids) {
