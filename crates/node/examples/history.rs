@@ -16,12 +16,16 @@ use tidings_model::{
     DeviceId, Durability, Epoch, Except, NamespaceName, Platform, Priority, RoomName, Seq, Target, Timestamp,
     Topic, UserId,
 };
-use tidings_node::connect::{Claim, ConnectionLimits};
+use tidings_node::connect::Claim;
 use tidings_node::history::{Asked, Order, Words};
 use tidings_node::ledger::report::Life;
 use tidings_node::namespace::{AuthMode, Settings};
-use tidings_node::{Clock, Metrics, Node, Parts};
+use tidings_node::{Clock, Node};
 use tidings_store::{EmbeddedStore, History, Messages, NewMessage, Options, Store};
+
+mod common;
+
+use common::{bytes_in, cpu, node, resident};
 
 const USERS: u64 = 2_000;
 const ROOMS: u64 = 200;
@@ -49,7 +53,7 @@ async fn run(count: u64, directory: &Path) {
             .expect("a store")
     };
     let name: NamespaceName = "demo".parse().expect("a name");
-    let (node, _shards) = node(Arc::new(open())).await;
+    let node = node(Arc::new(open()), clock()).await;
     let settings = Settings::new("", AuthMode::Open, Timestamp(0));
     let namespace = node.create_namespace(name.clone(), settings).await.expect("a namespace");
     for user in 0..USERS {
@@ -76,7 +80,7 @@ async fn run(count: u64, directory: &Path) {
     let before = bytes_in(directory);
 
     let store = Arc::new(open());
-    let (node, _shards) = self::node(Arc::clone(&store) as Arc<dyn Store>).await;
+    let node = common::node(Arc::clone(&store) as Arc<dyn Store>, clock()).await;
     let (began, cpu_before) = (Instant::now(), cpu());
     while store.indexed(&name).await.expect("reading") < store.head(&name) {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -89,12 +93,7 @@ async fn run(count: u64, directory: &Path) {
     println!("on disk: {} MB without the index, {} MB with it", before >> 20, after >> 20);
 
     let store = Arc::new(open());
-    let (node, mut shards) = self::node(Arc::clone(&store) as Arc<dyn Store>).await;
-    for shard in &mut shards {
-        let mut shard = std::mem::replace(shard, tokio::sync::mpsc::channel(1).1);
-        // Nobody is connected: whatever a shard is told is done at once.
-        tokio::spawn(async move { while shard.recv().await.is_some() {} });
-    }
+    let node = common::node(Arc::clone(&store) as Arc<dyn Store>, clock()).await;
     let namespace = node.namespace("demo").expect("the namespace");
     recall_some(&node, &namespace, &store, count).await;
     println!("{:<52} {:>6} {:>6} {:>9} {:>9} {:>9}", "", "pages", "items", "first ms", "p50 ms", "max ms");
@@ -105,19 +104,8 @@ async fn run(count: u64, directory: &Path) {
     node.close().await.expect("closing");
 }
 
-async fn node(store: Arc<dyn Store>) -> (Arc<Node>, Vec<tokio::sync::mpsc::Receiver<tidings_node::ToShard>>) {
-    let parts = Parts {
-        store,
-        clock: Clock::Manual(Arc::new(AtomicU64::new(NOW))),
-        shards: 1,
-        name: "n1".to_owned(),
-        limits: ConnectionLimits::default(),
-        providers: Vec::new(),
-        simulations: false,
-        keep_statistics: tidings_node::statistics::Keep::default(),
-        metrics: Arc::new(Metrics::default()),
-    };
-    Node::start(parts).await.expect("a node")
+fn clock() -> Clock {
+    Clock::Manual(Arc::new(AtomicU64::new(NOW)))
 }
 
 async fn store_closed(store: EmbeddedStore) {
@@ -289,28 +277,4 @@ fn message(namespace: &NamespaceName, n: u64, count: u64) -> NewMessage {
         recalls: None,
         replaces: None,
     }
-}
-
-fn bytes_in(directory: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
-    let of = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(what) if what.is_dir() => bytes_in(&entry.path()),
-        Ok(what) => what.len(),
-        Err(_) => 0,
-    };
-    entries.flatten().map(of).sum()
-}
-
-/// How much time of the processors this process has had, in seconds.
-fn cpu() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    ticks / 100.0
-}
-
-/// How much memory this process has.
-fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4_096
 }
