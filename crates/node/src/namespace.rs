@@ -24,13 +24,13 @@ pub struct Namespace {
     pub name: NamespaceName,
     settings: ArcSwap<Settings>,
     directory: Mutex<Directory>,
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The turn to change the rules of a namespace: while one has it, the rules stay as they are.
-pub struct Changing<'a> {
-    namespace: &'a Namespace,
-    _turn: tokio::sync::MutexGuard<'a, ()>,
+pub struct Changing {
+    namespace: Arc<Namespace>,
+    _turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
 /// The rules of a namespace, as they are kept.
@@ -181,7 +181,7 @@ impl Namespace {
             name,
             settings: ArcSwap::from_pointee(settings),
             directory: Mutex::new(directory),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
         })
     }
 
@@ -192,8 +192,8 @@ impl Namespace {
     }
 
     /// Waits for the turn to change the rules, so that of two who change them at once neither undoes what the other did.
-    pub async fn changing(&self) -> Changing<'_> {
-        Changing { namespace: self, _turn: self.turn.lock().await }
+    pub async fn changing(self: &Arc<Self>) -> Changing {
+        Changing { namespace: Arc::clone(self), _turn: Arc::clone(&self.turn).lock_owned().await }
     }
 
     /// How long a message with this TTL lives here.
@@ -234,28 +234,38 @@ fn damaged(key: &str, why: &dyn std::fmt::Display) -> StoreError {
     StoreError::Damaged(format!("setting {key}: {why}"))
 }
 
+/// Does both, the disk and the memory, even if whoever asked for it goes away in between.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::spawn(work).await.unwrap_or_else(|why| Err(StoreError::Io(why.to_string())))
+}
+
 impl Node {
     /// Creates a namespace.
     ///
     /// # Errors
     /// When it exists, or cannot be written down.
     pub async fn create_namespace(
-        &self,
+        self: &Arc<Self>,
         name: NamespaceName,
         settings: Settings,
     ) -> Result<Arc<Namespace>, CreateError> {
         if self.namespace(name.as_str()).is_some() {
             return Err(CreateError::Exists);
         }
-        let value = serde_json::to_vec(&settings).map_err(|why| damaged(name.as_str(), &why))?;
-        self.store.put(&format!("{PREFIX}{name}"), Some(Bytes::from(value))).await?;
-        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        // Whoever else created it meanwhile wrote the same key; the first one in memory stays.
-        let fresh = || Namespace::new(name.clone(), settings, Directory::default());
-        let created = Arc::clone(namespaces.entry(name.clone()).or_insert_with(fresh));
-        drop(namespaces);
-        self.hooks.configure(&created);
-        Ok(created)
+        let node = Arc::clone(self);
+        let created = whole(async move {
+            node.write_namespace(&name, &settings).await?;
+            let mut namespaces = node.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+            // Whoever else created it meanwhile wrote the same key; the first one in memory stays.
+            let fresh = || Namespace::new(name.clone(), settings, Directory::default());
+            let created = Arc::clone(namespaces.entry(name.clone()).or_insert_with(fresh));
+            drop(namespaces);
+            node.hooks.configure(&created);
+            Ok(created)
+        });
+        Ok(created.await?)
     }
 
     /// Changes the rules of a namespace. They hold for what comes from now on.
@@ -263,16 +273,24 @@ impl Node {
     /// # Errors
     /// When they cannot be written down; nothing has changed then.
     pub async fn change_namespace(
-        &self,
-        Changing { namespace, _turn }: Changing<'_>,
+        self: &Arc<Self>,
+        changing: Changing,
         settings: Settings,
     ) -> Result<(), StoreError> {
-        let name = &namespace.name;
-        let value = serde_json::to_vec(&settings).map_err(|why| damaged(name.as_str(), &why))?;
-        self.store.put(&format!("{PREFIX}{name}"), Some(Bytes::from(value))).await?;
-        namespace.settings.store(Arc::new(settings));
-        self.hooks.configure(namespace);
-        Ok(())
+        let node = Arc::clone(self);
+        whole(async move {
+            let Changing { namespace, _turn } = changing;
+            node.write_namespace(&namespace.name, &settings).await?;
+            namespace.settings.store(Arc::new(settings));
+            node.hooks.configure(&namespace);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn write_namespace(&self, name: &NamespaceName, settings: &Settings) -> Result<(), StoreError> {
+        let value = serde_json::to_vec(settings).map_err(|why| damaged(name.as_str(), &why))?;
+        self.store.put(&format!("{PREFIX}{name}"), Some(Bytes::from(value))).await
     }
 
     /// All namespaces, by name.

@@ -12,6 +12,7 @@ use tidings_model::{
     Push, RoomName, Seq, Target, Timestamp, Topic, UserId,
 };
 use tidings_outbound::Provider;
+use tidings_store::Store;
 use tidings_store::memory::MemoryStore;
 use tokio::sync::mpsc;
 
@@ -82,7 +83,7 @@ impl World {
 
     /// A node on a store that may have been another node's before.
     async fn start(
-        store: Arc<MemoryStore>,
+        store: Arc<dyn Store>,
         providers: Vec<Arc<dyn Provider>>,
         rules: impl FnOnce(&mut Settings),
     ) -> Self {

@@ -2,6 +2,7 @@
 //! for development, a namespace. Other programs read the beginnings `listening on ` and `admin key: `.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use tidings_model::NamespaceName;
 use tidings_node::namespace::{AuthMode, CreateError, Settings};
@@ -40,7 +41,7 @@ pub(crate) async fn admin_key(node: &Node, given: Option<&(String, String)>) -> 
 }
 
 /// Sees to it that there is the namespace of `--dev`, and answers its name.
-pub(crate) async fn demo_namespace(node: &Node) -> Result<NamespaceName, StoreError> {
+pub(crate) async fn demo_namespace(node: &Arc<Node>) -> Result<NamespaceName, StoreError> {
     let name = NamespaceName::new(DEMO).unwrap_or_else(|_| unreachable!("{DEMO} is a name"));
     if node.namespace(DEMO).is_none() {
         let settings = Settings::new("Demonstration", AuthMode::Open, node.now());

@@ -315,7 +315,7 @@ pub(crate) fn gateway_settings(config: &Config) -> tidings_gateway::Settings {
 }
 
 /// What `--dev` adds: a namespace that accepts any client, and a page to try it.
-async fn demo(node: &Node) -> Result<Router, StoreError> {
+async fn demo(node: &Arc<Node>) -> Result<Router, StoreError> {
     let namespace = greeting::demo_namespace(node).await?;
     Ok(tidings_api::demo::router(&node.make_passing_key(namespace)))
 }

@@ -329,7 +329,7 @@ async fn node(store: &Arc<MemoryStore>, time: &Arc<AtomicU64>) -> Arc<Node> {
     Node::start(parts).await.unwrap().0
 }
 
-async fn namespace(node: &Node, hooks: Vec<Hook>) -> Arc<Namespace> {
+async fn namespace(node: &Arc<Node>, hooks: Vec<Hook>) -> Arc<Namespace> {
     let settings = Settings { hooks, ..Settings::new("", AuthMode::Open, Timestamp(0)) };
     node.create_namespace("demo".parse().unwrap(), settings).await.unwrap()
 }

@@ -1,6 +1,8 @@
 //! What comes later, or instead: schedules, collapse keys, recalls, full mailboxes.
 
-use tidings_store::{DueQueue, StoreError};
+use std::task::Poll;
+
+use tidings_store::{DueQueue, EmbeddedStore, Options, StoreError};
 
 use super::*;
 
@@ -212,5 +214,21 @@ async fn rules_change_while_a_namespace_is_in_use() -> Result<(), StoreError> {
     let refused =
         world.node.publish(&demo(), Push { data: Bytes::from_static(b"1234"), ..push(room("r")) }).await;
     assert!(matches!(refused, Err(PublishError::TooLarge { bytes: 4, limit: 3 })), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rules_that_are_written_down_hold_even_if_nobody_waits_for_it() -> Result<(), StoreError> {
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(directory.path(), Options::new(Epoch(7)))?;
+    let world = World::start(Arc::new(store), Vec::new(), |_| ()).await;
+    let namespace = world.node.namespace("demo").unwrap();
+    let settings = Settings { message_size: 3, ..Settings::clone(&namespace.settings()) };
+    let mut change = Box::pin(world.node.change_namespace(namespace.changing().await, settings.clone()));
+    let answered = std::future::poll_fn(|context| Poll::Ready(change.as_mut().poll(context).is_ready()));
+    assert!(!answered.await, "the disk takes longer");
+    drop(change);
+    let _turn = namespace.changing().await;
+    assert_eq!(*namespace.settings(), settings);
     Ok(())
 }
