@@ -3,13 +3,13 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, cpSync, openSync, readFileSync, readSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, cpSync, existsSync, openSync, readFileSync, readSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { Api, describe as describeAnswer } from './lib/api.mjs';
 import { connected } from './lib/clients.mjs';
-import { Server, temporaryDirectory } from './lib/server.mjs';
+import { Server, runToExit, temporaryDirectory } from './lib/server.mjs';
 import { until } from './lib/until.mjs';
 
 const MIB = 1 << 20;
@@ -92,6 +92,36 @@ describe('a full disk', { skip: mayMount ? false : 'a small file system cannot b
     const again = await connected(t, server, 'ws', ANN);
     await again.waitFor(full.accepted.length);
     assert.deepEqual(again.uniqueIds, full.accepted.map((n) => `push-${n}`));
+  });
+
+  test('a backup and an import that find no room say so and leave nothing, and the server goes on', async (t) => {
+    const server = await Server.start(t);
+    const api = new Api(server);
+    for (let n = 0; n < 200; n += 1) await api.push(pushOf(n));
+    const small = new Small(t, 4);
+    const out = path.join(small.path, 'copy');
+    const copied = await runToExit(['backup', '--store', server.store, '--out', out], { ms: 60_000 });
+    assert.equal(copied.code, 1, copied.output);
+    assert.match(copied.stderr, /No space left on device/);
+    const leftBehind = () => (existsSync(out) ? readdirSync(out) : []);
+    assert.deepEqual(leftBehind(), [], 'what could not be finished is gone');
+    await api.push(pushOf(200));
+
+    const text = path.join(temporaryDirectory('export'), 'all.ndjson');
+    const exported = await runToExit(['export', '--store', server.store, '--out', text], { ms: 60_000 });
+    assert.equal(exported.code, 0, exported.output);
+    const imported = await runToExit(['import', '--in', text, '--store', out], { ms: 60_000 });
+    assert.equal(imported.code, 1, imported.output);
+    assert.match(imported.stderr, /No space left on device/);
+    assert.deepEqual(leftBehind(), []);
+
+    // With room for it, the same command does it.
+    small.grow(128);
+    const again = await runToExit(['backup', '--store', server.store, '--out', out], { ms: 60_000 });
+    assert.equal(again.code, 0, again.output);
+    await server.stop();
+    const copy = await Server.start(t, { store: out, adminKey: server.adminKey });
+    for (let n = 0; n <= 200; n += 50) await new Api(copy).message(`push-${n}`);
   });
 
   test('a disk that fills up while tables are written: as much is kept, over kills and restarts', async (t) => {
