@@ -9,32 +9,64 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use tidings_model::ErrorCode;
-use tidings_node::keys::Access;
+use tidings_model::{ClientAddress, ErrorCode};
+use tidings_node::keys::{Access, Denied, Scope};
 
 use crate::{ApiState, Problem};
 
-/// Lets only those through whose key opens the namespace in the path, or everything where there is none.
-pub(crate) async fn need_key(
-    State(state): State<ApiState>,
-    parameters: Result<RawPathParams, RawPathParamsRejection>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let refusal = match key_in(request.headers()).map(|key| state.node.access(&key)) {
-        Ok(Some(access)) if opens(&access, parameters.as_ref().ok()) => return next.run(request).await,
-        Ok(Some(_)) => Problem::new(ErrorCode::FORBIDDEN, "the key is for another namespace only"),
-        Ok(None) => Problem::new(ErrorCode::UNAUTHORIZED, "the key is not valid"),
-        Err(why) => Problem::new(ErrorCode::UNAUTHORIZED, why),
-    };
-    refusal.into_response()
+/// What a call needs a key for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The admin key.
+    Admin,
+    /// A key of the namespace in the path, for this.
+    Scope(Scope),
 }
 
-/// A path that cannot be read names no namespace.
-fn opens(access: &Access, parameters: Option<&RawPathParams>) -> bool {
-    match parameters.and_then(|parameters| parameters.iter().find(|(name, _)| *name == "ns")) {
-        Some((_, namespace)) => access.covers(namespace),
-        None => *access == Access::Admin,
+/// Lets only those through whose key opens what is needed.
+pub(crate) async fn need_key(
+    State((state, need)): State<(ApiState, Need)>,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let key = match key_in(request.headers()) {
+        Ok(key) => key,
+        Err(why) => return Problem::new(ErrorCode::UNAUTHORIZED, why).into_response(),
+    };
+    let from = request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL);
+    let access = match state.node.access(&key, from).await {
+        Ok(access) => access,
+        Err(Denied::Unknown) => {
+            return Problem::new(ErrorCode::UNAUTHORIZED, "the key is not valid").into_response();
+        }
+        Err(Denied::TooOften) => {
+            let why = "too many keys that are not valid came from this address; retry later";
+            return Problem::new(ErrorCode::RATE_LIMITED, why).into_response();
+        }
+    };
+    // A path that cannot be read names no namespace.
+    let namespace = parameters.iter().flatten().find(|(name, _)| *name == "ns").map(|(_, value)| value);
+    match refusal(&access, need, namespace) {
+        None => {
+            request.extensions_mut().insert(access);
+            next.run(request).await
+        }
+        Some(why) => Problem::new(ErrorCode::FORBIDDEN, why).into_response(),
+    }
+}
+
+fn refusal(access: &Access, need: Need, namespace: Option<&str>) -> Option<String> {
+    let Access::Namespace(own, scopes) = access else { return None };
+    match need {
+        Need::Scope(_) if namespace != Some(own.as_str()) => {
+            Some("the key is for another namespace only".to_owned())
+        }
+        Need::Scope(scope) if !scopes.has(scope) => {
+            Some(format!("the key has not the scope {:?} that this needs", scope.as_str()))
+        }
+        Need::Scope(_) => None,
+        Need::Admin => Some("this needs the admin key".to_owned()),
     }
 }
 

@@ -19,8 +19,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
-    acks, batch, history, hooks, messages, namespaces, receipts, report, rooms, simulations, stats, trace,
-    users,
+    acks, batch, history, hooks, keys, messages, namespaces, receipts, report, rooms, simulations, stats,
+    trace, users,
 };
 use crate::{health, metrics};
 
@@ -47,6 +47,9 @@ pub(crate) use body::*;
         namespaces::create,
         namespaces::show,
         namespaces::change,
+        keys::make,
+        keys::list,
+        keys::revoke,
         hooks::show,
         hooks::replay,
         rooms::show,
@@ -66,6 +69,7 @@ pub(crate) use body::*;
     tags(
         (name = "messages", description = "Push, and know who has it"),
         (name = "namespaces", description = "Tenants"),
+        (name = "keys", description = "Who may call, and for what"),
         (name = "rooms", description = "Named sets of devices"),
         (name = "users", description = "People, by their devices"),
         (name = "simulations", description = "Faults on purpose, for whoever tests how a client recovers"),
@@ -139,13 +143,14 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool) {
             codes.extend_from_slice(more);
         }
     };
-    add(!public, &[ErrorCode::UNAUTHORIZED, ErrorCode::FORBIDDEN]);
+    add(!public, &[ErrorCode::UNAUTHORIZED, ErrorCode::FORBIDDEN, ErrorCode::RATE_LIMITED]);
     add(has_input, &[ErrorCode::INVALID_REQUEST]);
     add(path.contains("{ns}"), &[ErrorCode::NOT_FOUND]);
     add(has_body, &[ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
     add(pushes || creates, &[ErrorCode::NOT_SUPPORTED, ErrorCode::CONFLICT, ErrorCode::STORAGE_FULL]);
     add(pushes, &[ErrorCode::OVERLOADED]);
-    add(path.ends_with("/simulations") && has_body, &[ErrorCode::CONFLICT]);
+    let bounded = path.ends_with("/simulations") || path.ends_with("/keys");
+    add(bounded && has_body, &[ErrorCode::CONFLICT]);
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in codes {
         by_status.entry(code.status).or_default().push(code);
@@ -154,7 +159,7 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool) {
         let words: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.slug, code.title)).collect();
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
         let mut response = ResponseBuilder::new().description(words.join("; ")).content(PROBLEM, content);
-        if status == 503 {
+        if status == 429 || status == 503 {
             response = response.header("Retry-After", text_header("After how many seconds to try again"));
         }
         if status == 401 {

@@ -12,6 +12,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tidings_model::ErrorCode;
 use tidings_node::StoreError;
+use tidings_node::keys::KeyError;
 use tidings_node::namespace::CreateError;
 use tidings_node::publish::PublishError;
 use tidings_node::simulate::SimulateError;
@@ -166,6 +167,15 @@ impl From<CreateError> for Problem {
                 Self::field(ErrorCode::CONFLICT, "name", "is the name of a namespace already")
             }
             CreateError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(why: KeyError) -> Self {
+        match why {
+            KeyError::TooMany => Self::new(ErrorCode::CONFLICT, why.to_string()),
+            KeyError::Store(why) => why.into(),
         }
     }
 }

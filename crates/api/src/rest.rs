@@ -4,6 +4,7 @@ pub(crate) mod acks;
 pub(crate) mod batch;
 pub(crate) mod history;
 pub(crate) mod hooks;
+pub(crate) mod keys;
 pub(crate) mod messages;
 pub(crate) mod namespaces;
 pub(crate) mod receipts;
@@ -15,10 +16,12 @@ pub(crate) mod trace;
 pub(crate) mod users;
 
 use axum::Router;
-use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 
+use tidings_node::keys::Scope;
+
+use crate::auth::Need;
 use crate::{ApiState, auth, health, metrics, openapi};
 
 /// A router, and what it answers.
@@ -31,22 +34,6 @@ pub(crate) struct Routes {
 impl Routes {
     fn new() -> Self {
         Self { router: Router::new(), list: Vec::new() }
-    }
-
-    fn get<H: Handler<T, ApiState>, T: 'static>(self, path: &'static str, answer: H) -> Self {
-        self.route("get", path, get(answer))
-    }
-
-    fn post<H: Handler<T, ApiState>, T: 'static>(self, path: &'static str, answer: H) -> Self {
-        self.route("post", path, post(answer))
-    }
-
-    fn patch<H: Handler<T, ApiState>, T: 'static>(self, path: &'static str, answer: H) -> Self {
-        self.route("patch", path, patch(answer))
-    }
-
-    fn delete<H: Handler<T, ApiState>, T: 'static>(self, path: &'static str, answer: H) -> Self {
-        self.route("delete", path, delete(answer))
     }
 
     fn route(mut self, method: &'static str, path: &'static str, answer: MethodRouter<ApiState>) -> Self {
@@ -62,44 +49,51 @@ impl Routes {
 
 /// Every path.
 pub(crate) fn routes(state: &ApiState) -> Routes {
-    let mut keyed = keyed();
-    keyed.router = keyed.router.layer(from_fn_with_state(state.clone(), auth::need_key));
-    open().merge(keyed)
+    open().merge(keyed(state))
 }
 
-/// What needs a key.
-fn keyed() -> Routes {
+/// What needs a key, and for what.
+fn keyed(state: &ApiState) -> Routes {
+    const PUSH: Need = Need::Scope(Scope::Push);
+    const READ: Need = Need::Scope(Scope::Read);
+    const MANAGE: Need = Need::Scope(Scope::Manage);
+    let needs = |need, answer: MethodRouter<ApiState>| {
+        answer.route_layer(from_fn_with_state((state.clone(), need), auth::need_key))
+    };
     Routes::new()
-        .get("/v1/namespaces", namespaces::list)
-        .post("/v1/namespaces", namespaces::create)
-        .get("/v1/namespaces/{ns}", namespaces::show)
-        .patch("/v1/namespaces/{ns}", namespaces::change)
-        .get("/v1/namespaces/{ns}/messages", history::list)
-        .post("/v1/namespaces/{ns}/messages", messages::push)
-        .post("/v1/namespaces/{ns}/messages:batch", batch::push)
-        .get("/v1/namespaces/{ns}/messages/{id}", messages::show)
-        .delete("/v1/namespaces/{ns}/messages/{id}", messages::recall)
-        .get("/v1/namespaces/{ns}/messages/{id}/report", report::show)
-        .get("/v1/namespaces/{ns}/messages/{id}/receipts", receipts::list)
-        .get("/v1/namespaces/{ns}/messages/{id}/trace", trace::show)
-        .get("/v1/namespaces/{ns}/hooks/{hook}", hooks::show)
-        .post("/v1/namespaces/{ns}/hooks/{hook}/replay", hooks::replay)
-        .get("/v1/namespaces/{ns}/rooms/{room}", rooms::show)
-        .get("/v1/namespaces/{ns}/simulations", simulations::list)
-        .post("/v1/namespaces/{ns}/simulations", simulations::begin)
-        .delete("/v1/namespaces/{ns}/simulations/{id}", simulations::end)
-        .get("/v1/namespaces/{ns}/stats", stats::list)
-        .get("/v1/namespaces/{ns}/stats/current", stats::current)
-        .get("/v1/namespaces/{ns}/users/{user}", users::show)
+        .route("get", "/v1/namespaces", needs(Need::Admin, get(namespaces::list)))
+        .route("post", "/v1/namespaces", needs(Need::Admin, post(namespaces::create)))
+        .route("get", "/v1/namespaces/{ns}", needs(READ, get(namespaces::show)))
+        .route("patch", "/v1/namespaces/{ns}", needs(MANAGE, patch(namespaces::change)))
+        .route("get", "/v1/namespaces/{ns}/keys", needs(MANAGE, get(keys::list)))
+        .route("post", "/v1/namespaces/{ns}/keys", needs(MANAGE, post(keys::make)))
+        .route("delete", "/v1/namespaces/{ns}/keys/{id}", needs(MANAGE, delete(keys::revoke)))
+        .route("get", "/v1/namespaces/{ns}/messages", needs(READ, get(history::list)))
+        .route("post", "/v1/namespaces/{ns}/messages", needs(PUSH, post(messages::push)))
+        .route("post", "/v1/namespaces/{ns}/messages:batch", needs(PUSH, post(batch::push)))
+        .route("get", "/v1/namespaces/{ns}/messages/{id}", needs(READ, get(messages::show)))
+        .route("delete", "/v1/namespaces/{ns}/messages/{id}", needs(PUSH, delete(messages::recall)))
+        .route("get", "/v1/namespaces/{ns}/messages/{id}/report", needs(READ, get(report::show)))
+        .route("get", "/v1/namespaces/{ns}/messages/{id}/receipts", needs(READ, get(receipts::list)))
+        .route("get", "/v1/namespaces/{ns}/messages/{id}/trace", needs(READ, get(trace::show)))
+        .route("get", "/v1/namespaces/{ns}/hooks/{hook}", needs(READ, get(hooks::show)))
+        .route("post", "/v1/namespaces/{ns}/hooks/{hook}/replay", needs(MANAGE, post(hooks::replay)))
+        .route("get", "/v1/namespaces/{ns}/rooms/{room}", needs(READ, get(rooms::show)))
+        .route("get", "/v1/namespaces/{ns}/simulations", needs(READ, get(simulations::list)))
+        .route("post", "/v1/namespaces/{ns}/simulations", needs(MANAGE, post(simulations::begin)))
+        .route("delete", "/v1/namespaces/{ns}/simulations/{id}", needs(MANAGE, delete(simulations::end)))
+        .route("get", "/v1/namespaces/{ns}/stats", needs(READ, get(stats::list)))
+        .route("get", "/v1/namespaces/{ns}/stats/current", needs(READ, get(stats::current)))
+        .route("get", "/v1/namespaces/{ns}/users/{user}", needs(READ, get(users::show)))
 }
 
 /// What needs none: probes, and what clients call.
 fn open() -> Routes {
     Routes::new()
-        .post("/v1/namespaces/{ns}/acks", acks::take)
-        .get("/healthz", health::healthz)
-        .get("/readyz", health::readyz)
-        .get("/version", health::version)
-        .get("/metrics", metrics::metrics)
-        .get("/openapi.json", openapi::document)
+        .route("post", "/v1/namespaces/{ns}/acks", post(acks::take))
+        .route("get", "/healthz", get(health::healthz))
+        .route("get", "/readyz", get(health::readyz))
+        .route("get", "/version", get(health::version))
+        .route("get", "/metrics", get(metrics::metrics))
+        .route("get", "/openapi.json", get(openapi::document))
 }

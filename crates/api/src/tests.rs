@@ -5,6 +5,7 @@ mod calls;
 mod document;
 mod history;
 mod hooks;
+mod keys;
 mod simulations;
 mod stats;
 

@@ -2,13 +2,14 @@
 //! belongs to. It knows no socket and no protocol.
 
 pub(crate) mod origins;
-mod rate;
 mod seats;
 
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use http::HeaderMap;
+use tidings_hub::rates::Rates;
 use tidings_model::{ClientAddress, ErrorCode};
 use tidings_node::Metrics;
 use tidings_node::metrics::Refused;
@@ -16,9 +17,11 @@ use tidings_node::metrics::Refused;
 use crate::session::Refusal;
 use crate::settings::Settings;
 use origins::Origins;
-use rate::Rates;
 pub(crate) use seats::Place;
 use seats::Seats;
+
+/// Addresses whose rates are known sharply.
+const ADDRESSES: usize = 1 << 16;
 
 /// Who may come in.
 #[derive(Debug)]
@@ -54,7 +57,12 @@ impl Door {
         let limits = settings.limits;
         Self {
             origins: settings.origins.clone(),
-            rates: Rates::new(limits.handshakes_per_second, limits.handshake_burst),
+            rates: Rates::new(
+                limits.handshakes_per_second,
+                limits.handshake_burst,
+                ADDRESSES,
+                RandomState::new(),
+            ),
             seats: Seats::new(limits.connections, limits.per_address),
             started: Instant::now(),
             logged: AtomicU64::new(0),

@@ -3,7 +3,7 @@
 //! Reading order: [`frame`] (bytes ready for a socket), [`outbox`] (what waits for one connection),
 //! [`shard`] (one core's slice of the connections, and the fan-out), [`broadcast`] (encode once for
 //! each format), [`directory`] (who is registered, in which room, and online where), [`wheel`] (all
-//! timers of a shard in one place).
+//! timers of a shard in one place), [`rates`] (how often an address may do something).
 //!
 //! This crate knows no sockets, no tokio and no clock: a shell hands in deliveries and times, and takes
 //! out bytes and events. The fan-out loop knows nothing about formats, and the formats nothing about
@@ -13,6 +13,7 @@ pub mod broadcast;
 pub mod directory;
 pub mod frame;
 pub mod outbox;
+pub mod rates;
 pub mod shard;
 pub mod slots;
 pub mod wheel;

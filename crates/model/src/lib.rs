@@ -26,8 +26,8 @@ pub use error_code::ErrorCode;
 pub use granularity::Granularity;
 pub use message::{Durability, Message, Priority, Push};
 pub use name::{
-    CollapseKey, DeviceId, EventName, HookName, MessageId, NameError, NamespaceName, NoticeId, RoomName,
-    UserId,
+    CollapseKey, DeviceId, EventName, HookName, KeyName, MessageId, NameError, NamespaceName, NoticeId,
+    RoomName, UserId,
 };
 pub use step::{DropReason, Step};
 pub use target::{Except, Platform, Target};

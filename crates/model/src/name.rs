@@ -107,6 +107,8 @@ names! {
     NamespaceName => check_namespace;
     /// The name of a hook of a namespace: `[a-z0-9][a-z0-9_-]{0,49}`.
     HookName => check_namespace;
+    /// What a key of a namespace is called: 1–255 bytes, no control characters.
+    KeyName => check_printable;
     /// A person's id, chosen by the business system: 1–255 bytes, no control characters.
     UserId => check_printable;
     /// The id of an installation or browser profile: 1–255 bytes, no control characters.

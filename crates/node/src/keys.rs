@@ -1,26 +1,120 @@
-//! Who may call the API.
+//! Who may call the API: the admin key, and the keys of namespaces with what each opens.
 //!
-//! Keys are random and long, so a plain digest keeps them: nothing is stored that could be used.
+//! A key is looked up by a keyed digest (HMAC-SHA256 under a secret of the store), in a microsecond; nothing is stored
+//! that could be used as a key. The admin key may be an operator's own words, so what is stored of it is an argon2id
+//! hash, which is computed once in the life of a process; from then on it is known by its digest too.
 
-use std::sync::{PoisonError, RwLock};
+mod admin;
+mod named;
+
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
-use tidings_model::NamespaceName;
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use tidings_hub::rates::Rates;
+use tidings_model::{ClientAddress, NamespaceName, Timestamp};
 use tidings_store::{Store, StoreError};
 
 use crate::Node;
+use crate::metrics::Refused;
 
-const ADMIN: &str = "key/admin";
+pub use named::{KEYS_MAX, Key, KeyError, NewKey};
+
+/// Where the secret for digests is kept.
+const SECRET: &str = "key/secret";
 
 type Digest = [u8; 32];
 
-/// The digests of the keys.
-#[derive(Debug, Default)]
+/// Wrong keys from one address in a row, until it has to wait; and how many a second are heard from then on.
+const FAILURES_MAX: u32 = 20;
+const FAILURES_PER_SECOND: u32 = 1;
+
+/// Addresses of which that is known.
+const ADDRESSES: usize = 4_096;
+
+/// The address of a caller that has none, in the table of failures.
+const NO_ADDRESS: u64 = u64::MAX;
+
+/// The keys.
+#[derive(Debug)]
 pub(crate) struct Keys {
-    admin: RwLock<Option<Digest>>,
+    secret: Digest,
+    admin: admin::AdminKey,
     /// A key that lives as long as the process, for one namespace.
     passing: RwLock<Option<(NamespaceName, Digest)>>,
+    named: RwLock<HashMap<Digest, Arc<named::NamedKey>>>,
+    /// Whoever makes, revokes or writes down a key has this.
+    changing: Arc<tokio::sync::Mutex<()>>,
+    failures: Option<Rates>,
+    started: Instant,
+}
+
+/// What a key may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// To push, and to recall.
+    Push,
+    /// To ask about messages, people and rooms.
+    Read,
+    /// To change what there is in the namespace.
+    Manage,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Push, Self::Read, Self::Manage];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Read => "read",
+            Self::Manage => "manage",
+        }
+    }
+
+    /// The scope with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == word)
+    }
+}
+
+/// Some scopes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// All of them.
+    pub const ALL: Self = Self(0b111);
+
+    /// Whether this one is among them.
+    #[must_use]
+    pub fn has(self, scope: Scope) -> bool {
+        self.0 & 1 << scope as u8 != 0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Those that there are.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |scope| self.has(*scope))
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |bits, scope| bits | 1 << scope as u8))
+    }
 }
 
 /// What a key opens.
@@ -28,82 +122,108 @@ pub(crate) struct Keys {
 pub enum Access {
     /// Everything.
     Admin,
-    /// One namespace.
-    Namespace(NamespaceName),
+    /// One namespace, for some purposes.
+    Namespace(NamespaceName, Scopes),
 }
 
-impl Access {
-    /// Whether it opens this namespace.
-    #[must_use]
-    pub fn covers(&self, namespace: &str) -> bool {
-        match self {
-            Self::Admin => true,
-            Self::Namespace(own) => own.as_str() == namespace,
-        }
-    }
+/// Why a key opens nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// Nobody was given it, or not any more.
+    Unknown,
+    /// Too many wrong keys came from where it came from. A second later one more is heard.
+    TooOften,
 }
 
 impl Keys {
     pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let found = store.list(ADMIN).await?.into_iter().find(|(key, _)| key == ADMIN);
-        let digest = found.and_then(|(_, value)| Digest::try_from(&value[..]).ok());
-        Ok(Self { admin: RwLock::new(digest), passing: RwLock::default() })
+        let mut found: HashMap<_, _> = store.list("key/").await?.into_iter().collect();
+        let secret = match found.remove(SECRET).and_then(|secret| Digest::try_from(&secret[..]).ok()) {
+            Some(secret) => secret,
+            None => {
+                let secret = crate::ids::random();
+                store.put(SECRET, Some(Bytes::copy_from_slice(&secret))).await?;
+                secret
+            }
+        };
+        Ok(Self {
+            secret,
+            admin: admin::AdminKey::load(&found),
+            passing: RwLock::default(),
+            named: RwLock::new(named::load(&found)?),
+            changing: Arc::default(),
+            failures: Rates::new(FAILURES_PER_SECOND, FAILURES_MAX, ADDRESSES, RandomState::new()),
+            started: Instant::now(),
+        })
+    }
+
+    fn digest(&self, key: &str) -> Digest {
+        let mac = Hmac::<Sha256>::new_from_slice(&self.secret);
+        let mut mac = mac.unwrap_or_else(|_| unreachable!("any secret will do"));
+        mac.update(key.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// What is known by its digest. That is an answer to nothing that a caller could choose, so it takes no care of time.
+    fn known(&self, digest: &Digest, now: Timestamp) -> Option<(Access, Option<Arc<named::NamedKey>>)> {
+        if self.admin.is_known_as(digest) {
+            return Some((Access::Admin, None));
+        }
+        let passing = self.passing.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((namespace, _)) = passing.as_ref().filter(|(_, passing)| passing == digest) {
+            return Some((Access::Namespace(namespace.clone(), Scopes::ALL), None));
+        }
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        let key = named.get(digest).filter(|key| key.holds(now))?;
+        Some((key.access(), Some(Arc::clone(key))))
+    }
+
+    /// Counts a wrong key from an address; false when there have been too many.
+    fn may_fail(&self, from: ClientAddress) -> bool {
+        let now = self.started.elapsed().as_micros() as u64;
+        let address = from.counted_as().unwrap_or(NO_ADDRESS);
+        self.failures.as_ref().is_none_or(|failures| failures.take(address, now))
     }
 }
 
 impl Node {
-    /// Whether an admin key has ever been set.
-    #[must_use]
-    pub fn has_admin_key(&self) -> bool {
-        self.keys.admin.read().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
-    /// Sets the admin key; the old one is worth nothing from now on.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub async fn set_admin_key(&self, key: &str) -> Result<(), StoreError> {
-        let digest = digest(key);
-        self.store.put(ADMIN, Some(Bytes::copy_from_slice(&digest))).await?;
-        *self.keys.admin.write().unwrap_or_else(PoisonError::into_inner) = Some(digest);
-        Ok(())
-    }
-
     /// Makes a key for one namespace that is worth nothing after this process ends: the demo page's.
     #[must_use]
     pub fn make_passing_key(&self, namespace: NamespaceName) -> String {
         let key = format!("demo_{}", crate::ids::token());
         let mut passing = self.keys.passing.write().unwrap_or_else(PoisonError::into_inner);
-        *passing = Some((namespace, digest(&key)));
+        *passing = Some((namespace, self.keys.digest(&key)));
         key
     }
 
-    /// Whether `key` is the admin key.
-    #[must_use]
-    pub fn is_admin_key(&self, key: &str) -> bool {
-        self.access(key) == Some(Access::Admin)
-    }
-
-    /// What `key` opens; `None` for a key that nobody was given. Takes the same time for every wrong key.
-    #[must_use]
-    pub fn access(&self, key: &str) -> Option<Access> {
-        let digest = digest(key);
-        let admin = *self.keys.admin.read().unwrap_or_else(PoisonError::into_inner);
-        let passing = self.keys.passing.read().unwrap_or_else(PoisonError::into_inner);
-        let is_admin = admin.is_some_and(|admin| same(&admin, &digest));
-        let is_passing = passing.as_ref().filter(|(_, passing)| same(passing, &digest));
-        if is_admin {
-            return Some(Access::Admin);
+    /// What a key opens.
+    ///
+    /// # Errors
+    /// [`Denied`]: a wrong key, of which an address has only so many.
+    pub async fn access(self: &Arc<Self>, key: &str, from: ClientAddress) -> Result<Access, Denied> {
+        let digest = self.keys.digest(key);
+        if let Some((access, named)) = self.keys.known(&digest, self.clock.now()) {
+            if let Some(named) = named {
+                self.used(&named);
+            }
+            return Ok(access);
         }
-        is_passing.map(|(namespace, _)| Access::Namespace(namespace.clone()))
+        let refused = |reason, denied| {
+            self.metrics.keys_refused.get_or_create(&Refused { reason }).inc();
+            Err(denied)
+        };
+        if !self.keys.may_fail(from) {
+            return refused("too_often", Denied::TooOften);
+        }
+        if self.keys.admin.is(key, digest).await {
+            if self.keys.admin.is_plain()
+                && let Err(why) = self.set_admin_key(key).await
+            {
+                tracing::warn!(error = %why, "the admin key stays kept as a plain digest");
+            }
+            return Ok(Access::Admin);
+        }
+        tracing::warn!(client = %from, "a key was refused: nobody was given it, or not any more");
+        refused("unknown", Denied::Unknown)
     }
-}
-
-fn digest(key: &str) -> Digest {
-    Sha256::digest(key.as_bytes()).into()
-}
-
-/// Comparing digests leaks nothing of the key, and this leaks nothing of the digest either.
-fn same(one: &Digest, other: &Digest) -> bool {
-    one.iter().zip(other).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0
 }

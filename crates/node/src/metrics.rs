@@ -77,6 +77,8 @@ pub struct Metrics {
     pub shard_lag: Histograms,
     /// What waits in each queue.
     pub queued: Family<Queue, Gauge>,
+    /// Calls with a key that opens nothing, by reason.
+    pub keys_refused: Family<Refused, Counter>,
     /// Pushes that were refused because too many waited.
     pub pushes_refused: Counter,
     /// 1 for each sign of too much work while new clients are asked to wait because of it.
@@ -289,6 +291,11 @@ impl Metrics {
             metrics.ledger_lost.clone(),
         );
         registry.register("queued", "What waits in each queue", metrics.queued.clone());
+        registry.register(
+            "keys_refused",
+            "Calls with a key that opens nothing, by reason",
+            metrics.keys_refused.clone(),
+        );
         registry.register(
             "pushes_refused",
             "Pushes that were refused because too many waited",

@@ -235,7 +235,7 @@ fn damaged(key: &str, why: &dyn std::fmt::Display) -> StoreError {
 }
 
 /// Does both, the disk and the memory, even if whoever asked for it goes away in between.
-async fn whole<T: Send + 'static>(
+pub(crate) async fn whole<T: Send + 'static>(
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
     tokio::spawn(work).await.unwrap_or_else(|why| Err(StoreError::Io(why.to_string())))

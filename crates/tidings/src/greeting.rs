@@ -27,7 +27,7 @@ pub(crate) enum AdminKey {
 /// Sees to it that there is an admin key.
 pub(crate) async fn admin_key(node: &Node, given: Option<&(String, String)>) -> Result<AdminKey, StoreError> {
     if let Some((key, origin)) = given {
-        if !node.is_admin_key(key) {
+        if !node.is_admin_key(key).await {
             node.set_admin_key(key).await?;
         }
         return Ok(AdminKey::Given(origin.clone()));

@@ -210,6 +210,32 @@ pub(crate) struct SimulationOn {
     message: Option<Name>,
 }
 
+/// A key.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewKey, example = json!({"name": "the shop", "scopes": ["push", "read"]}))]
+pub(crate) struct KeyBody {
+    /// What people call it.
+    name: Name,
+    #[schema(min_items = 1)]
+    scopes: Vec<ScopeWord>,
+    /// When it ends by itself.
+    #[schema(format = DateTime)]
+    expires_at: Option<String>,
+}
+
+/// What a key may be used for. `push`: to push and to recall. `read`: to ask about messages, people and rooms. `manage`:
+/// to change what there is in the namespace, its keys included.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Scope)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum ScopeWord {
+    Push,
+    Read,
+    Manage,
+}
+
 /// Who may connect. `open`: what a client says of itself is believed.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidings_model::{ErrorCode, NamespaceName, Timestamp};
 use tidings_node::Namespace;
+use tidings_node::keys::Access;
 use tidings_node::namespace::{AuthMode, Settings};
 use tidings_node::notify::Hook;
 use tidings_wire::problem::FieldError;
@@ -193,6 +194,7 @@ pub(crate) async fn change(
     request: Request,
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
+    let by_admin = matches!(request.extensions().get::<Access>(), Some(Access::Admin));
     let patch = json_body(request).await?;
     // Held against the shape first, so that what is wrong is named as it was sent.
     let _: Body<'_> = shape::decode(&patch, &SHAPE)?;
@@ -208,6 +210,9 @@ pub(crate) async fn change(
     let body: Body<'_> = shape::decode(whole.as_bytes(), &SHAPE)?;
     let before = namespace.settings();
     let (_, settings) = check(&body, &before.hooks, state.node.now())?;
+    if !by_admin {
+        hooks::need_public(&settings.hooks, &before.hooks)?;
+    }
     hooks::look(&state.node, &settings.hooks, &before.hooks).await?;
     let settings = Settings { created_at: before.created_at, ..settings };
     state.node.change_namespace(changing, settings).await?;

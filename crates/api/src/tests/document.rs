@@ -75,6 +75,7 @@ fn requests_are_described_as_they_are_checked() {
         ("Batch", &rest::batch::SHAPE),
         ("Acks", &rest::acks::SHAPE),
         ("NewSimulation", &rest::simulations::SHAPE),
+        ("NewKey", &rest::keys::SHAPE),
         ("NewHook", &rest::namespaces::HOOK_SHAPE),
     ] {
         same(&document(), &document()["components"]["schemas"][schema], shape, schema);

@@ -159,6 +159,20 @@ pub(super) async fn look(node: &Node, hooks: &[Hook], before: &[Hook]) -> Result
     if wrong.is_empty() { Ok(()) } else { Err(Problem::fields(ErrorCode::INVALID_REQUEST, wrong)) }
 }
 
+/// Refuses hooks that may have a private address, but for those that might before: what is inside is the operator's to
+/// open, not the tenant's.
+pub(super) fn need_public(hooks: &[Hook], before: &[Hook]) -> Result<(), Problem> {
+    let might = |hook: &Hook| before.iter().any(|before| before.allow_private && before.url == hook.url);
+    let opened = hooks.iter().position(|hook| hook.allow_private && !might(hook));
+    match opened {
+        Some(index) => {
+            let field = format!("hooks[{index}].allow_private");
+            Err(Problem::field(ErrorCode::FORBIDDEN, field, "needs the admin key"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A hook: a URL that is told what has happened.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Hook)]

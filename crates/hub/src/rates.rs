@@ -1,19 +1,16 @@
-//! How fast clients may come from one address: a token bucket for each, in a table that does not grow.
+//! How often something may come from one address: a token bucket for each, in a table that does not grow.
 //! Time comes in as an argument.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};
 
-/// Rows of the table.
-const ROWS: usize = 1 << 14;
-
 /// Addresses in a row. When one more comes, the bucket that is nearest to full is forgotten: whoever comes
-/// from more than [`ROWS`] × [`WAYS`] addresses at once is limited less sharply, and the table stays as it is.
+/// from more addresses at once than the table has room for is limited less sharply, and the table stays as it is.
 const WAYS: usize = 4;
 
-/// How fast clients may come from each address.
+/// How often something may come from each address.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub struct Rates {
     rows: Vec<Mutex<[Bucket; WAYS]>>,
     hasher: RandomState,
     /// How long a token takes to come back, in microseconds.
@@ -30,16 +27,18 @@ struct Bucket {
 }
 
 impl Rates {
-    /// Allows `per_second`, and `burst` at once; `None` when everything is allowed.
-    pub(super) fn new(per_second: u32, burst: u32) -> Option<Self> {
+    /// Allows `per_second`, and `burst` at once, to about as many addresses as said, 16 bytes each; `None` when
+    /// everything is allowed.
+    #[must_use]
+    pub fn new(per_second: u32, burst: u32, addresses: usize, hasher: RandomState) -> Option<Self> {
         let token = 1_000_000_u64.checked_div(u64::from(per_second))?.max(1);
-        let rows = (0..ROWS).map(|_| Mutex::default()).collect();
-        Some(Self { rows, hasher: RandomState::new(), token, depth: token * u64::from(burst.max(1)) })
+        let rows = (0..addresses.div_ceil(WAYS).max(1)).map(|_| Mutex::default()).collect();
+        Some(Self { rows, hasher, token, depth: token * u64::from(burst.max(1)) })
     }
 
     /// Takes a token of an address at `now` microseconds; false when it has none.
-    pub(super) fn take(&self, address: u64, now: u64) -> bool {
-        let row = &self.rows[self.hasher.hash_one(address) as usize % ROWS];
+    pub fn take(&self, address: u64, now: u64) -> bool {
+        let row = &self.rows[self.hasher.hash_one(address) as usize % self.rows.len()];
         let mut row = row.lock().unwrap_or_else(PoisonError::into_inner);
         let fullest = |row: &[Bucket; WAYS]| {
             let ways = row.iter().enumerate();
@@ -70,13 +69,13 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_one_by_one() {
-        let rates = Rates::new(10, 3).unwrap();
+        let rates = Rates::new(10, 3, 64, RandomState::new()).unwrap();
         let times =
             [0, 0, 0, 0, 99_999, 100_000, 100_001, 200_000, 10_000_000, 10_000_000, 10_000_000, 10_000_000];
         let taken = times.map(|now| rates.take(7, now));
         assert_eq!(taken, [true, true, true, false, false, true, false, true, true, true, true, false]);
         assert!(rates.take(8, 0), "another address");
-        assert!(Rates::new(0, 10).is_none());
+        assert!(Rates::new(0, 10, 64, RandomState::new()).is_none());
     }
 
     proptest! {
@@ -86,7 +85,7 @@ mod tests {
             burst in 1u32..20,
             steps in prop::collection::vec(0u64..50_000, 1..200),
         ) {
-            let rates = Rates::new(per_second, burst).unwrap();
+            let rates = Rates::new(per_second, burst, 64, RandomState::new()).unwrap();
             let (mut now, mut taken) = (0, 0);
             for step in steps {
                 now += step;
@@ -97,7 +96,7 @@ mod tests {
 
         #[test]
         fn the_table_holds_whoever_comes(addresses in prop::collection::vec(any::<u64>(), 1..300)) {
-            let rates = Rates::new(1, 1).unwrap();
+            let rates = Rates::new(1, 1, 64, RandomState::new()).unwrap();
             for address in addresses {
                 rates.take(address, 1);
                 prop_assert!(!rates.take(address, 1), "the bucket of who was last here is known");
