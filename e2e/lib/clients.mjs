@@ -33,8 +33,8 @@ class Client {
    * does it with `ack`). `events` are the events it listens to. `suspicious`: a connection on which a receipt is not
    * answered is taken for dead, and ended, where the library would not do so; else it is a problem.
    */
-  constructor(server, kind, { namespace = 'demo', user, device, platform, rooms = [], ackBy, events = ['push'], suspicious = false, onMessage } = {}) {
-    Object.assign(this, { server, kind, namespace, user, device, platform, events, suspicious, onMessage });
+  constructor(server, kind, { namespace = 'demo', user, device, platform, token, rooms = [], ackBy, events = ['push'], suspicious = false, onMessage } = {}) {
+    Object.assign(this, { server, kind, namespace, user, device, platform, token, events, suspicious, onMessage });
     this.rooms = [...rooms];
     this.ackBy = ackBy ?? this.defaultAck;
   }
@@ -44,8 +44,8 @@ class Client {
   }
 
   get identity() {
-    const { device, user, platform } = this;
-    return Object.fromEntries(Object.entries({ device, user, platform }).filter(([, value]) => value !== undefined));
+    const { device, user, platform, token } = this;
+    return Object.fromEntries(Object.entries({ device, user, platform, token }).filter(([, value]) => value !== undefined));
   }
 
   get ids() {
@@ -429,7 +429,7 @@ class SseClient extends Client {
   }
 
   async #post() {
-    const path = `/v1/namespaces/${this.namespace}/acks?${new URLSearchParams({ device: this.device })}`;
+    const path = `/v1/namespaces/${this.namespace}/acks?${new URLSearchParams({ device: this.device, ...(this.token ? { token: this.token } : {}) })}`;
     while (this.#toAck.size && !this.#closed) {
       const ids = [...this.#toAck].slice(0, ACK_IDS_MAX);
       const answer = await fetch(this.server.url + path, {

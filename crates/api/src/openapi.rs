@@ -20,7 +20,7 @@ use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
     acks, batch, history, hooks, keys, messages, namespaces, receipts, report, rooms, simulations, stats,
-    trace, users,
+    tokens, trace, users,
 };
 use crate::{health, metrics};
 
@@ -50,6 +50,7 @@ pub(crate) use body::*;
         keys::make,
         keys::list,
         keys::revoke,
+        tokens::mint,
         hooks::show,
         hooks::replay,
         rooms::show,

@@ -12,6 +12,7 @@ pub(crate) mod report;
 pub(crate) mod rooms;
 pub(crate) mod simulations;
 pub(crate) mod stats;
+pub(crate) mod tokens;
 pub(crate) mod trace;
 pub(crate) mod users;
 
@@ -84,6 +85,7 @@ fn keyed(state: &ApiState) -> Routes {
         .route("delete", "/v1/namespaces/{ns}/simulations/{id}", needs(MANAGE, delete(simulations::end)))
         .route("get", "/v1/namespaces/{ns}/stats", needs(READ, get(stats::list)))
         .route("get", "/v1/namespaces/{ns}/stats/current", needs(READ, get(stats::current)))
+        .route("post", "/v1/namespaces/{ns}/tokens", needs(MANAGE, post(tokens::mint)))
         .route("get", "/v1/namespaces/{ns}/users/{user}", needs(READ, get(users::show)))
 }
 

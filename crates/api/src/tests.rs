@@ -8,6 +8,7 @@ mod hooks;
 mod keys;
 mod simulations;
 mod stats;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -14,6 +14,7 @@ use tidings_node::Namespace;
 use tidings_node::StoreError;
 use tidings_node::connect::{Claim, ConnectError, Identity, UserKey, connection_id};
 use tidings_node::join::JoinError;
+use tidings_node::permit::Permit;
 use tidings_node::resume::{Missed, Since};
 
 use crate::connection::Connection;
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) member: MemberKey,
     /// What its user is counted by.
     pub(crate) user: Option<UserKey>,
+    /// What it may do; everything, where that is `None`.
+    pub(crate) permit: Option<Arc<Permit>>,
 }
 
 /// A session that was just opened, and all that its client is told.
@@ -59,6 +62,8 @@ pub(crate) enum Request {
     Join(Vec<RoomName>),
     Leave(Vec<RoomName>),
     Ack(Vec<MessageId>),
+    /// A newer token.
+    Refresh(String),
 }
 
 impl Refusal {
@@ -81,6 +86,8 @@ impl Refusal {
     pub(crate) fn disconnect(&self) -> Disconnect {
         match self.code {
             ErrorCode::TOO_MANY_CONNECTIONS => Disconnect::TOO_MANY,
+            ErrorCode::UNAUTHORIZED => Disconnect::INVALID_TOKEN,
+            ErrorCode::FORBIDDEN => Disconnect::NOT_ALLOWED,
             code if code.status >= 500 => Disconnect::OVERLOADED,
             _ => Disconnect::BAD_REQUEST,
         }
@@ -115,6 +122,8 @@ impl From<ConnectError> for Refusal {
     fn from(why: ConnectError) -> Self {
         match why {
             ConnectError::NoNamespace => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
+            ConnectError::Token(why) => Self::new(ErrorCode::UNAUTHORIZED, why.to_string()),
+            ConnectError::NotTheTokens(_) => Self::new(ErrorCode::FORBIDDEN, why.to_string()),
             ConnectError::TooMany(_) => Self::new(ErrorCode::TOO_MANY_CONNECTIONS, why.to_string()),
             ConnectError::Store(why) => why.into(),
         }
@@ -192,6 +201,11 @@ pub(crate) async fn open(
     if !connection.is_open() {
         return Err(None);
     }
+    let mut join = join;
+    if let Some(permit) = &identity.permit {
+        may_join(permit, &join)?;
+        join.extend(permit.rooms.iter().cloned());
+    }
     let attach = Attach {
         peer: connection.key,
         format: connection.format(),
@@ -207,7 +221,9 @@ pub(crate) async fn open(
         connection: local.next_connection(),
         member,
         user: local.node.counted(&identity),
+        permit: identity.permit.clone(),
     };
+    local.ends_with(connection, session.permit.as_deref());
     // From here on the end of the connection takes the session with it.
     {
         connection.sessions.borrow_mut().push(session.clone());
@@ -383,13 +399,57 @@ fn has_room(local: &Local, session: &Session) -> bool {
     local.hub.borrow().has_room(session.member)
 }
 
+/// Whether a client may join these rooms.
+fn may_join(permit: &Permit, rooms: &[RoomName]) -> Result<(), Refusal> {
+    match rooms.iter().find(|room| !permit.may_join(room)) {
+        Some(room) => {
+            let why = format!("the token does not allow to join {}", json_string(room.as_str()));
+            Err(Refusal { field: Some("rooms".to_owned()), ..Refusal::new(ErrorCode::FORBIDDEN, why) })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Takes a newer token: what it allows holds from now on, and until when.
+fn refresh(
+    local: &Local,
+    connection: &Connection,
+    session: &Session,
+    user: Option<&UserId>,
+    token: &str,
+) -> Result<String, Refusal> {
+    let permit = local.node.renew(&session.namespace, user, token)?;
+    local.ends_with(connection, Some(&permit));
+    let expires_at = tidings_wire::time::rfc3339(permit.expires_at.0);
+    let mut sessions = connection.sessions.borrow_mut();
+    if let Some(own) = sessions.iter_mut().find(|other| other.member == session.member) {
+        own.permit = Some(permit);
+    }
+    Ok(format!(r#"{{"expires_at":"{expires_at}"}}"#))
+}
+
 /// Carries out what a client asks. Answers the fields of the reply: a JSON object.
 ///
 /// # Errors
 /// What the client is told instead.
-pub(crate) async fn perform(local: &Local, session: &Session, request: Request) -> Result<String, Refusal> {
+pub(crate) async fn perform(
+    local: &Local,
+    connection: &Connection,
+    session: &Session,
+    request: Request,
+) -> Result<String, Refusal> {
     match request {
+        Request::Refresh(token) => {
+            if session.permit.is_none() {
+                return Err(Refusal::new(ErrorCode::CONFLICT, "this namespace has no tokens"));
+            }
+            let user = local.node.user_of(&session.namespace, session.ordinal).await?;
+            refresh(local, connection, session, user.as_ref(), &token)
+        }
         Request::Join(rooms) => {
+            if let Some(permit) = &session.permit {
+                may_join(permit, &rooms)?;
+            }
             let rooms = local.node.join(&session.namespace, session.ordinal, rooms).await?;
             Ok(rooms_json(&rooms))
         }

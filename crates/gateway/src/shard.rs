@@ -124,8 +124,8 @@ async fn turns(
 }
 
 fn reset(local: &Local, timer: std::pin::Pin<&mut tokio::time::Sleep>) {
-    let next = local.wheel.borrow().next_ms();
-    let wait = next.map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(local.now_ms())));
+    let wait =
+        local.next_timer_ms().map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(local.now_ms())));
     let wait = local.next_release_ms().map_or(wait, |ms| wait.min(Duration::from_millis(ms)));
     timer.reset(Instant::now() + wait);
 }

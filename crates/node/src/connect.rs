@@ -15,6 +15,8 @@ use tidings_store::{Device, Registration, StoreError};
 
 use crate::metrics::Refused;
 use crate::namespace::AuthMode;
+use crate::permit::Permit;
+use crate::token::TokenError;
 use crate::{Namespace, Node, ToShard, ids};
 
 /// What a client says of itself.
@@ -39,6 +41,8 @@ pub struct Identity {
     pub device: Device,
     /// Whether it was never here before.
     pub new: bool,
+    /// What it may do; everything, where that is `None`.
+    pub permit: Option<Arc<Permit>>,
 }
 
 /// Why a client may not connect.
@@ -47,6 +51,12 @@ pub enum ConnectError {
     /// There is no such namespace.
     #[error("there is no such namespace")]
     NoNamespace,
+    /// Its token opens nothing.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// It says that it is somebody else than its token says.
+    #[error("{0} is not the one of the token")]
+    NotTheTokens(&'static str),
     /// Its device or user has as many connections as it may have.
     #[error("{}", too_many(.0))]
     TooMany(TooMany),
@@ -82,7 +92,7 @@ impl Node {
     /// [`ConnectError`] says why it may not be here.
     pub async fn identify(&self, namespace: &NamespaceName, claim: Claim) -> Result<Identity, ConnectError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(ConnectError::NoNamespace)?;
-        let AuthMode::Open = namespace.settings().auth;
+        let (claim, permit) = self.permit(&namespace, claim)?;
         let registered = self
             .store
             .register(Registration {
@@ -102,7 +112,51 @@ impl Node {
         }
         namespace.directory().register(device.ordinal, device.platform);
         self.expose(&namespace, &device).await;
-        Ok(Identity { namespace, device, new: registered.new })
+        Ok(Identity { namespace, device, new: registered.new, permit })
+    }
+
+    /// Who a client is, by the rules of the namespace, and what it may do.
+    fn permit(
+        &self,
+        namespace: &Namespace,
+        claim: Claim,
+    ) -> Result<(Claim, Option<Arc<Permit>>), ConnectError> {
+        match namespace.settings().auth {
+            AuthMode::Open => Ok((claim, None)),
+            AuthMode::Token => {
+                let token = claim.token.as_deref().ok_or(TokenError::Missing)?;
+                let permit = namespace.verify(token, self.clock.now())?;
+                if claim.user.as_ref().is_some_and(|user| *user != permit.user) {
+                    return Err(ConnectError::NotTheTokens("user"));
+                }
+                let device = match (&permit.device, claim.device) {
+                    (Some(own), Some(claimed)) if *own != claimed => {
+                        return Err(ConnectError::NotTheTokens("device"));
+                    }
+                    (Some(own), _) => Some(own.clone()),
+                    (None, claimed) => claimed,
+                };
+                let (user, platform) = (Some(permit.user.clone()), permit.platform.unwrap_or(claim.platform));
+                Ok((Claim { device, user, platform, token: None }, Some(Arc::new(permit))))
+            }
+        }
+    }
+
+    /// What a client may do from now on, by a newer token of the same user.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; what held before still holds then.
+    pub fn renew(
+        &self,
+        namespace: &Namespace,
+        user: Option<&UserId>,
+        token: &str,
+    ) -> Result<Arc<Permit>, ConnectError> {
+        let permit = namespace.verify(token, self.clock.now())?;
+        if user != Some(&permit.user) {
+            return Err(ConnectError::NotTheTokens("user"));
+        }
+        Ok(Arc::new(permit))
     }
 
     /// A connection of a device has come, and its shard holds back what arrives for it. Answers the rooms
@@ -138,6 +192,19 @@ impl Node {
     pub async fn rooms(&self, namespace: &Namespace, device: Ordinal) -> Result<Vec<RoomName>, StoreError> {
         let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
         Ok(found.into_iter().flatten().next().map(|device| device.rooms).unwrap_or_default())
+    }
+
+    /// Whose a device is now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn user_of(
+        &self,
+        namespace: &Namespace,
+        device: Ordinal,
+    ) -> Result<Option<UserId>, StoreError> {
+        let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
+        Ok(found.into_iter().flatten().next().and_then(|device| device.user))
     }
 
     /// What the connections of a device's user are counted by; `None` when it has no user.

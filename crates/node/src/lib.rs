@@ -28,6 +28,7 @@ pub(crate) mod mailbox;
 pub mod metrics;
 pub mod namespace;
 pub mod notify;
+pub mod permit;
 pub mod publish;
 pub mod recall;
 pub mod resume;
@@ -36,6 +37,7 @@ pub mod simulate;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
+pub mod token;
 pub mod trace;
 
 use std::collections::HashMap;

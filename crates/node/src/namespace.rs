@@ -14,8 +14,13 @@ use tidings_store::{Store, StoreError};
 
 use crate::Node;
 use crate::notify::Hook;
+use crate::permit::Permit;
+use crate::token::{self, Jwt, TokenError, Verifier};
 
 const PREFIX: &str = "namespace/";
+
+/// Where the key is kept that a namespace signs tokens with.
+const OWN_KEY: &str = "signing/";
 
 /// A namespace of this node.
 #[derive(Debug)]
@@ -23,6 +28,10 @@ pub struct Namespace {
     /// Its name.
     pub name: NamespaceName,
     settings: ArcSwap<Settings>,
+    /// What tokens that are minted here are signed with. It stays.
+    own_key: OwnKey,
+    /// What verifies tokens, by the rules that hold now.
+    verifier: ArcSwap<Verifier>,
     directory: Mutex<Directory>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -41,6 +50,9 @@ pub struct Settings {
     pub title: String,
     /// Who may connect.
     pub auth: AuthMode,
+    /// How the tokens of the business system are verified, where there are any.
+    #[serde(default)]
+    pub jwt: Option<Jwt>,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created_at: u64,
     /// Largest `data` of a push, in bytes.
@@ -154,6 +166,18 @@ mod when_full {
 pub enum AuthMode {
     /// What a client says of itself is believed. For development.
     Open,
+    /// A client is who its token says.
+    Token,
+}
+
+/// The key that a namespace signs tokens with. Not to be seen in logs.
+#[derive(Clone, Copy)]
+struct OwnKey([u8; 32]);
+
+impl std::fmt::Debug for OwnKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 impl Settings {
@@ -163,6 +187,7 @@ impl Settings {
         Self {
             title: title.to_owned(),
             auth,
+            jwt: None,
             created_at: now.0,
             message_size: limit::DATA_BYTES_DEFAULT,
             rooms_per_device: limit::ROOMS_PER_DEVICE_DEFAULT,
@@ -176,9 +201,11 @@ impl Settings {
 }
 
 impl Namespace {
-    fn new(name: NamespaceName, settings: Settings, directory: Directory) -> Arc<Self> {
+    fn new(name: NamespaceName, own_key: OwnKey, settings: Settings, directory: Directory) -> Arc<Self> {
         Arc::new(Self {
             name,
+            own_key,
+            verifier: ArcSwap::from_pointee(Verifier::new(&own_key.0, settings.jwt.as_ref())),
             settings: ArcSwap::from_pointee(settings),
             directory: Mutex::new(directory),
             turn: Arc::default(),
@@ -194,6 +221,26 @@ impl Namespace {
     /// Waits for the turn to change the rules, so that of two who change them at once neither undoes what the other did.
     pub async fn changing(self: &Arc<Self>) -> Changing {
         Changing { namespace: Arc::clone(self), _turn: Arc::clone(&self.turn).lock_owned().await }
+    }
+
+    /// From now on these rules hold.
+    fn set(&self, settings: Settings) {
+        self.verifier.store(Arc::new(Verifier::new(&self.own_key.0, settings.jwt.as_ref())));
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Reads a client's token.
+    ///
+    /// # Errors
+    /// [`TokenError`] says why it opens nothing.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Permit, TokenError> {
+        self.verifier.load().verify(token, now)
+    }
+
+    /// Makes a token that this namespace verifies, whatever its rules are.
+    #[must_use]
+    pub fn mint(&self, permit: &Permit, meta: Option<serde_json::Value>) -> Option<String> {
+        token::mint(&self.own_key.0, permit, meta)
     }
 
     /// How long a message with this TTL lives here.
@@ -219,15 +266,34 @@ pub enum CreateError {
 }
 
 pub(crate) async fn load(store: &dyn Store) -> Result<HashMap<NamespaceName, Arc<Namespace>>, StoreError> {
+    let own_keys: HashMap<NamespaceName, OwnKey> = store
+        .list(OWN_KEY)
+        .await?
+        .into_iter()
+        .filter_map(|(key, value)| {
+            let name = NamespaceName::new(&key[OWN_KEY.len()..]).ok()?;
+            Some((name, OwnKey(<[u8; 32]>::try_from(&value[..]).ok()?)))
+        })
+        .collect();
     let mut namespaces = HashMap::new();
     for (key, value) in store.list(PREFIX).await? {
         let name = NamespaceName::new(&key[PREFIX.len()..]).map_err(|why| damaged(&key, &why))?;
         let settings = serde_json::from_slice(&value).map_err(|why| damaged(&key, &why))?;
         let census = store.census(&name).await?;
         let directory = Directory::new(census.platforms, census.rooms);
-        namespaces.insert(name.clone(), Namespace::new(name, settings, directory));
+        let own_key = match own_keys.get(&name) {
+            Some(key) => *key,
+            None => make_own_key(store, &name).await?,
+        };
+        namespaces.insert(name.clone(), Namespace::new(name, own_key, settings, directory));
     }
     Ok(namespaces)
+}
+
+async fn make_own_key(store: &dyn Store, name: &NamespaceName) -> Result<OwnKey, StoreError> {
+    let key = crate::ids::random();
+    store.put(&format!("{OWN_KEY}{name}"), Some(Bytes::copy_from_slice(&key))).await?;
+    Ok(OwnKey(key))
 }
 
 fn damaged(key: &str, why: &dyn std::fmt::Display) -> StoreError {
@@ -256,10 +322,11 @@ impl Node {
         }
         let node = Arc::clone(self);
         let created = whole(async move {
+            let own_key = make_own_key(&*node.store, &name).await?;
             node.write_namespace(&name, &settings).await?;
             let mut namespaces = node.namespaces.write().unwrap_or_else(PoisonError::into_inner);
             // Whoever else created it meanwhile wrote the same key; the first one in memory stays.
-            let fresh = || Namespace::new(name.clone(), settings, Directory::default());
+            let fresh = || Namespace::new(name.clone(), own_key, settings, Directory::default());
             let created = Arc::clone(namespaces.entry(name.clone()).or_insert_with(fresh));
             drop(namespaces);
             node.hooks.configure(&created);
@@ -281,7 +348,7 @@ impl Node {
         whole(async move {
             let Changing { namespace, _turn } = changing;
             node.write_namespace(&namespace.name, &settings).await?;
-            namespace.settings.store(Arc::new(settings));
+            namespace.set(settings);
             node.hooks.configure(&namespace);
             Ok(())
         })

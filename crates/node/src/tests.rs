@@ -30,6 +30,7 @@ mod kept;
 mod later;
 mod simulate;
 mod statistics;
+mod tokens;
 
 struct World {
     node: Arc<Node>,

@@ -59,6 +59,11 @@ pub enum Body<'a> {
         /// Topic, epoch and offset of the last message that it has of each topic.
         positions: Vec<(Cow<'a, str>, u32, u64)>,
     },
+    /// A newer token, in place of the one it connected with.
+    Refresh {
+        /// The token.
+        token: Cow<'a, str>,
+    },
     /// Join rooms.
     Join {
         /// Their names.

@@ -236,13 +236,60 @@ pub(crate) enum ScopeWord {
     Manage,
 }
 
-/// Who may connect. `open`: what a client says of itself is believed.
+/// Who may connect. `open`: what a client says of itself is believed. `token`: a client is who its token says.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = AuthMode)]
 #[expect(dead_code, reason = "for the document")]
 pub(crate) enum AuthModeWord {
     Open,
+    Token,
+}
+
+/// How a token is signed (RFC 7518).
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schema(as = Algorithm)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum AlgorithmWord {
+    Hs256,
+    Hs384,
+    Hs512,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+/// A token for a client.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewToken, example = json!({"user": "ann", "rooms": ["lobby"], "join": ["score.*"], "expires_in": "1h"}))]
+pub(crate) struct TokenBody {
+    user: Name,
+    /// The device that it is for; any of the user's, when it is not said.
+    device: Option<Name>,
+    platform: Option<PlatformWord>,
+    /// The rooms that the client joins when it connects.
+    #[schema(max_items = 1000)]
+    rooms: Option<Vec<Name>>,
+    /// The rooms that it may join: `*` in a pattern stands for any characters, or none.
+    #[schema(max_items = 1000)]
+    join: Option<Vec<Name>>,
+    /// The rooms that it may publish to.
+    #[schema(max_items = 1000)]
+    publish: Option<Vec<Name>>,
+    /// Whatever the business system wants to be in it.
+    meta: Option<BTreeMap<String, serde_json::Value>>,
+    /// From 1s to 30d.
+    #[schema(default = "1h")]
+    expires_in: Option<Duration>,
 }
 
 /// What happens when as much waits for a connection as may.
@@ -590,4 +637,27 @@ pub(crate) struct NewNamespaceOutbox {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewNamespaceAuth {
     mode: AuthModeWord,
+    /// How the tokens of the business system are verified. Without it only tokens that were minted here are good.
+    jwt: Option<NewNamespaceJwt>,
+}
+
+/// How tokens are verified: by a secret, or by a public key. An algorithm is what is said here, whatever a token says.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewNamespaceJwt {
+    /// Of one kind: one key verifies all of them.
+    #[schema(min_items = 1)]
+    algorithms: Vec<AlgorithmWord>,
+    /// For HS256, HS384, HS512: 32, 48, 64 bytes at least. In a change, `***` keeps the one that there is.
+    #[schema(min_length = 1, max_length = 8192)]
+    secret: Option<String>,
+    /// For all others: PEM.
+    #[schema(min_length = 1, max_length = 8192)]
+    public_key: Option<String>,
+    /// What `iss` must be.
+    #[schema(min_length = 1, max_length = 8192)]
+    issuer: Option<String>,
+    /// What `aud` must be, or have among others.
+    #[schema(min_length = 1, max_length = 8192)]
+    audience: Option<String>,
 }

@@ -3,9 +3,14 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
-use tidings_model::{DeviceId, ErrorCode, MessageId, limit};
+use tidings_model::{DeviceId, ErrorCode, MessageId, Timestamp, limit};
+use tidings_node::Namespace;
 use tidings_node::namespace::AuthMode;
+use tidings_node::permit::Permit;
+use tidings_node::token::TokenError;
 use tidings_wire::problem::FieldError;
 use utoipa::ToSchema;
 
@@ -21,6 +26,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[("ids", Shape::Texts)]);
 #[serde(deny_unknown_fields)]
 pub(crate) struct Asked {
     device: Option<String>,
+    token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -40,13 +46,20 @@ pub(crate) struct AckedBody {
 
 /// A client has messages.
 #[utoipa::path(post, path = "/v1/namespaces/{ns}/acks", tag = "clients", operation_id = "ack", security(()),
-    description = "For clients, without an API key. In a namespace of `auth.mode` `open`, `device` says whose messages they are.",
+    description = "For clients, without an API key. In a namespace of `auth.mode` `open`, `device` says whose messages they are; in one \
+        of `token`, the client's token says whose, in the header `Authorization: Bearer` or in the query, and `device` which of \
+        the user's devices it is, unless the token says that too.",
     params(
         ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
-        ("device" = Option<openapi::Name>, Query, description = "The device, which must be registered; required in open namespaces"),
+        ("device" = Option<openapi::Name>, Query, description = "The device, which must be registered; required unless a token says it"),
+        ("token" = Option<String>, Query, description = "The client's token, unless it is in the header"),
     ),
     request_body(content = openapi::AckBody, description = "The messages"),
-    responses((status = 200, description = "What was taken", body = AckedBody)))]
+    responses(
+        (status = 200, description = "What was taken", body = AckedBody),
+        (status = 401, description = "The client's token is missing or opens nothing", body = openapi::ProblemBody,
+            content_type = "application/problem+json"),
+    ))]
 pub(crate) async fn take(
     State(state): State<ApiState>,
     InPath(ns): InPath<String>,
@@ -54,15 +67,24 @@ pub(crate) async fn take(
     request: Request,
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
-    let AuthMode::Open = namespace.settings().auth;
-    let Some(device) = asked.device else {
+    let asked_for =
+        asked.device.as_deref().map(|id| extract::name("device", id, DeviceId::new)).transpose()?;
+    let (user, device) = match namespace.settings().auth {
+        AuthMode::Open => (None, asked_for),
+        AuthMode::Token => {
+            let permit = permit(&namespace, asked.token.as_deref(), request.headers(), state.node.now())?;
+            (Some(permit.user), permit.device.or(asked_for))
+        }
+    };
+    let Some(device) = device else {
         let message = "is required: the device that has the messages";
         return Err(Problem::field(ErrorCode::INVALID_REQUEST, "device", message));
     };
-    let device = extract::name("device", &device, DeviceId::new)?;
     let body = json_body(request).await?;
     let ids = ids(&body)?;
     let device = state.node.device(&namespace, &device).await?;
+    // A device of somebody else is none.
+    let device = device.filter(|device| user.is_none() || device.user == user);
     let Some(device) = device else {
         return Err(Problem::new(ErrorCode::NOT_FOUND, "there is no such device"));
     };
@@ -70,6 +92,20 @@ pub(crate) async fn take(
     let acked = ids.iter().filter(|id| !outcome.unknown.contains(id)).map(ToString::to_string).collect();
     let unknown = outcome.unknown.iter().map(ToString::to_string).collect();
     Ok(Json(AckedBody { acked, unknown }).into_response())
+}
+
+/// What the token of a client says, which comes in the header or in the query.
+fn permit(
+    namespace: &Namespace,
+    in_query: Option<&str>,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Permit, Problem> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+    let verified = in_query.or(bearer).ok_or(TokenError::Missing);
+    let verified = verified.and_then(|token| namespace.verify(token, now));
+    verified.map_err(|why| Problem::new(ErrorCode::UNAUTHORIZED, why.to_string()))
 }
 
 /// The ids in a body, each once.

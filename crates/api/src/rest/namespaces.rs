@@ -12,7 +12,6 @@ use tidings_model::{ErrorCode, NamespaceName, Timestamp};
 use tidings_node::Namespace;
 use tidings_node::keys::Access;
 use tidings_node::namespace::{AuthMode, Settings};
-use tidings_node::notify::Hook;
 use tidings_wire::problem::FieldError;
 use tidings_wire::time;
 use utoipa::ToSchema;
@@ -23,6 +22,7 @@ use crate::{ApiState, Problem, openapi, size};
 
 mod history;
 mod hooks;
+mod jwt;
 mod mailbox;
 pub(crate) mod offline;
 mod outbox;
@@ -38,7 +38,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("name", Shape::Text),
     ("title", Shape::Text),
     ("state", Shape::Text),
-    ("auth", Shape::Object(&[("mode", Shape::Text), ("jwt", Shape::Free), ("hook", Shape::Free)])),
+    ("auth", Shape::Object(&[("mode", Shape::Text), ("jwt", jwt::SHAPE), ("hook", Shape::Free)])),
     ("hooks", Shape::Each(&hooks::SHAPE)),
     ("limits", Shape::Free),
     ("outbox", outbox::SHAPE),
@@ -75,8 +75,7 @@ struct Body<'a> {
 #[serde(deny_unknown_fields)]
 struct AuthBody<'a> {
     mode: Option<String>,
-    #[serde(borrow)]
-    jwt: Option<&'a RawValue>,
+    jwt: Option<Object<jwt::JwtBody>>,
     #[serde(borrow)]
     hook: Option<&'a RawValue>,
 }
@@ -108,6 +107,9 @@ pub(crate) struct NamespaceBody {
 struct AuthShown {
     #[schema(value_type = openapi::AuthModeWord)]
     mode: &'static str,
+    /// How the tokens of the business system are verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt: Option<jwt::JwtShown>,
 }
 
 /// How much of what there may be.
@@ -131,7 +133,9 @@ impl NamespaceBody {
             auth: AuthShown {
                 mode: match settings.auth {
                     AuthMode::Open => "open",
+                    AuthMode::Token => "token",
                 },
+                jwt: settings.jwt.as_ref().map(jwt::JwtShown::of),
             },
             limits: LimitsShown {
                 rooms_per_device: settings.rooms_per_device,
@@ -175,7 +179,7 @@ pub(crate) struct Asked {
 pub(crate) async fn create(State(state): State<ApiState>, request: Request) -> Result<Response, Problem> {
     let body = json_body(request).await?;
     let body: Body<'_> = shape::decode(&body, &SHAPE)?;
-    let (name, settings) = check(&body, &[], state.node.now())?;
+    let (name, settings) = check(&body, None, state.node.now())?;
     hooks::look(&state.node, &settings.hooks, &[]).await?;
     let namespace = state.node.create_namespace(name, settings).await?;
     Ok((StatusCode::CREATED, Json(NamespaceBody::of(&namespace))).into_response())
@@ -209,7 +213,7 @@ pub(crate) async fn change(
     let whole = whole.to_string();
     let body: Body<'_> = shape::decode(whole.as_bytes(), &SHAPE)?;
     let before = namespace.settings();
-    let (_, settings) = check(&body, &before.hooks, state.node.now())?;
+    let (_, settings) = check(&body, Some(&before), state.node.now())?;
     if !by_admin {
         hooks::need_public(&settings.hooks, &before.hooks)?;
     }
@@ -249,8 +253,12 @@ fn merge(target: &mut serde_json::Value, patch: serde_json::Value) {
     }
 }
 
-/// What a namespace is to be like, which had these hooks before.
-fn check(body: &Body<'_>, before: &[Hook], now: Timestamp) -> Result<(NamespaceName, Settings), Problem> {
+/// What a namespace is to be like, which had these rules before.
+fn check(
+    body: &Body<'_>,
+    before: Option<&Settings>,
+    now: Timestamp,
+) -> Result<(NamespaceName, Settings), Problem> {
     let mut invalid = Vec::new();
     let mut wrong =
         |field: &str, message: String| invalid.push(FieldError { field: field.to_owned(), message });
@@ -279,9 +287,18 @@ fn check(body: &Body<'_>, before: &[Hook], now: Timestamp) -> Result<(NamespaceN
         Some(other) => {
             wrong("auth.mode", format!("is {}, must be open, token, hook or token+hook", shown(other)));
         }
-        None => wrong("auth.mode", "is required: who may connect; this version has \"open\"".to_owned()),
+        None => {
+            wrong(
+                "auth.mode",
+                "is required: who may connect; this version has \"open\" and \"token\"".to_owned(),
+            );
+        }
     }
-    let mut settings = Settings::new(&title, AuthMode::Open, now);
+    let mode_is = if mode == Some("token") { AuthMode::Token } else { AuthMode::Open };
+    let mut settings = Settings::new(&title, mode_is, now);
+    if let Some(jwt) = auth.and_then(|auth| auth.jwt.as_ref()) {
+        settings.jwt = jwt.0.check(before.and_then(|before| before.jwt.as_ref()), &mut wrong);
+    }
     if let Some(outbox) = &body.outbox {
         settings.outbox = outbox.0.check(&mut wrong);
     }
@@ -295,7 +312,7 @@ fn check(body: &Body<'_>, before: &[Hook], now: Timestamp) -> Result<(NamespaceN
         settings.offline = offline.0.check(&mut wrong);
     }
     if let Some(all) = &body.hooks {
-        settings.hooks = hooks::check(all, before, &mut wrong);
+        settings.hooks = hooks::check(all, before.map_or(&[], |before| &before.hooks), &mut wrong);
     }
     let name = match (name, invalid.is_empty()) {
         (Some(name), true) => name,
@@ -313,7 +330,10 @@ fn check(body: &Body<'_>, before: &[Hook], now: Timestamp) -> Result<(NamespaceN
 fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>) -> Vec<FieldError> {
     let fields = [
         ("state", body.state.is_some()),
-        ("auth.jwt", auth.is_some_and(|auth| auth.jwt.is_some())),
+        (
+            "auth.jwt.jwks_url",
+            auth.and_then(|auth| auth.jwt.as_ref()).is_some_and(|jwt| jwt.0.jwks_url.is_some()),
+        ),
         ("auth.hook", auth.is_some_and(|auth| auth.hook.is_some())),
         ("limits", body.limits.is_some()),
         ("presence", body.presence.is_some()),
@@ -327,8 +347,9 @@ fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>)
             message: "is not supported by this version; leave it out".to_owned(),
         })
         .collect();
-    if let Some(mode) = mode.filter(|mode| *mode != "open") {
-        let message = format!("{} is not supported by this version, only \"open\" is", shown(mode));
+    if let Some(mode) = mode.filter(|mode| !matches!(*mode, "open" | "token")) {
+        let message =
+            format!("{} is not supported by this version, only \"open\" and \"token\" are", shown(mode));
         unsupported.push(FieldError { field: "auth.mode".to_owned(), message });
     }
     unsupported

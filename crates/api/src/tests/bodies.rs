@@ -234,7 +234,8 @@ async fn namespaces_that_are_refused() {
         &[
             "{}",
             r#"{"name":"Demo","auth":{"mode":"maybe"}}"#,
-            r#"{"name":"x","auth":{"mode":"token","jwt":{}},"presence":{},"limits":{"connections":0},"title":"t"}"#,
+            r#"{"name":"x","auth":{"mode":"hook","hook":{}},"presence":{},"limits":{"connections":0},"title":"t"}"#,
+            r#"{"name":"x","auth":{"mode":"token","jwt":{}}}"#,
             r#"{"name":"x","auth":{"mode":"open"},"color":1}"#,
             r#"{"name":"x","auth":{"mode":"open"},"outbox":{"frames":15,"size":"1TB","when_full":"panic","x":1}}"#,
             r#"{"name":"x","auth":{"mode":"open"},"outbox":{"frames":15,"size":"1KiB","when_full":"panic"}}"#,
@@ -246,17 +247,20 @@ async fn namespaces_that_are_refused() {
             {}
             400 invalid_request
               name: is required
-              auth.mode: is required: who may connect; this version has "open"
+              auth.mode: is required: who may connect; this version has "open" and "token"
             {"name":"Demo","auth":{"mode":"maybe"}}
             400 invalid_request
               name: "Demo" must match [a-z0-9][a-z0-9_-]{0,49}, but does not at byte 0
               auth.mode: is "maybe", must be open, token, hook or token+hook
-            {"name":"x","auth":{"mode":"token","jwt":{}},"presence":{},"limits":{"connections":0},"title":"t"}
+            {"name":"x","auth":{"mode":"hook","hook":{}},"presence":{},"limits":{"connections":0},"title":"t"}
             400 not_supported
-              auth.jwt: is not supported by this version; leave it out
+              auth.hook: is not supported by this version; leave it out
               limits: is not supported by this version; leave it out
               presence: is not supported by this version; leave it out
-              auth.mode: "token" is not supported by this version, only "open" is
+              auth.mode: "hook" is not supported by this version, only "open" and "token" are
+            {"name":"x","auth":{"mode":"token","jwt":{}}}
+            400 invalid_request
+              auth.jwt.algorithms: must name at least one
             {"name":"x","auth":{"mode":"open"},"color":1}
             400 invalid_request
               color: is not a known field; there are name, title, state, auth, hooks, limits, outbox, mailbox, history, offline, presence, origins
@@ -320,10 +324,10 @@ async fn acks_that_are_refused() {
         "POST /v1/namespaces/demo/acks?device=&x=1",
         &bodies[3..],
         expect![[r#"
-        {"ids":["a"]}
-        400 invalid_request
-          the query is not valid: Failed to deserialize query string: x: unknown field `x`, expected `device`
-    "#]],
+            {"ids":["a"]}
+            400 invalid_request
+              the query is not valid: Failed to deserialize query string: x: unknown field `x`, expected `device` or `token`
+        "#]],
     )
     .await;
 }

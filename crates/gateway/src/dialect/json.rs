@@ -113,6 +113,7 @@ fn step(connection: &Connection, command: &Command<'_>) -> Result<Step, Refusal>
         Body::Join { rooms } => Request::Join(session::names("rooms", rooms)?),
         Body::Leave { rooms } => Request::Leave(session::names("rooms", rooms)?),
         Body::Ack { ids } => Request::Ack(session::names("ids", ids)?),
+        Body::Refresh { token } => Request::Refresh(token.to_string()),
         Body::Publish { .. } => return Err(Refusal::not_supported("publish")),
         Body::Device { .. } => return Err(Refusal::not_supported("device")),
         Body::Rpc { .. } => return Err(Refusal::not_supported("rpc")),
@@ -144,7 +145,9 @@ async fn carry_out(local: &Rc<Local>, connection: &Rc<Connection>, task: Task) {
         Step::Request(request) => {
             let session = connection.sessions.borrow().first().cloned();
             match session {
-                Some(session) => session::perform(local, &session, request).await.map(Answer::Fields),
+                Some(session) => {
+                    session::perform(local, connection, &session, request).await.map(Answer::Fields)
+                }
                 None => Err(Refusal::new(ErrorCode::FORBIDDEN, "the first command must be `connect`")),
             }
         }

@@ -156,7 +156,7 @@ fn emitted(
     connection.busy.set(true);
     let (local, connection) = (Rc::clone(local), Rc::clone(connection));
     tokio::task::spawn_local(async move {
-        let outcome = session::perform(&local, &session, request).await;
+        let outcome = session::perform(&local, &connection, &session, request).await;
         if connection.is_open() {
             answer(&local, &connection, &session, id, style, &outcome);
         }
@@ -179,6 +179,7 @@ fn read(name: &str, argument: Option<&RawValue>) -> Result<Request, Refusal> {
             let ids = auth::ids(argument.ok_or_else(missing)?)?;
             Ok(Request::Ack(session::names("ids", ids)?))
         }
+        "refresh" => Ok(Request::Refresh(auth::token(argument.ok_or_else(missing)?)?)),
         "publish" | "device" | "rpc" => Err(Refusal::not_supported(name)),
         _ => {
             let name: String = name.chars().take(64).collect();

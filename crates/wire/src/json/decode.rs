@@ -111,6 +111,7 @@ impl<'a> Fields<'a> {
                 platform: self.text(Field::Platform)?,
                 positions: self.positions()?,
             },
+            "refresh" => Body::Refresh { token: self.required(Field::Token)? },
             "join" => Body::Join { rooms: self.list(Field::Rooms)? },
             "leave" => Body::Leave { rooms: self.list(Field::Rooms)? },
             "ack" => Body::Ack { ids: self.list(Field::Ids)? },

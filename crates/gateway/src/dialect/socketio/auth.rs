@@ -39,6 +39,16 @@ pub(super) fn claim(packet: &Packet<'_>, query: &Query) -> Result<(Claim, Option
     Ok((claim, pid))
 }
 
+/// The token of a `refresh`: `{"token":…}`.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn token(argument: &RawValue) -> Result<String, Refusal> {
+    let fields = serde_json::from_str(argument.get())
+        .map_err(|_| Refusal::field("", "the argument must be an object"))?;
+    text(&fields, "token")?.ok_or_else(|| Refusal::field("token", "is required"))
+}
+
 fn text(auth: &serde_json::Map<String, serde_json::Value>, name: &str) -> Result<Option<String>, Refusal> {
     match auth.get(name) {
         None | Some(serde_json::Value::Null) => Ok(None),

@@ -1,0 +1,326 @@
+//! Client tokens: JSON Web Tokens (RFC 7519), minted here or by the business system, verified when a client comes.
+//!
+//! What verifies a token is chosen by the namespace, never by the token: the algorithms are those of the settings, a key is
+//! never fetched from where a token says, and a token that wants something understood which is not (`crit`) is refused.
+//! Whether it is too old or too new is told by the clock of the node.
+
+use std::fmt;
+
+pub use jsonwebtoken::Algorithm;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use tidings_model::{DeviceId, Platform, RoomName, Timestamp, UserId};
+
+use crate::permit::{Pattern, Permit};
+
+/// Longest token, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+
+/// Most rooms, and most patterns of a kind, in a token.
+pub const LIST_MAX: usize = 1_000;
+
+/// How far the clocks of two machines may be apart, in milliseconds.
+const LEEWAY_MS: u64 = 5_000;
+
+/// The `kid` of tokens that were minted here.
+const OWN: &str = "tidings";
+
+/// How tokens of the business system are verified, as it is kept.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jwt {
+    /// Which algorithms they may have: the names of RFC 7518.
+    pub algorithms: Vec<Algorithm>,
+    /// The secret of HS256, HS384 or HS512.
+    #[serde(default)]
+    pub secret: Option<String>,
+    /// The public key of all others, in PEM.
+    #[serde(default)]
+    pub public_key: Option<String>,
+    /// What `iss` must be.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    /// What `aud` must be, or have among others.
+    #[serde(default)]
+    pub audience: Option<String>,
+}
+
+impl fmt::Debug for Jwt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the secret: it may be logged.
+        f.debug_struct("Jwt").field("algorithms", &self.algorithms).finish_non_exhaustive()
+    }
+}
+
+/// Secrets that are in every tutorial.
+const WELL_KNOWN: [&str; 8] = [
+    "your-256-bit-secret",
+    "your-384-bit-secret",
+    "your-512-bit-secret",
+    "a-string-secret-at-least-256-bits-long",
+    "a-valid-string-secret-that-is-at-least-512-bits-long-which-is-very-long",
+    "your_jwt_secret",
+    "changeme",
+    "secret",
+];
+
+impl Jwt {
+    /// What is wrong with it, by field.
+    ///
+    /// # Errors
+    /// The name of the field, and what is wrong with it.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let Some(first) = self.algorithms.first() else {
+            return Err(("algorithms", "must name at least one".to_owned()));
+        };
+        let family = first.family();
+        if self.algorithms.iter().any(|algorithm| algorithm.family() != family) {
+            return Err(("algorithms", "must be of one kind: one key verifies all of them".to_owned()));
+        }
+        match (family, &self.secret, &self.public_key) {
+            (AlgorithmFamily::Hmac, Some(secret), None) => self.check_secret(secret),
+            (AlgorithmFamily::Hmac, None, _) => {
+                Err(("secret", "is required for HS256, HS384 and HS512".to_owned()))
+            }
+            (AlgorithmFamily::Hmac, Some(_), Some(_)) => {
+                Err(("public_key", "does not go with HS256, HS384 and HS512".to_owned()))
+            }
+            (_, Some(_), _) => Err(("secret", format!("does not go with {first:?}"))),
+            (_, None, None) => Err(("public_key", format!("is required for {first:?}"))),
+            (_, None, Some(pem)) => match key_from_pem(family, pem) {
+                Some(_) => Ok(()),
+                None => Err(("public_key", format!("is not a public key for {first:?} in PEM"))),
+            },
+        }
+    }
+
+    fn check_secret(&self, secret: &str) -> Result<(), (&'static str, String)> {
+        // RFC 7518, section 3.2: as long as the hash, at least.
+        let needed = self.algorithms.iter().map(|algorithm| match algorithm {
+            Algorithm::HS512 => 64,
+            Algorithm::HS384 => 48,
+            _ => 32,
+        });
+        let needed = needed.max().unwrap_or(32);
+        if WELL_KNOWN.iter().any(|known| secret.eq_ignore_ascii_case(known)) {
+            return Err(("secret", "is one that everybody knows".to_owned()));
+        }
+        if secret.len() < needed {
+            return Err(("secret", format!("has {} bytes, needs {needed} at least", secret.len())));
+        }
+        let first = secret.bytes().next();
+        if secret.bytes().all(|byte| Some(byte) == first) {
+            return Err(("secret", "is one character over and over".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+fn key_from_pem(family: AlgorithmFamily, pem: &str) -> Option<DecodingKey> {
+    let read = match family {
+        AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem,
+        AlgorithmFamily::Ec => DecodingKey::from_ec_pem,
+        AlgorithmFamily::Ed => DecodingKey::from_ed_pem,
+        AlgorithmFamily::Hmac => return None,
+    };
+    read(pem.as_bytes()).ok()
+}
+
+/// What a client is not told more of than this.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// There is none.
+    #[error("a token is needed")]
+    Missing,
+    /// It is longer than any token.
+    #[error("the token has more than {TOKEN_BYTES_MAX} bytes")]
+    TooLong,
+    /// It is no token.
+    #[error("the token is not a JSON Web Token that can be understood")]
+    Malformed,
+    /// Its algorithm is not one that the namespace has, or nothing verifies it.
+    #[error("the token has an algorithm that is not accepted here")]
+    Algorithm,
+    /// It was not made by whom it should be.
+    #[error("the signature of the token does not match")]
+    Signature,
+    /// It is over.
+    #[error("the token has expired")]
+    Expired,
+    /// It is for later.
+    #[error("the token is not valid yet")]
+    NotYet,
+    /// It is from somebody else.
+    #[error("the token has another issuer than this namespace accepts")]
+    Issuer,
+    /// It is for somebody else.
+    #[error("the token is for another audience than this namespace")]
+    Audience,
+    /// A claim is missing or not what it must be.
+    #[error("the claim {0} of the token is missing or not what it must be")]
+    Claim(&'static str),
+}
+
+/// What verifies the tokens of a namespace.
+pub(crate) struct Verifier {
+    own: DecodingKey,
+    theirs: Option<(DecodingKey, Validation)>,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    exp: serde_json::Number,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<serde_json::Number>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rooms: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    join: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    publish: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    meta: Option<serde_json::Value>,
+}
+
+/// Nothing of time is left to the library: it would ask the clock of the machine.
+fn validation(algorithms: &[Algorithm]) -> Validation {
+    let mut validation = Validation::new(algorithms.first().copied().unwrap_or_default());
+    validation.algorithms = algorithms.to_vec();
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}
+
+impl Verifier {
+    /// `own` is the key of tokens that were minted here.
+    pub(crate) fn new(own: &[u8; 32], jwt: Option<&Jwt>) -> Self {
+        let theirs = jwt.and_then(|jwt| {
+            let family = jwt.algorithms.first()?.family();
+            let key = match (&jwt.secret, &jwt.public_key) {
+                (Some(secret), None) => DecodingKey::from_secret(secret.as_bytes()).ok()?,
+                (_, Some(pem)) => key_from_pem(family, pem)?,
+                (None, None) => return None,
+            };
+            let mut validation = validation(&jwt.algorithms);
+            if let Some(issuer) = &jwt.issuer {
+                validation.set_issuer(&[issuer]);
+                validation.required_spec_claims.insert("iss".to_owned());
+            }
+            if let Some(audience) = &jwt.audience {
+                validation.set_audience(&[audience]);
+                validation.validate_aud = true;
+                validation.required_spec_claims.insert("aud".to_owned());
+            }
+            Some((key, validation))
+        });
+        let own = DecodingKey::from_secret(own).unwrap_or_else(|_| unreachable!("32 bytes are a secret"));
+        Self { own, theirs }
+    }
+
+    /// Reads a token.
+    pub(crate) fn verify(&self, token: &str, now: Timestamp) -> Result<Permit, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::TooLong);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|why| of_library(&why))?;
+        if header.crit.is_some() {
+            return Err(TokenError::Malformed);
+        }
+        let decoded = if header.kid.as_deref() == Some(OWN) {
+            jsonwebtoken::decode::<Claims>(token, &self.own, &validation(&[Algorithm::HS256]))
+        } else {
+            let (key, validation) = self.theirs.as_ref().ok_or(TokenError::Algorithm)?;
+            jsonwebtoken::decode::<Claims>(token, key, validation)
+        };
+        permit(decoded.map_err(|why| of_library(&why))?.claims, now)
+    }
+}
+
+fn of_library(why: &jsonwebtoken::errors::Error) -> TokenError {
+    match why.kind() {
+        ErrorKind::InvalidAlgorithm
+        | ErrorKind::InvalidAlgorithmName
+        | ErrorKind::MissingAlgorithm
+        | ErrorKind::UnsupportedAlgorithm => TokenError::Algorithm,
+        ErrorKind::InvalidSignature => TokenError::Signature,
+        ErrorKind::InvalidIssuer => TokenError::Issuer,
+        ErrorKind::InvalidAudience => TokenError::Audience,
+        ErrorKind::MissingRequiredClaim(claim) if claim == "iss" => TokenError::Issuer,
+        ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => TokenError::Audience,
+        _ => TokenError::Malformed,
+    }
+}
+
+fn permit(claims: Claims, now: Timestamp) -> Result<Permit, TokenError> {
+    let ms = |date: &serde_json::Number, claim| {
+        let seconds = date.as_f64().filter(|seconds| (0.0..=1e14).contains(seconds));
+        seconds.map(|seconds| (seconds * 1_000.0) as u64).ok_or(TokenError::Claim(claim))
+    };
+    let expires_at = Timestamp(ms(&claims.exp, "exp")?);
+    if now.0 >= expires_at.0.saturating_add(LEEWAY_MS) {
+        return Err(TokenError::Expired);
+    }
+    if let Some(begins) = &claims.nbf
+        && ms(begins, "nbf")? > now.0.saturating_add(LEEWAY_MS)
+    {
+        return Err(TokenError::NotYet);
+    }
+    fn each<T>(
+        list: &[String],
+        claim: &'static str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, TokenError> {
+        let read =
+            || (list.len() <= LIST_MAX).then(|| list.iter().map(|text| read(text)).collect()).flatten();
+        read().ok_or(TokenError::Claim(claim))
+    }
+    Ok(Permit {
+        user: UserId::new(&claims.sub).map_err(|_| TokenError::Claim("sub"))?,
+        device: claims
+            .device
+            .map(|device| DeviceId::new(&device).map_err(|_| TokenError::Claim("device")))
+            .transpose()?,
+        platform: claims
+            .platform
+            .map(|platform| Platform::parse(&platform).ok_or(TokenError::Claim("platform")))
+            .transpose()?,
+        rooms: each(&claims.rooms, "rooms", |text| RoomName::new(text).ok())?,
+        join: each(&claims.join, "join", Pattern::new)?,
+        publish: each(&claims.publish, "publish", Pattern::new)?,
+        // The leeway is for clocks, and not for whoever was let in by one: it ends a little later, all in all.
+        expires_at: Timestamp(expires_at.0.saturating_add(LEEWAY_MS)),
+    })
+}
+
+/// Makes a token that a namespace verifies without further set-up. What the permit says of time is its end.
+pub(crate) fn mint(own: &[u8; 32], permit: &Permit, meta: Option<serde_json::Value>) -> Option<String> {
+    let strings = |patterns: &[Pattern]| patterns.iter().cloned().map(String::from).collect();
+    let claims = Claims {
+        sub: permit.user.to_string(),
+        exp: (permit.expires_at.0 / 1_000).into(),
+        nbf: None,
+        device: permit.device.as_ref().map(ToString::to_string),
+        platform: permit.platform.map(|platform| platform.as_str().to_owned()),
+        rooms: permit.rooms.iter().map(ToString::to_string).collect(),
+        join: strings(&permit.join),
+        publish: strings(&permit.publish),
+        meta,
+    };
+    let mut header = Header::new(Algorithm::HS256);
+    header.kid = Some(OWN.to_owned());
+    let key = EncodingKey::from_secret(own).ok()?;
+    jsonwebtoken::encode(&header, &claims, &key).ok()
+}
