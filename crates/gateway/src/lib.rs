@@ -11,6 +11,7 @@ mod connection;
 mod dialect;
 mod door;
 mod drain;
+mod expiry;
 mod http;
 mod local;
 mod pressure;

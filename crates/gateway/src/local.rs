@@ -17,7 +17,6 @@ use tidings_model::{Disconnect, Seq};
 use tidings_node::Node;
 use tidings_node::ack::Ack;
 use tidings_node::metrics::{Metrics, Protocol, Reason};
-use tidings_node::permit::Permit;
 use tidings_wire::push;
 use tidings_wire::websocket::{self, Deflater, Inflater, Message, Opcode};
 use tokio::sync::Notify;
@@ -25,6 +24,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::connection::{self, Connection, Transport};
 use crate::dialect::{self, Dialect};
+use crate::expiry;
 use crate::session::Session;
 use crate::settings::Settings;
 
@@ -46,10 +46,6 @@ const ANSWERS_MAX: usize = 128;
 /// come again.
 const LEDGER_BACKLOG: usize = 65_536;
 
-/// How exactly permits end: 256 ms, or soon after; what is further off than a round of the wheel is passed by.
-const ENDS_TICK_MS: u64 = 256;
-const ENDS_TICKS: usize = 1 << 10;
-
 /// Coarsest granularity of the timers, and how many ticks a round of them has: a bit more than a minute.
 const TICK_MS_MAX: u64 = 32;
 const TICKS: usize = 2_048;
@@ -65,7 +61,7 @@ pub(crate) struct Local {
     pub(crate) sids: RefCell<HashMap<String, PeerKey>>,
     wheel: RefCell<Wheel<PeerKey>>,
     /// When the permits of connections end.
-    ends: RefCell<Wheel<PeerKey>>,
+    pub(crate) ends: RefCell<expiry::Ends>,
     /// Something wants the shard's loop to look again: a timer was added, the last connection went.
     pub(crate) wake: Notify,
     /// Lets one connection in each turn go on that talks more than its share.
@@ -104,7 +100,7 @@ impl Local {
             node,
             sids: RefCell::default(),
             wheel: RefCell::new(Wheel::new(tick_ms(&settings), TICKS, 0)),
-            ends: RefCell::new(Wheel::new(ENDS_TICK_MS, ENDS_TICKS, 0)),
+            ends: RefCell::new(expiry::ends()),
             wake: Notify::new(),
             shares: Notify::new(),
             settings,
@@ -635,39 +631,6 @@ impl Local {
         let at = dialect::next_look(self, connection);
         self.wheel.borrow_mut().schedule(at, connection.key);
         self.wake.notify_one();
-    }
-
-    /// A connection ends when this permit does, unless there is a newer one by then.
-    pub(crate) fn ends_with(&self, connection: &Connection, permit: Option<&Permit>) {
-        if let Some(permit) = permit {
-            let left = permit.expires_at.since(self.node.now());
-            let at = self.now_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-            self.ends.borrow_mut().schedule(at, connection.key);
-            self.wake.notify_one();
-        }
-    }
-
-    fn end_the_expired(&self) {
-        let mut due = Vec::new();
-        self.ends.borrow_mut().advance(self.now_ms(), |key| due.push(key));
-        let now = self.node.now();
-        for connection in due.into_iter().filter_map(|key| self.get(key)) {
-            let is_over =
-                |session: &Session| session.permit.as_ref().is_some_and(|permit| permit.is_over(now));
-            if !connection.is_open() {
-                continue;
-            }
-            if connection.sessions.borrow().iter().any(is_over) {
-                self.close(&connection, Disconnect::EXPIRED);
-            } else {
-                // There is a newer one, or the clock of the machine was set back.
-                let permits = connection.sessions.borrow();
-                let next = permits.iter().filter_map(|session| session.permit.as_deref());
-                if let Some(next) = next.min_by_key(|permit| permit.expires_at) {
-                    self.ends_with(&connection, Some(next));
-                }
-            }
-        }
     }
 
     /// When a timer is due next, in milliseconds of this shard.

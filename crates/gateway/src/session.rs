@@ -223,7 +223,7 @@ pub(crate) async fn open(
         user: local.node.counted(&identity),
         permit: identity.permit.clone(),
     };
-    local.ends_with(connection, session.permit.as_deref());
+    local.ends_with(connection.key, session.member, session.permit.as_deref());
     // From here on the end of the connection takes the session with it.
     {
         connection.sessions.borrow_mut().push(session.clone());
@@ -419,7 +419,7 @@ fn refresh(
     token: &str,
 ) -> Result<String, Refusal> {
     let permit = local.node.renew(&session.namespace, user, token)?;
-    local.ends_with(connection, Some(&permit));
+    local.ends_with(connection.key, session.member, Some(&permit));
     let expires_at = tidings_wire::time::rfc3339(permit.expires_at.0);
     let mut sessions = connection.sessions.borrow_mut();
     if let Some(own) = sessions.iter_mut().find(|other| other.member == session.member) {
