@@ -47,6 +47,8 @@ pub(crate) use body::*;
         namespaces::create,
         namespaces::show,
         namespaces::change,
+        namespaces::suspend,
+        namespaces::resume,
         keys::make,
         keys::list,
         keys::revoke,
@@ -60,6 +62,8 @@ pub(crate) use body::*;
         stats::list,
         stats::current,
         users::show,
+        users::status,
+        users::disconnect,
         health::healthz,
         health::readyz,
         health::version,
@@ -151,7 +155,8 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool) {
     add(pushes || creates, &[ErrorCode::NOT_SUPPORTED, ErrorCode::CONFLICT, ErrorCode::STORAGE_FULL]);
     add(pushes, &[ErrorCode::OVERLOADED]);
     let bounded = path.ends_with("/simulations") || path.ends_with("/keys");
-    add(bounded && has_body, &[ErrorCode::CONFLICT]);
+    add(bounded && has_body || path.ends_with("/connections"), &[ErrorCode::CONFLICT]);
+    add(pushes, &[ErrorCode::SUSPENDED]);
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in codes {
         by_status.entry(code.status).or_default().push(code);

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tidings_model::ErrorCode;
 use tidings_node::StoreError;
 use tidings_node::keys::KeyError;
+use tidings_node::kick::KickError;
 use tidings_node::namespace::CreateError;
 use tidings_node::publish::PublishError;
 use tidings_node::simulate::SimulateError;
@@ -143,6 +144,7 @@ impl From<PublishError> for Problem {
     fn from(why: PublishError) -> Self {
         match why {
             PublishError::NoNamespace => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
+            PublishError::Suspended => Self::new(ErrorCode::SUSPENDED, why.to_string()),
             PublishError::Conflict => Self::field(
                 ErrorCode::CONFLICT,
                 "id",
@@ -176,6 +178,15 @@ impl From<KeyError> for Problem {
         match why {
             KeyError::TooMany => Self::new(ErrorCode::CONFLICT, why.to_string()),
             KeyError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<KickError> for Problem {
+    fn from(why: KickError) -> Self {
+        match why {
+            KickError::TooMany => Self::new(ErrorCode::CONFLICT, why.to_string()),
+            KickError::Store(why) => why.into(),
         }
     }
 }

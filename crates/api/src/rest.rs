@@ -42,6 +42,16 @@ impl Routes {
         Self { router: self.router.route(path, answer), list: self.list }
     }
 
+    /// A path that is several to callers: each is described by itself.
+    fn hidden(self, path: &'static str, answer: MethodRouter<ApiState>) -> Self {
+        Self { router: self.router.route(path, answer), list: self.list }
+    }
+
+    fn described(mut self, method: &'static str, path: &'static str) -> Self {
+        self.list.push((method, path));
+        self
+    }
+
     fn merge(mut self, other: Self) -> Self {
         self.list.extend(other.list);
         Self { router: self.router.merge(other.router), list: self.list }
@@ -66,6 +76,9 @@ fn keyed(state: &ApiState) -> Routes {
         .route("post", "/v1/namespaces", needs(Need::Admin, post(namespaces::create)))
         .route("get", "/v1/namespaces/{ns}", needs(READ, get(namespaces::show)))
         .route("patch", "/v1/namespaces/{ns}", needs(MANAGE, patch(namespaces::change)))
+        .hidden("/v1/namespaces/{ns}", needs(Need::Admin, post(namespaces::act)))
+        .described("post", "/v1/namespaces/{ns}:suspend")
+        .described("post", "/v1/namespaces/{ns}:resume")
         .route("get", "/v1/namespaces/{ns}/keys", needs(MANAGE, get(keys::list)))
         .route("post", "/v1/namespaces/{ns}/keys", needs(MANAGE, post(keys::make)))
         .route("delete", "/v1/namespaces/{ns}/keys/{id}", needs(MANAGE, delete(keys::revoke)))
@@ -86,7 +99,13 @@ fn keyed(state: &ApiState) -> Routes {
         .route("get", "/v1/namespaces/{ns}/stats", needs(READ, get(stats::list)))
         .route("get", "/v1/namespaces/{ns}/stats/current", needs(READ, get(stats::current)))
         .route("post", "/v1/namespaces/{ns}/tokens", needs(MANAGE, post(tokens::mint)))
+        .route("post", "/v1/namespaces/{ns}/users:status", needs(READ, post(users::status)))
         .route("get", "/v1/namespaces/{ns}/users/{user}", needs(READ, get(users::show)))
+        .route(
+            "delete",
+            "/v1/namespaces/{ns}/users/{user}/connections",
+            needs(MANAGE, delete(users::disconnect)),
+        )
 }
 
 /// What needs none: probes, and what clients call.

@@ -1,5 +1,6 @@
 //! The API against a node on the in-memory store: no ports, no sleeps. One call, one answer.
 
+mod away;
 mod bodies;
 mod calls;
 mod document;

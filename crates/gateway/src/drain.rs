@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tidings_model::Disconnect;
+use tidings_model::{Disconnect, NamespaceName};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -66,6 +66,25 @@ pub(crate) async fn run(local: Rc<Local>, plan: Plan, of: usize, reply: oneshot:
         tokio::time::sleep(jittered(TICK)).await;
     }
     let _ = reply.send(());
+}
+
+/// Sends everybody in a namespace away, a few at a time. Whoever comes meanwhile is not let in.
+pub(crate) fn disperse(local: Rc<Local>, namespace: NamespaceName, why: Disconnect) {
+    let is_there = |connection: &Rc<Connection>| {
+        connection.sessions.borrow().iter().any(|session| session.namespace.name == namespace)
+    };
+    let mut order = in_no_order(local.all());
+    order.retain(is_there);
+    let per_tick = (RETURNS_PER_SECOND as u128 * TICK.as_millis() / 1_000) as usize;
+    tokio::task::spawn_local(async move {
+        while !order.is_empty() {
+            for connection in order.drain(order.len().saturating_sub(per_tick)..) {
+                local.close(&connection, why);
+            }
+            local.settle();
+            tokio::time::sleep(jittered(TICK)).await;
+        }
+    });
 }
 
 /// Answers whether it has heard the goodbye.

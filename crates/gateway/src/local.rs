@@ -52,7 +52,7 @@ const TICKS: usize = 2_048;
 
 /// What a shard thread owns.
 pub(crate) struct Local {
-    me: Weak<Self>,
+    pub(crate) me: Weak<Self>,
     pub(crate) index: u8,
     pub(crate) node: Arc<Node>,
     pub(crate) settings: Arc<Settings>,

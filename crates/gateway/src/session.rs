@@ -88,6 +88,7 @@ impl Refusal {
             ErrorCode::TOO_MANY_CONNECTIONS => Disconnect::TOO_MANY,
             ErrorCode::UNAUTHORIZED => Disconnect::INVALID_TOKEN,
             ErrorCode::FORBIDDEN => Disconnect::NOT_ALLOWED,
+            ErrorCode::SUSPENDED => Disconnect::OPERATOR,
             code if code.status >= 500 => Disconnect::OVERLOADED,
             _ => Disconnect::BAD_REQUEST,
         }
@@ -123,7 +124,10 @@ impl From<ConnectError> for Refusal {
         match why {
             ConnectError::NoNamespace => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
             ConnectError::Token(why) => Self::new(ErrorCode::UNAUTHORIZED, why.to_string()),
-            ConnectError::NotTheTokens(_) => Self::new(ErrorCode::FORBIDDEN, why.to_string()),
+            ConnectError::Suspended => Self::new(ErrorCode::SUSPENDED, why.to_string()),
+            ConnectError::Blocked | ConnectError::NotTheTokens(_) => {
+                Self::new(ErrorCode::FORBIDDEN, why.to_string())
+            }
             ConnectError::TooMany(_) => Self::new(ErrorCode::TOO_MANY_CONNECTIONS, why.to_string()),
             ConnectError::Store(why) => why.into(),
         }
@@ -256,6 +260,8 @@ async fn prepare(
     since: &Since,
 ) -> Result<(Vec<(Topic, Position)>, Missed), Refusal> {
     let node = &local.node;
+    // Whoever is sent away from here on finds it.
+    node.may_be_here(&session.namespace, identity.device.user.as_ref())?;
     let mut rooms = node.came(identity, session.connection, local.index).await?;
     if !join.is_empty() {
         rooms = node.join(&session.namespace, session.ordinal, join).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use tidings_model::Disconnect;
+use tidings_model::{Disconnect, Ordinal};
 use tidings_node::{Node, ToShard, ids};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -151,6 +151,20 @@ fn take(local: &Local, message: ToShard) {
             // Whoever waits relies on the ledger to know by then who was written to.
             local.settle();
             drop(done);
+        }
+        ToShard::SendAway { namespace, devices: Some(devices), why } => {
+            let peers = devices.iter().flat_map(|device| hub.peers_of_device(&namespace, Ordinal(*device)));
+            let peers: Vec<_> = peers.collect();
+            drop(hub);
+            for connection in peers.into_iter().filter_map(|peer| local.get(peer)) {
+                local.close(&connection, why);
+            }
+        }
+        ToShard::SendAway { namespace, devices: None, why } => {
+            drop(hub);
+            if let Some(local) = local.me.upgrade() {
+                drain::disperse(local, namespace, why);
+            }
         }
         ToShard::Replaced { namespace, device } => {
             let peers = hub.peers_of_device(&namespace, device);

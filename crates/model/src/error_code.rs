@@ -28,6 +28,7 @@ error_codes! {
     NOT_SUPPORTED = "not_supported" 400 "This version cannot do what was asked";
     UNAUTHORIZED = "unauthorized" 401 "A valid key is needed";
     FORBIDDEN = "forbidden" 403 "The key or client may not do this";
+    SUSPENDED = "suspended" 403 "The namespace is suspended";
     NOT_FOUND = "not_found" 404 "There is no such thing";
     METHOD_NOT_ALLOWED = "method_not_allowed" 405 "The path exists, but not with this method";
     CONFLICT = "conflict" 409 "It contradicts what is there already";

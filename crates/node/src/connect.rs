@@ -51,6 +51,12 @@ pub enum ConnectError {
     /// There is no such namespace.
     #[error("there is no such namespace")]
     NoNamespace,
+    /// The operator has suspended the namespace.
+    #[error("the namespace is suspended")]
+    Suspended,
+    /// The operator wants its user to stay away for now.
+    #[error("the operator wants this user to stay away for now")]
+    Blocked,
     /// Its token opens nothing.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -93,6 +99,7 @@ impl Node {
     pub async fn identify(&self, namespace: &NamespaceName, claim: Claim) -> Result<Identity, ConnectError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(ConnectError::NoNamespace)?;
         let (claim, permit) = self.permit(&namespace, claim)?;
+        self.may_be_here(&namespace, claim.user.as_ref())?;
         let registered = self
             .store
             .register(Registration {
@@ -113,6 +120,20 @@ impl Node {
         namespace.directory().register(device.ordinal, device.platform);
         self.expose(&namespace, &device).await;
         Ok(Identity { namespace, device, new: registered.new, permit })
+    }
+
+    /// Whether the operator lets this user in.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says why not.
+    pub fn may_be_here(&self, namespace: &Namespace, user: Option<&UserId>) -> Result<(), ConnectError> {
+        if namespace.settings().suspended {
+            return Err(ConnectError::Suspended);
+        }
+        match user.and_then(|user| namespace.blocked(user, self.clock.now())) {
+            Some(_) => Err(ConnectError::Blocked),
+            None => Ok(()),
+        }
     }
 
     /// Who a client is, by the rules of the namespace, and what it may do.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidings_hub::{Delivery, Fault};
-use tidings_model::{NamespaceName, Ordinal, RoomName, Seq, Topic};
+use tidings_model::{Disconnect, NamespaceName, Ordinal, RoomName, Seq, Topic};
 use tokio::sync::mpsc;
 
 use crate::Namespace;
@@ -42,6 +42,15 @@ pub enum ToShard {
         namespace: NamespaceName,
         /// All that there are; each says when it ends.
         faults: Vec<Fault>,
+    },
+    /// The connections of these devices are to end, or of everybody in the namespace, a few at a time.
+    SendAway {
+        /// Where they belong.
+        namespace: NamespaceName,
+        /// Whose; `None` for everybody.
+        devices: Option<Arc<[u32]>>,
+        /// What they are told.
+        why: Disconnect,
     },
     /// A device belongs to another user now: the connections of the one before are to end.
     Replaced {

@@ -158,6 +158,7 @@ impl Node {
                 Err(PublishError::Store(why)) => return Err(why),
                 Err(
                     why @ (PublishError::NoNamespace
+                    | PublishError::Suspended
                     | PublishError::Conflict
                     | PublishError::Overloaded
                     | PublishError::TooLarge { .. }),

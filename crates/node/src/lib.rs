@@ -22,6 +22,7 @@ pub mod history;
 pub mod ids;
 pub mod join;
 pub mod keys;
+pub mod kick;
 pub mod ledger;
 pub mod lookup;
 pub(crate) mod mailbox;
@@ -120,7 +121,7 @@ impl Node {
             &parts.metrics,
             statistics.tally(),
         );
-        let namespaces = namespace::load(&*parts.store).await?;
+        let namespaces = namespace::load(&*parts.store, parts.clock.now()).await?;
         let (store, clock, metrics) = (&parts.store, &parts.clock, &parts.metrics);
         let hooks = notify::Hooks::start(
             Arc::clone(store),

@@ -13,6 +13,7 @@ use tidings_model::{NamespaceName, Timestamp, limit};
 use tidings_store::{Store, StoreError};
 
 use crate::Node;
+use crate::kick::{self, Blocks};
 use crate::notify::Hook;
 use crate::permit::Permit;
 use crate::token::{self, Jwt, TokenError, Verifier};
@@ -33,6 +34,8 @@ pub struct Namespace {
     /// What verifies tokens, by the rules that hold now.
     verifier: ArcSwap<Verifier>,
     directory: Mutex<Directory>,
+    /// Who is kept away, and until when.
+    pub(crate) blocks: Mutex<Blocks>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -40,6 +43,13 @@ pub struct Namespace {
 pub struct Changing {
     namespace: Arc<Namespace>,
     _turn: tokio::sync::OwnedMutexGuard<()>,
+}
+
+impl Changing {
+    /// The namespace whose turn it is.
+    pub(crate) fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
 }
 
 /// The rules of a namespace, as they are kept.
@@ -53,6 +63,9 @@ pub struct Settings {
     /// How the tokens of the business system are verified, where there are any.
     #[serde(default)]
     pub jwt: Option<Jwt>,
+    /// Whether nobody may connect or push for now.
+    #[serde(default)]
+    pub suspended: bool,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created_at: u64,
     /// Largest `data` of a push, in bytes.
@@ -188,6 +201,7 @@ impl Settings {
             title: title.to_owned(),
             auth,
             jwt: None,
+            suspended: false,
             created_at: now.0,
             message_size: limit::DATA_BYTES_DEFAULT,
             rooms_per_device: limit::ROOMS_PER_DEVICE_DEFAULT,
@@ -208,6 +222,7 @@ impl Namespace {
             verifier: ArcSwap::from_pointee(Verifier::new(&own_key.0, settings.jwt.as_ref())),
             settings: ArcSwap::from_pointee(settings),
             directory: Mutex::new(directory),
+            blocks: Mutex::default(),
             turn: Arc::default(),
         })
     }
@@ -265,7 +280,10 @@ pub enum CreateError {
     Store(#[from] StoreError),
 }
 
-pub(crate) async fn load(store: &dyn Store) -> Result<HashMap<NamespaceName, Arc<Namespace>>, StoreError> {
+pub(crate) async fn load(
+    store: &dyn Store,
+    now: Timestamp,
+) -> Result<HashMap<NamespaceName, Arc<Namespace>>, StoreError> {
     let own_keys: HashMap<NamespaceName, OwnKey> = store
         .list(OWN_KEY)
         .await?
@@ -275,6 +293,7 @@ pub(crate) async fn load(store: &dyn Store) -> Result<HashMap<NamespaceName, Arc
             Some((name, OwnKey(<[u8; 32]>::try_from(&value[..]).ok()?)))
         })
         .collect();
+    let mut blocks = kick::load(store, now).await?;
     let mut namespaces = HashMap::new();
     for (key, value) in store.list(PREFIX).await? {
         let name = NamespaceName::new(&key[PREFIX.len()..]).map_err(|why| damaged(&key, &why))?;
@@ -285,7 +304,10 @@ pub(crate) async fn load(store: &dyn Store) -> Result<HashMap<NamespaceName, Arc
             Some(key) => *key,
             None => make_own_key(store, &name).await?,
         };
-        namespaces.insert(name.clone(), Namespace::new(name, own_key, settings, directory));
+        let namespace = Namespace::new(name.clone(), own_key, settings, directory);
+        *namespace.blocks.lock().unwrap_or_else(PoisonError::into_inner) =
+            blocks.remove(&name).unwrap_or_default();
+        namespaces.insert(name, namespace);
     }
     Ok(namespaces)
 }

@@ -51,6 +51,9 @@ pub enum PublishError {
     /// There is no such namespace.
     #[error("there is no such namespace")]
     NoNamespace,
+    /// The operator has suspended the namespace.
+    #[error("the namespace is suspended")]
+    Suspended,
     /// Another push was accepted under the same id.
     #[error("another push was accepted with this id")]
     Conflict,
@@ -169,7 +172,11 @@ impl Node {
 
     async fn submit(&self, namespace: &NamespaceName, push: Push) -> Result<Pending, PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
-        let limit = namespace.settings().message_size;
+        let settings = namespace.settings();
+        if settings.suspended {
+            return Err(PublishError::Suspended);
+        }
+        let limit = settings.message_size;
         if push.data.len() > limit {
             return Err(PublishError::TooLarge { bytes: push.data.len(), limit });
         }

@@ -358,6 +358,7 @@ impl World {
                 drop(done);
             }
             ToShard::Replaced { .. } => panic!("no device changes its user here"),
+            ToShard::SendAway { .. } => panic!("nobody is sent away here"),
             ToShard::Faults { .. } => panic!("no fault is made on purpose here"),
         }
     }

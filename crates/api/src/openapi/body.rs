@@ -292,6 +292,25 @@ pub(crate) struct TokenBody {
     expires_in: Option<Duration>,
 }
 
+/// `suspended`: pushes and clients are refused for now.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = NamespaceState)]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum NamespaceStateWord {
+    Active,
+    Suspended,
+}
+
+/// Users whose status is asked for.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = StatusOf, example = json!({"users": ["ann", "bob"]}))]
+pub(crate) struct StatusOfBody {
+    #[schema(min_items = 1, max_items = 1000)]
+    users: Vec<Name>,
+}
+
 /// What happens when as much waits for a connection as may.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

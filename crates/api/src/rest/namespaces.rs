@@ -86,8 +86,7 @@ struct AuthBody<'a> {
 pub(crate) struct NamespaceBody {
     name: String,
     title: String,
-    /// `active`.
-    #[schema(value_type = String, example = "active")]
+    #[schema(value_type = openapi::NamespaceStateWord)]
     state: &'static str,
     auth: AuthShown,
     limits: LimitsShown,
@@ -129,7 +128,7 @@ impl NamespaceBody {
         Self {
             name: namespace.name.to_string(),
             title: settings.title.clone(),
-            state: "active",
+            state: if settings.suspended { "suspended" } else { "active" },
             auth: AuthShown {
                 mode: match settings.auth {
                     AuthMode::Open => "open",
@@ -218,10 +217,44 @@ pub(crate) async fn change(
         hooks::need_public(&settings.hooks, &before.hooks)?;
     }
     hooks::look(&state.node, &settings.hooks, &before.hooks).await?;
-    let settings = Settings { created_at: before.created_at, ..settings };
+    let settings = Settings { created_at: before.created_at, suspended: before.suspended, ..settings };
     state.node.change_namespace(changing, settings).await?;
     Ok(Json(NamespaceBody::of(&namespace)).into_response())
 }
+
+/// What the operator does with a namespace: `{ns}:suspend`, `{ns}:resume`.
+pub(crate) async fn act(
+    State(state): State<ApiState>,
+    InPath(path): InPath<String>,
+) -> Result<Response, Problem> {
+    let (name, suspended) = match path.rsplit_once(':') {
+        Some((name, "suspend")) => (name, true),
+        Some((name, "resume")) => (name, false),
+        Some(_) | None => {
+            let why = "this path has POST with :suspend and :resume behind the name only";
+            return Err(Problem::new(ErrorCode::METHOD_NOT_ALLOWED, why));
+        }
+    };
+    let namespace = namespace(&state.node, name)?;
+    state.node.suspend(namespace.changing().await, suspended).await?;
+    Ok(Json(NamespaceBody::of(&namespace)).into_response())
+}
+
+/// Suspends a namespace.
+#[utoipa::path(post, path = "/v1/namespaces/{ns}:suspend", tag = "namespaces", operation_id = "suspendNamespace",
+    description = "Pushes and clients are refused (`suspended`), and those that are connected are sent away with 3503, a few at \
+        a time. Nothing that is there is lost: what waits for them goes on waiting, for as long as it lives.",
+    params(("ns" = openapi::NamespaceParam, Path, description = "The namespace")),
+    responses((status = 200, description = "The namespace, whole", body = NamespaceBody)))]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) async fn suspend() {}
+
+/// Lets a namespace go on.
+#[utoipa::path(post, path = "/v1/namespaces/{ns}:resume", tag = "namespaces", operation_id = "resumeNamespace",
+    params(("ns" = openapi::NamespaceParam, Path, description = "The namespace")),
+    responses((status = 200, description = "The namespace, whole", body = NamespaceBody)))]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) async fn resume() {}
 
 /// What of a namespace can be written, as it is written.
 fn writable(namespace: &Namespace) -> serde_json::Value {

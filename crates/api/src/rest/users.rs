@@ -2,15 +2,18 @@
 //! any is a user who was never here.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use tidings_model::UserId;
+use serde::{Deserialize, Serialize};
+use tidings_model::{ErrorCode, UserId, limit};
+use tidings_node::kick::BLOCK_MAX;
+use tidings_wire::problem::FieldError;
 use tidings_wire::time;
 use utoipa::ToSchema;
 
-use crate::extract::{self, InPath, namespace};
-use crate::{ApiState, Problem, openapi};
+use crate::extract::{self, InPath, InQuery, json_body, namespace};
+use crate::shape::{self, Shape, shown};
+use crate::{ApiState, Problem, duration, openapi};
 
 /// A user.
 #[derive(Serialize, ToSchema)]
@@ -78,4 +81,133 @@ pub(crate) async fn show(
     let online = devices.iter().any(|device| device.online);
     let last_seen = last_seen.map(|at| time::rfc3339(at.0));
     Ok(Json(UserBody { user: user.to_string(), online, devices, rooms, last_seen }).into_response())
+}
+
+/// What a question about many users looks like.
+pub(crate) const STATUS_SHAPE: Shape = Shape::Object(&[("users", Shape::Texts)]);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatusOf {
+    users: Option<Vec<String>>,
+}
+
+/// Whether a user is there.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UserStatus)]
+pub(crate) struct StatusBody {
+    user: String,
+    /// Whether any device is connected.
+    online: bool,
+    /// How many devices there are.
+    devices: usize,
+    /// How many connections they have.
+    connections: u64,
+    /// When a device was last seen; null when there is none.
+    #[schema(required, format = DateTime)]
+    last_seen: Option<String>,
+}
+
+/// Whether users are there.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UserStatuses)]
+pub(crate) struct StatusesBody {
+    /// In the order in which they were asked for.
+    #[schema(max_items = 1000)]
+    items: Vec<StatusBody>,
+}
+
+/// Says of many users whether they are there.
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/users:status", tag = "users", operation_id = "userStatus",
+    params(("ns" = openapi::NamespaceParam, Path, description = "The namespace")),
+    request_body(content = openapi::StatusOfBody, description = "The users"),
+    responses((status = 200, description = "One for each", body = StatusesBody)))]
+pub(crate) async fn status(
+    State(state): State<ApiState>,
+    InPath(ns): InPath<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let body = json_body(request).await?;
+    let body: StatusOf = shape::decode(&body, &STATUS_SHAPE)?;
+    let names = body.users.unwrap_or_default();
+    if names.is_empty() || names.len() > limit::TARGETS_MAX {
+        let message = format!("has {} entries, must have 1 to {}", names.len(), limit::TARGETS_MAX);
+        return Err(Problem::field(ErrorCode::INVALID_REQUEST, "users", message));
+    }
+    let (mut users, mut wrong) = (Vec::with_capacity(names.len()), Vec::new());
+    for (index, name) in names.iter().enumerate() {
+        match UserId::new(name) {
+            Ok(user) => users.push(user),
+            Err(why) => {
+                let message = format!("{} {why}", shown(name));
+                wrong.push(FieldError { field: format!("users[{index}]"), message });
+            }
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Problem::fields(ErrorCode::INVALID_REQUEST, wrong));
+    }
+    let mut items = Vec::with_capacity(users.len());
+    for user in users {
+        let found = state.node.devices_of_user(&namespace, &user).await?;
+        let ordinals = found.iter().map(|device| device.ordinal.0).collect();
+        let connections = namespace.directory().connections_of(&ordinals);
+        let last_seen = found.iter().map(|device| device.seen_at).max();
+        items.push(StatusBody {
+            user: user.to_string(),
+            online: connections > 0,
+            devices: found.len(),
+            connections,
+            last_seen: last_seen.map(|at| time::rfc3339(at.0)),
+        });
+    }
+    Ok(Json(StatusesBody { items }).into_response())
+}
+
+/// How a user is sent away.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Away {
+    block: Option<String>,
+}
+
+/// Who was sent away.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SentAway {
+    /// How many connections are ended.
+    connections: u64,
+}
+
+/// Sends a user away.
+#[utoipa::path(delete, path = "/v1/namespaces/{ns}/users/{user}/connections", tag = "users", operation_id = "disconnectUser",
+    description = "The connections of the user are closed with 3503.",
+    params(
+        ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
+        ("user" = openapi::Name, Path, description = "The user"),
+        ("block" = Option<openapi::Duration>, Query, description = "For how long the user is refused from now on, at most 30d; \
+            `0s` ends an earlier block"),
+    ),
+    responses((status = 200, description = "The connections are being closed", body = SentAway)))]
+pub(crate) async fn disconnect(
+    State(state): State<ApiState>,
+    InPath((ns, user)): InPath<(String, String)>,
+    InQuery(away): InQuery<Away>,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let user = extract::name("user", &user, UserId::new)?;
+    let block = match away.block.as_deref().map(|text| (text, duration::parse(text))) {
+        None => None,
+        Some((_, Ok(block))) if block <= BLOCK_MAX => Some(block),
+        Some((text, Ok(_))) => {
+            let message = format!("is {}, must be at most {}", shown(text), duration::show(BLOCK_MAX));
+            return Err(Problem::field(ErrorCode::INVALID_REQUEST, "block", message));
+        }
+        Some((text, Err(why))) => {
+            let message = format!("is {}, {why}", shown(text));
+            return Err(Problem::field(ErrorCode::INVALID_REQUEST, "block", message));
+        }
+    };
+    let connections = state.node.kick(&namespace, &user, block).await?;
+    Ok(Json(SentAway { connections }).into_response())
 }

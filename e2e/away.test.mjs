@@ -1,0 +1,70 @@
+// Clients that are sent away: those of a user, perhaps for a while, and everybody in a namespace that is suspended.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Api } from './lib/api.mjs';
+import { client, connected } from './lib/clients.mjs';
+import { Server } from './lib/server.mjs';
+import { until } from './lib/until.mjs';
+
+const KINDS = ['sio4-ws', 'sio4-polling', 'sio2-ws', 'ws', 'sse'];
+
+const saidGoodbye = (one) => one.notices.some(({ notice, data }) => notice === 'goaway' && data.code === 3503 && data.reconnect === false);
+
+async function refused(t, server, kind, options) {
+  const stranger = client(server, kind, options);
+  t.after(() => stranger.close().catch(() => {}));
+  const outcome = await Promise.race([stranger.connect().then(() => 'let in', () => 'refused'), new Promise((resolve) => setTimeout(resolve, 1_000, 'waits'))]);
+  await stranger.close().catch(() => {});
+  return outcome !== 'let in' && stranger.ready === undefined;
+}
+
+test('a user is sent away and kept away, nobody else is, and a restart changes nothing', async (t) => {
+  const server = await Server.start(t, { restartable: true });
+  const api = new Api(server);
+  const anns = await Promise.all(KINDS.map((kind) => connected(t, server, kind, { user: 'ann', device: `ann-${kind}` })));
+  const bob = await connected(t, server, 'ws', { user: 'bob', device: 'bob-1' });
+  const away = await api.call('DELETE', 'users/ann/connections?block=1h');
+  assert.deepEqual([away.status, away.json], [200, { connections: KINDS.length }]);
+  for (const ann of anns) {
+    await until(`${ann.name} is sent away`, () => saidGoodbye(ann));
+    await ann.close();
+  }
+  for (const kind of KINDS) assert.ok(await refused(t, server, kind, { user: 'ann', device: `ann-${kind}` }), kind);
+  const { id } = await api.push({ to: { all: true }, data: 1 });
+  await bob.waitForId(id);
+  assert.equal(bob.connects, 1);
+  await server.restart();
+  assert.ok(await refused(t, server, 'ws', { user: 'ann', device: 'ann-ws' }), 'after a restart');
+  await api.call('DELETE', 'users/ann/connections?block=0s');
+  const again = await connected(t, server, 'ws', { user: 'ann', device: 'ann-ws' });
+  await again.waitForId(id);
+});
+
+test('a namespace that is suspended sends everybody away, and has kept everything when it goes on', async (t) => {
+  const server = await Server.start(t);
+  const api = new Api(server);
+  const other = new Api(server, { namespace: 'other' });
+  assert.equal((await api.call('POST', '/v1/namespaces', { name: 'other', auth: { mode: 'open' } })).status, 201);
+  const clients = await Promise.all(KINDS.map((kind) => connected(t, server, kind, { user: 'ann', device: `ann-${kind}`, ackBy: 'none' })));
+  const bystander = await connected(t, server, 'ws', { namespace: 'other', user: 'ann', device: 'x' });
+  const { id } = await api.push({ to: { users: ['ann'] }, data: 'before' });
+  for (const one of clients) await one.waitForId(id);
+  const suspended = await api.call('POST', '/v1/namespaces/demo:suspend');
+  assert.equal(suspended.json.state, 'suspended');
+  for (const one of clients) {
+    await until(`${one.name} is sent away`, () => saidGoodbye(one));
+    await one.close();
+  }
+  for (const kind of KINDS) assert.ok(await refused(t, server, kind, { user: 'ann', device: `ann-${kind}` }), kind);
+  assert.deepEqual([(await api.call('POST', 'messages', { to: { all: true } })).json.code], ['suspended']);
+  const elsewhere = await other.push({ to: { all: true }, data: 2 });
+  await bystander.waitForId(elsewhere.id);
+  assert.equal(bystander.connects, 1);
+  await api.call('POST', '/v1/namespaces/demo:resume');
+  for (const kind of KINDS) {
+    const back = await connected(t, server, kind, { user: 'ann', device: `ann-${kind}` });
+    await back.waitForId(id);
+  }
+});
