@@ -52,6 +52,18 @@ test('a scheduled push survives kill -9 and is sent when its time comes, once', 
   await api.waitForLedger('later', { meant: 1, acked: 1 });
 });
 
+test('the answer to a push waits for receipts of every kind of client, and no longer than it is told', async (t) => {
+  const server = await Server.start(t);
+  const api = new Api(server);
+  const clients = await Promise.all(Object.keys(KINDS).map((kind) => connected(t, server, kind, { user: 'ann', device: `ann-${kind}` })));
+  const all = await api.push({ to: { users: ['ann'] }, data: 1, ack: { wait: '20s' } });
+  assert.deepEqual({ ...all.ack, devices: all.ack.devices.length }, { complete: true, acked: clients.length, waiting: 0, devices: clients.length });
+  await connected(t, server, 'ws', { user: 'ann', device: 'silent', ackBy: 'none' });
+  const some = await api.push({ to: { users: ['ann'] }, data: 2, ack: { wait: '1s' } });
+  assert.deepEqual([some.ack.complete, some.ack.waiting], [false, 1]);
+  assert.deepEqual(some.ack.devices.filter(({ acked }) => !acked), [{ device: 'silent', user: 'ann', acked: false }]);
+});
+
 test('of messages with a collapse key only the newest waits', async (t) => {
   const server = await Server.start(t);
   const api = new Api(server);

@@ -152,7 +152,8 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool) {
     add(has_input, &[ErrorCode::INVALID_REQUEST]);
     add(path.contains("{ns}"), &[ErrorCode::NOT_FOUND]);
     add(has_body, &[ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
-    add(pushes || creates, &[ErrorCode::NOT_SUPPORTED, ErrorCode::CONFLICT, ErrorCode::STORAGE_FULL]);
+    add(creates, &[ErrorCode::NOT_SUPPORTED]);
+    add(pushes || creates, &[ErrorCode::CONFLICT, ErrorCode::STORAGE_FULL]);
     add(pushes, &[ErrorCode::OVERLOADED]);
     let bounded = path.ends_with("/simulations") || path.ends_with("/keys");
     add(bounded && has_body || path.ends_with("/connections"), &[ErrorCode::CONFLICT]);

@@ -32,6 +32,8 @@ pub(crate) struct Parsed {
     pub(crate) push: Push,
     /// Only say who would be meant.
     pub(crate) dry_run: bool,
+    /// How long the answer is to wait for receipts.
+    pub(crate) wait: Option<Duration>,
 }
 
 /// Reads a push that came at `now`. `key` is the caller's `Idempotency-Key`.
@@ -63,7 +65,11 @@ pub(crate) fn parse(json: &[u8], key: Option<&str>, now: Timestamp) -> Result<Pa
     let collapse_key = body.collapse_key.as_ref().map(Text::as_str);
     let collapse_key = collapse_key.and_then(|key| wrong.name("collapse_key", key, CollapseKey::new));
     let deliver_at = deliver_at(body.deliver_at.as_ref().map(Text::as_str), now, &mut wrong);
-    wrong.later("ack.wait", body.ack.is_some_and(|ack| ack.0.wait.is_some()));
+    let wait = body.ack.and_then(|ack| ack.0.wait);
+    let wait = wait.as_ref().and_then(|wait| ack_wait(wait.as_str(), &mut wrong));
+    if wait.is_some() && deliver_at.is_some() {
+        wrong.add("ack.wait", "does not go with deliver_at: nobody has it before that");
+    }
     let (Some(event), true) = (event, wrong.is_empty()) else { return Err(wrong.into_problem()) };
     let mut push = Push {
         to,
@@ -85,7 +91,7 @@ pub(crate) fn parse(json: &[u8], key: Option<&str>, now: Timestamp) -> Result<Pa
     if push.id.is_some() {
         push.fingerprint = fingerprint::of(&push, &offline);
     }
-    Ok(Parsed { push, dry_run: body.dry_run.unwrap_or(false) })
+    Ok(Parsed { push, dry_run: body.dry_run.unwrap_or(false), wait })
 }
 
 fn target(to: Option<ToBody<'_>>, wrong: &mut Wrong) -> Target {
@@ -161,6 +167,21 @@ fn ttl(text: Option<&str>, wrong: &mut Wrong) -> Duration {
     default
 }
 
+/// How long an answer waits for receipts at most.
+const ACK_WAIT_MAX: Duration = Duration::from_secs(30);
+
+fn ack_wait(text: &str, wrong: &mut Wrong) -> Option<Duration> {
+    match duration::parse(text) {
+        Ok(wait) if wait <= ACK_WAIT_MAX => return Some(wait),
+        Ok(_) => {
+            let max = duration::show(ACK_WAIT_MAX);
+            wrong.add("ack.wait", format!("is {}, at most {max} is allowed", shown(text)));
+        }
+        Err(why) => wrong.add("ack.wait", format!("is {}, {why}", shown(text))),
+    }
+    None
+}
+
 /// When a push is to be delivered. A moment ago means now: clocks differ.
 fn deliver_at(text: Option<&str>, now: Timestamp, wrong: &mut Wrong) -> Option<Timestamp> {
     let text = text?;
@@ -218,7 +239,6 @@ fn said(offline: &OfflineBody<'_>) -> Bytes {
 #[derive(Default)]
 struct Wrong {
     invalid: Vec<FieldError>,
-    unsupported: Vec<FieldError>,
 }
 
 impl Wrong {
@@ -226,23 +246,11 @@ impl Wrong {
         self.invalid.push(FieldError { field: field.into(), message: message.into() });
     }
 
-    /// A field that this version has no use for yet, when it is `given`.
-    fn later(&mut self, field: &str, given: bool) {
-        if given {
-            let message = "is not supported by this version; leave it out".to_owned();
-            self.unsupported.push(FieldError { field: field.to_owned(), message });
-        }
-    }
-
     fn is_empty(&self) -> bool {
-        self.invalid.is_empty() && self.unsupported.is_empty()
+        self.invalid.is_empty()
     }
 
-    fn into_problem(mut self) -> Problem {
-        if self.invalid.is_empty() {
-            return Problem::fields(ErrorCode::NOT_SUPPORTED, self.unsupported);
-        }
-        self.invalid.append(&mut self.unsupported);
+    fn into_problem(self) -> Problem {
         Problem::fields(ErrorCode::INVALID_REQUEST, self.invalid)
     }
 

@@ -1,7 +1,9 @@
 //! What surrounds every call: its id, its line in the log, its numbers, its time limit, the headers
 //! that browsers want, and errors as `application/problem+json`. It knows no path and no body.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -33,8 +35,37 @@ pub async fn name(mut request: Request, next: Next) -> Response {
     response
 }
 
+/// How much longer a call may take than others, because its caller wants it to wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Patience(Arc<AtomicU64>);
+
+impl Patience {
+    /// The call waits for so long besides what it does.
+    pub(crate) fn wait(&self, wait: Duration) {
+        self.0.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// What a call answers, or how long it was given.
+    async fn within<T>(&self, limit: Duration, call: impl Future<Output = T>) -> Result<T, Duration> {
+        let mut call = std::pin::pin!(call);
+        let mut given = Duration::ZERO;
+        let mut limit = limit;
+        loop {
+            if let Ok(answer) = tokio::time::timeout(limit, call.as_mut()).await {
+                return Ok(answer);
+            }
+            given += limit;
+            // What was not known when the call began.
+            limit = Duration::from_millis(self.0.swap(0, Ordering::Relaxed));
+            if limit.is_zero() {
+                return Err(given);
+            }
+        }
+    }
+}
+
 /// Surrounds a call.
-pub(crate) async fn around(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+pub(crate) async fn around(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = id_of(request.headers());
     let method = request.method().clone();
@@ -43,9 +74,12 @@ pub(crate) async fn around(State(state): State<ApiState>, request: Request, next
     let mut response = if method == Method::OPTIONS {
         preflight()
     } else {
-        match tokio::time::timeout(state.request_timeout, next.run(request).instrument(span)).await {
+        let patience = Patience::default();
+        request.extensions_mut().insert(patience.clone());
+        let call = next.run(request).instrument(span);
+        match patience.within(state.request_timeout, call).await {
             Ok(response) => response,
-            Err(_) => timed_out(&state),
+            Err(limit) => timed_out(limit),
         }
     };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
@@ -93,8 +127,7 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-fn timed_out(state: &ApiState) -> Response {
-    let limit = state.request_timeout;
+fn timed_out(limit: Duration) -> Response {
     let detail = format!(
         "the call took longer than {limit:?}; whether it had an effect is not known, so retry a push with the same id"
     );

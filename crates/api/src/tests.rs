@@ -10,6 +10,7 @@ mod keys;
 mod simulations;
 mod stats;
 mod tokens;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,10 +1,12 @@
 //! A device has a message.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidings_hub::shard::Ordinals;
-use tidings_model::{MessageId, NamespaceName, Ordinal, Seq, Timestamp};
-use tidings_store::StoreError;
+use tidings_model::{Message, MessageId, NamespaceName, Ordinal, Seq, Timestamp};
+use tidings_store::port::Which;
+use tidings_store::{Device, StoreError};
 
 use crate::{Namespace, Node};
 
@@ -28,6 +30,17 @@ pub struct AckOutcome {
     pub acked: Vec<Seq>,
     /// The ids that are unknown, or of messages that were not meant for the device.
     pub unknown: Vec<MessageId>,
+}
+
+/// Who has given a receipt in time.
+#[derive(Clone, Debug)]
+pub struct Awaited {
+    /// How many devices have.
+    pub acked: u64,
+    /// How many have not.
+    pub waiting: u64,
+    /// The first of them, and whether each has.
+    pub devices: Vec<(Device, bool)>,
 }
 
 impl Node {
@@ -56,6 +69,33 @@ impl Node {
     pub fn seq_of_ack(&self, namespace: &NamespaceName, ack_id: u64) -> Option<Seq> {
         let ack_id = u32::try_from(ack_id).ok()?;
         tidings_model::message::seq_of_ack(ack_id, self.store.head(namespace))
+    }
+
+    /// Waits until everybody who is meant by a message and online now has given a receipt, or for so long. Answers who has and who
+    /// has not by then, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn await_acks(
+        &self,
+        namespace: &Namespace,
+        message: &Message,
+        wait: Duration,
+        limit: usize,
+    ) -> Result<Awaited, StoreError> {
+        let online = &*message.meant & namespace.directory().online();
+        let name = &namespace.name;
+        // Time is over is an answer, too.
+        let _ = tokio::time::timeout(wait, self.ledger.acked_by_all(name, message.seq, online.clone())).await;
+        let books = self.ledger.look(name, vec![message.seq]).await.into_iter().flatten().next();
+        let acked = books.map(|books| &books.record.acked & &online).unwrap_or_default();
+        let ordinals = online.iter().take(limit).map(Ordinal).collect();
+        let found = self.store.devices(name, Which::Ordinals(ordinals)).await?;
+        let devices = found.into_iter().flatten().map(|device| {
+            let has_it = acked.contains(device.ordinal.0);
+            (device, has_it)
+        });
+        Ok(Awaited { acked: acked.len(), waiting: online.len() - acked.len(), devices: devices.collect() })
     }
 
     /// Takes receipts for messages that are named by their public ids. Answers once they are written

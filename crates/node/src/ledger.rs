@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use roaring::RoaringBitmap;
 use tidings_hub::Event;
 use tidings_hub::shard::Ordinals;
 use tidings_model::{DropReason, Durability, Message, NamespaceName, Ordinal, Seq, Timestamp};
@@ -23,6 +24,7 @@ use crate::{Clock, Metrics};
 
 mod entry;
 pub mod report;
+mod watch;
 
 pub(crate) use entry::{Claim, Entry, Tried, bucket_of, percentile};
 
@@ -101,6 +103,7 @@ enum Entered {
     Settled(NamespaceName, Ordinal, Seq, Timestamp),
     Look(NamespaceName, Vec<Seq>, oneshot::Sender<Vec<Option<Entry>>>),
     Standing(NamespaceName, Ordinal, Vec<Seq>, oneshot::Sender<Vec<Option<Standing>>>),
+    Watch(NamespaceName, Seq, RoaringBitmap, oneshot::Sender<()>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -121,6 +124,7 @@ impl Ledger {
             entries: HashMap::new(),
             dirty: Vec::new(),
             settled: HashMap::new(),
+            watchers: watch::Watchers::default(),
             promised: Vec::new(),
             write_at: None,
         };
@@ -219,6 +223,13 @@ impl Ledger {
         told.await.unwrap_or_default()
     }
 
+    /// Comes back when all of these devices have given a receipt for the message. Whoever waits no longer may drop it.
+    pub(crate) async fn acked_by_all(&self, namespace: &NamespaceName, seq: Seq, devices: RoaringBitmap) {
+        let (done, told) = oneshot::channel();
+        let _ = self.queue.send(Entered::Watch(namespace.clone(), seq, devices, done)).await;
+        let _ = told.await;
+    }
+
     /// Writes everything down that was entered before.
     pub(crate) async fn flush(&self) {
         let (tell, told) = oneshot::channel();
@@ -236,6 +247,7 @@ struct Books {
     entries: HashMap<Key, Entry>,
     dirty: Vec<Key>,
     settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
+    watchers: watch::Watchers,
     /// Answers that wait until everything is written down.
     promised: Vec<(oneshot::Sender<Vec<Acked>>, Vec<Acked>)>,
     /// When what happened is written down at the latest.
@@ -299,6 +311,7 @@ impl Books {
                     superseded.iter().for_each(|old| want(&old.namespace, old.seq));
                 }
                 Entered::Change(change) => want(&change.namespace, change.seq),
+                Entered::Watch(namespace, seq, ..) => want(namespace, *seq),
                 Entered::Settled(..) | Entered::Flush(_) => {}
             }
         }
@@ -389,6 +402,13 @@ impl Books {
                 let found = seqs.into_iter().map(|seq| entry(seq).map(|entry| entry.standing(device)));
                 let _ = tell.send(found.collect());
             }
+            Entered::Watch(namespace, seq, mut devices, done) => {
+                let key = (namespace, seq);
+                if let Some(entry) = self.entries.get(&key) {
+                    devices -= &entry.record.acked;
+                }
+                self.watchers.watch(key, devices, done);
+            }
             Entered::Flush(tell) => {
                 self.write_all().await;
                 let _ = tell.send(());
@@ -455,6 +475,7 @@ impl Books {
             let delivered = entry.record.written.len() - before;
             self.metrics.deliveries.inc_by(delivered);
             self.tally.acked(&key.0, ack.at, delivered, entry.sent_at);
+            self.watchers.acked(&key, ack.device.0);
             mark(&mut self.dirty, entry, key);
             self.write_within(WRITE_RECEIPTS_AFTER);
         }
@@ -534,6 +555,7 @@ impl Books {
     }
 
     fn let_go(&mut self) {
+        self.watchers.let_go();
         let idle = if self.entries.len() > MESSAGES_IN_MEMORY { IDLE_MS / 10 } else { IDLE_MS };
         let before = Timestamp(self.clock.now().0.saturating_sub(idle));
         self.entries.retain(|_, entry| entry.dirty || entry.touched_at > before);

@@ -54,7 +54,7 @@ pub use clock::Clock;
 pub use deliver::ToShard;
 pub use metrics::Metrics;
 pub use namespace::Namespace;
-pub use tidings_store::StoreError;
+pub use tidings_store::{Device, StoreError};
 
 /// A node: one process's view of the whole.
 pub struct Node {

@@ -407,15 +407,9 @@ pub(crate) struct ConnectionId(String);
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PushAck {
-    /// In a later release: must be null.
-    #[schema(value_type = Option<Later>)]
-    wait: Option<()>,
+    /// The answer comes when everybody who is online has given a receipt, or after so long: at most 30s. Not in a batch.
+    wait: Option<Duration>,
 }
-
-/// Nothing yet.
-#[derive(Serialize, ToSchema)]
-#[schema(max_length = 0)]
-pub(crate) struct Later(String);
 
 /// What happens for devices that are away. This version wakes no phones: everything but `keep` is
 /// checked and has no effect.

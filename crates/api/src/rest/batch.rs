@@ -139,7 +139,12 @@ fn parse(entry: &[u8], now: Timestamp) -> Result<Parsed, Problem> {
         let detail = format!("the entry has {} bytes, at most {BODY_MAX} are allowed", entry.len());
         return Err(Problem::new(ErrorCode::PAYLOAD_TOO_LARGE, detail));
     }
-    push::parse(entry, None, now)
+    let parsed = push::parse(entry, None, now)?;
+    if parsed.wait.is_some() {
+        let why = "cannot be in a batch: push by itself what is to be waited for";
+        return Err(Problem::field(ErrorCode::INVALID_REQUEST, "ack.wait", why));
+    }
+    Ok(parsed)
 }
 
 async fn push_all(node: &Node, namespace: &Namespace, parsed: Vec<Result<Parsed, Problem>>) -> Vec<Became> {
@@ -148,11 +153,13 @@ async fn push_all(node: &Node, namespace: &Namespace, parsed: Vec<Result<Parsed,
     for (place, entry) in parsed.into_iter().enumerate() {
         results.push(match entry {
             Err(why) => Some(refused(&why)),
-            Ok(Parsed { push, dry_run: true }) => Some(match node.dry_run(&namespace.name, &push).await {
-                Ok(who) => Became::DryRun(DryRunBody::of(who)),
-                Err(why) => refused(&why.into()),
-            }),
-            Ok(Parsed { push, dry_run: false }) => {
+            Ok(Parsed { push, dry_run: true, .. }) => {
+                Some(match node.dry_run(&namespace.name, &push).await {
+                    Ok(who) => Became::DryRun(DryRunBody::of(who)),
+                    Err(why) => refused(&why.into()),
+                })
+            }
+            Ok(Parsed { push, dry_run: false, .. }) => {
                 pushes.push(push);
                 places.push(place);
                 None

@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tidings_model::{ErrorCode, Message, MessageId, Priority};
+use tidings_node::ack::Awaited;
 use tidings_node::ledger::report::Report;
 use tidings_node::publish::Accepted;
 use tidings_node::{Namespace, Node};
@@ -16,6 +17,7 @@ use utoipa::ToSchema;
 use super::report::ReportBody;
 use crate::extract::{self, InPath, json_body, namespace};
 use crate::push::{self, Parsed};
+use crate::request_id::Patience;
 use crate::{ApiState, Problem, openapi};
 
 /// A push was accepted.
@@ -30,6 +32,52 @@ pub(crate) struct AcceptedBody {
     duplicate: bool,
     meant: DevicesBody,
     online: ConnectionsBody,
+    /// With `ack.wait`: who has given a receipt by the time of this answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack: Option<AwaitedBody>,
+}
+
+/// Of those who were online when the push was accepted, who has it by now.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Awaited)]
+pub(crate) struct AwaitedBody {
+    /// Whether all of them have.
+    complete: bool,
+    /// How many devices have.
+    acked: u64,
+    /// How many have not.
+    waiting: u64,
+    /// The first 1,000 of them; the receipts of the message have all.
+    #[schema(max_items = 1000)]
+    devices: Vec<AwaitedDevice>,
+}
+
+/// A device, and whether it has given a receipt.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AwaitedDevice {
+    device: String,
+    #[schema(required)]
+    user: Option<String>,
+    acked: bool,
+}
+
+/// Most devices that an answer names.
+const AWAITED_MAX: usize = 1_000;
+
+impl AwaitedBody {
+    fn of(awaited: &Awaited) -> Self {
+        let device = |(device, acked): &(tidings_node::Device, bool)| AwaitedDevice {
+            device: device.id.to_string(),
+            user: device.user.as_ref().map(ToString::to_string),
+            acked: *acked,
+        };
+        Self {
+            complete: awaited.waiting == 0,
+            acked: awaited.acked,
+            waiting: awaited.waiting,
+            devices: awaited.devices.iter().map(device).collect(),
+        }
+    }
 }
 
 /// Nothing was sent; this is who would be meant now.
@@ -63,6 +111,7 @@ impl AcceptedBody {
             duplicate: accepted.duplicate,
             meant: DevicesBody { devices: accepted.meant },
             online: ConnectionsBody { connections: accepted.online },
+            ack: None,
         }
     }
 }
@@ -76,7 +125,8 @@ impl DryRunBody {
 /// Pushes a message to whom it is for.
 #[utoipa::path(post, path = "/v1/namespaces/{ns}/messages", tag = "messages", operation_id = "push",
     description = "Sends to everybody who is meant and online, and keeps the message for who is away. The answer \
-        comes when the message is on disk (`durability: durable`). With an id, in the body or as \
+        comes when the message is on disk (`durability: durable`); with `ack.wait`, when everybody who is online has it, or that \
+        time is over. With an id, in the body or as \
         `Idempotency-Key`, a retry within 24 h is safe.",
     params(
         ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
@@ -94,14 +144,21 @@ pub(crate) async fn push(
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
     let key = idempotency_key(request.headers())?;
+    let patience = request.extensions().get::<Patience>().cloned().unwrap_or_default();
     let body = json_body(request).await?;
-    let Parsed { push, dry_run } = push::parse(&body, key.as_deref(), state.node.now())?;
+    let Parsed { push, dry_run, wait } = push::parse(&body, key.as_deref(), state.node.now())?;
     if dry_run {
         let who = state.node.dry_run(&namespace.name, &push).await?;
         return Ok(Json(DryRunBody::of(who)).into_response());
     }
     let accepted = state.node.publish(&namespace.name, push).await?;
-    Ok((StatusCode::ACCEPTED, Json(AcceptedBody::of(&accepted))).into_response())
+    let mut body = AcceptedBody::of(&accepted);
+    if let Some(wait) = wait {
+        patience.wait(wait);
+        let awaited = state.node.await_acks(&namespace, &accepted.message, wait, AWAITED_MAX).await?;
+        body.ack = Some(AwaitedBody::of(&awaited));
+    }
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -161,8 +161,8 @@ async fn pushes_that_make_no_sense() {
             400 invalid_request
               offline.escalate_after: is "5", must be a whole number with a unit (ms, s, m, h or d), as in "90s"
             {"to":{"all":true},"collapse_key":"a","deliver_at":"2027-01-01T00:00:00Z","ack":{"wait":"5s"}}
-            400 not_supported
-              ack.wait: is not supported by this version; leave it out
+            400 invalid_request
+              ack.wait: does not go with deliver_at: nobody has it before that
             {"to":{},"collapse_key":"a"}
             400 invalid_request
               to: names nobody: set all, or name users, devices or rooms
