@@ -1,4 +1,5 @@
-// Clients that are sent away: those of a user, perhaps for a while, and everybody in a namespace that is suspended.
+// What the operator does with clients: sends those of a user away, perhaps for a while, and everybody in a namespace that is
+// suspended; moves devices into rooms and out of them.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -67,4 +68,30 @@ test('a namespace that is suspended sends everybody away, and has kept everythin
     const back = await connected(t, server, kind, { user: 'ann', device: `ann-${kind}` });
     await back.waitForId(id);
   }
+});
+
+test('devices are moved into a room and out of it, connected or not, with every kind of client', async (t) => {
+  const server = await Server.start(t);
+  const api = new Api(server);
+  const clients = await Promise.all(KINDS.map((kind) => connected(t, server, kind, { user: 'ann', device: `ann-${kind}` })));
+  const away = await connected(t, server, 'ws', { user: 'bob', device: 'bob-1', rooms: ['waiting'] });
+  await away.close();
+  const move = async (method, body) => {
+    const answer = await api.call(method, 'rooms/lobby/members', body);
+    assert.equal(answer.status, 200, answer.text);
+    return answer.json;
+  };
+  assert.deepEqual(await move('POST', { users: ['ann', 'nobody'], from_rooms: ['waiting'] }), { added: KINDS.length + 1, already: 0, unknown: ['nobody'], full: [] });
+  const { id, meant } = await api.push({ to: { rooms: ['lobby'] }, data: 1 });
+  assert.equal(meant.devices, KINDS.length + 1);
+  for (const one of clients) await one.waitForId(id);
+  const back = await connected(t, server, 'ws', { user: 'bob', device: 'bob-1' });
+  await back.waitForId(id);
+  assert.deepEqual(await move('DELETE', { users: ['ann'] }), { removed: KINDS.length, absent: 0, unknown: [] });
+  const second = await api.push({ to: { rooms: ['lobby'] }, data: 2 });
+  assert.equal(second.meant.devices, 1);
+  await back.waitForId(second.id);
+  for (const one of clients) assert.ok(!one.ids.includes(second.id), one.name);
+  const members = await api.get('rooms/lobby/members');
+  assert.deepEqual(members.items, [{ device: 'bob-1', user: 'bob', platform: 'other', online: true }]);
 });

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequestParts, Path, Query, Request};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
-use tidings_model::{ErrorCode, Timestamp};
+use tidings_model::{ErrorCode, Ordinal, Timestamp};
 use tidings_node::{Namespace, Node};
 use tidings_wire::time::parse_rfc3339;
 
@@ -79,6 +81,33 @@ pub(crate) fn limit(asked: Option<&str>, default: usize, max: usize) -> Result<u
         let message = format!("is {}, must be a number from 1 to {max}", shape::shown(asked));
         Problem::field(ErrorCode::INVALID_REQUEST, "limit", message)
     })
+}
+
+/// Where a list of devices goes on behind this one.
+pub(crate) fn ordinal_cursor(after: Ordinal) -> String {
+    URL_SAFE_NO_PAD.encode(after.0.to_be_bytes())
+}
+
+/// The device behind which a list goes on.
+pub(crate) fn after_ordinal(text: &str) -> Result<Ordinal, Problem> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+    bytes.map(|bytes| Ordinal(u32::from_be_bytes(bytes))).ok_or_else(|| no_cursor(text))
+}
+
+/// Where a list goes on behind this name.
+pub(crate) fn name_cursor(after: &str) -> String {
+    URL_SAFE_NO_PAD.encode(after)
+}
+
+/// The name behind which a list goes on.
+pub(crate) fn after_name(text: &str) -> Result<String, Problem> {
+    let decoded = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded.ok_or_else(|| no_cursor(text))
+}
+
+fn no_cursor(text: &str) -> Problem {
+    let message = format!("is {}, must be the next_cursor of an answer", shape::shown(text));
+    Problem::field(ErrorCode::INVALID_REQUEST, "cursor", message)
 }
 
 /// A time in a query.

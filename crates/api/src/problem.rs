@@ -14,6 +14,7 @@ use tidings_model::ErrorCode;
 use tidings_node::StoreError;
 use tidings_node::keys::KeyError;
 use tidings_node::kick::KickError;
+use tidings_node::members::MoveError;
 use tidings_node::namespace::CreateError;
 use tidings_node::publish::PublishError;
 use tidings_node::simulate::SimulateError;
@@ -178,6 +179,15 @@ impl From<KeyError> for Problem {
         match why {
             KeyError::TooMany => Self::new(ErrorCode::CONFLICT, why.to_string()),
             KeyError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<MoveError> for Problem {
+    fn from(why: MoveError) -> Self {
+        match why {
+            MoveError::TooMany(_) => Self::new(ErrorCode::INVALID_REQUEST, why.to_string()),
+            MoveError::Store(why) => why.into(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod document;
 mod history;
 mod hooks;
 mod keys;
+mod rooms;
 mod simulations;
 mod stats;
 mod tokens;

@@ -283,6 +283,11 @@ impl Directory {
         self.rooms.get(name)
     }
 
+    /// The names of the rooms that have members, in no order.
+    pub fn room_names(&self) -> impl Iterator<Item = &RoomName> {
+        self.rooms.keys()
+    }
+
     /// The devices that are online.
     #[must_use]
     pub fn online(&self) -> &RoaringBitmap {

@@ -26,6 +26,7 @@ pub mod kick;
 pub mod ledger;
 pub mod lookup;
 pub(crate) mod mailbox;
+pub mod members;
 pub mod metrics;
 pub mod namespace;
 pub mod notify;

@@ -302,6 +302,21 @@ pub(crate) enum NamespaceStateWord {
     Suspended,
 }
 
+/// Whom a call is about: at least one of these.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Whom, example = json!({"users": ["ann"], "from_rooms": ["old lobby"]}))]
+pub(crate) struct WhomBody {
+    /// All of their devices.
+    #[schema(max_items = 1000)]
+    users: Option<Vec<Name>>,
+    #[schema(max_items = 1000)]
+    devices: Option<Vec<Name>>,
+    /// All devices that are in these rooms now.
+    #[schema(max_items = 1000)]
+    from_rooms: Option<Vec<Name>>,
+}
+
 /// Users whose status is asked for.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]

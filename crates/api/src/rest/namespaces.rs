@@ -3,8 +3,6 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -400,7 +398,7 @@ pub(crate) async fn list(
     InQuery(asked): InQuery<Asked>,
 ) -> Result<Response, Problem> {
     let limit = extract::limit(asked.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
-    let after = asked.cursor.as_deref().map(after).transpose()?;
+    let after = asked.cursor.as_deref().map(extract::after_name).transpose()?;
     let later = |namespace: &std::sync::Arc<Namespace>| {
         after.as_ref().is_none_or(|after| namespace.name.as_str() > after.as_str())
     };
@@ -408,17 +406,9 @@ pub(crate) async fn list(
     let more = items.len() > limit;
     items.truncate(limit);
     let last = items.last().filter(|_| more);
-    let next_cursor = last.map(|last| URL_SAFE_NO_PAD.encode(last.name.as_str()));
+    let next_cursor = last.map(|last| extract::name_cursor(last.name.as_str()));
     let items = items.iter().map(|namespace| NamespaceBody::of(namespace)).collect();
     Ok(Json(NamespacesBody { items, next_cursor }).into_response())
-}
-
-fn after(text: &str) -> Result<String, Problem> {
-    let decoded = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    decoded.ok_or_else(|| {
-        let message = format!("is {}, must be the next_cursor of an answer", shown(text));
-        Problem::field(ErrorCode::INVALID_REQUEST, "cursor", message)
-    })
 }
 
 /// A namespace.

@@ -3,10 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use tidings_model::{ErrorCode, Ordinal};
+use tidings_model::ErrorCode;
 use tidings_node::ledger::report::{Line, State as Became};
 use utoipa::ToSchema;
 
@@ -85,12 +83,12 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
     let limit = extract::limit(asked.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
-    let after = asked.cursor.as_deref().map(after).transpose()?;
+    let after = asked.cursor.as_deref().map(extract::after_ordinal).transpose()?;
     let only = asked.state.as_deref().map(only).transpose()?;
     let message = find(&state.node, &namespace, &id).await?;
     let (lines, next) = state.node.receipts(&namespace, &message, only, after, limit).await?;
     let items = lines.into_iter().map(ReceiptBody::of).collect();
-    Ok(Json(ReceiptsBody { items, next_cursor: next.map(cursor) }).into_response())
+    Ok(Json(ReceiptsBody { items, next_cursor: next.map(extract::ordinal_cursor) }).into_response())
 }
 
 fn only(text: &str) -> Result<Became, Problem> {
@@ -98,17 +96,5 @@ fn only(text: &str) -> Result<Became, Problem> {
         let known = Became::ALL.map(Became::as_str).join(", ");
         let message = format!("is {}, must be one of {known}", shown(text));
         Problem::field(ErrorCode::INVALID_REQUEST, "state", message)
-    })
-}
-
-fn cursor(after: Ordinal) -> String {
-    URL_SAFE_NO_PAD.encode(after.0.to_be_bytes())
-}
-
-fn after(text: &str) -> Result<Ordinal, Problem> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-    bytes.map(|bytes| Ordinal(u32::from_be_bytes(bytes))).ok_or_else(|| {
-        let message = format!("is {}, must be the next_cursor of an answer", shown(text));
-        Problem::field(ErrorCode::INVALID_REQUEST, "cursor", message)
     })
 }

@@ -1,15 +1,19 @@
-//! A room in numbers. A room is there as long as somebody is in it; any other is an empty one.
+//! Rooms: in numbers, who is in them, and moving devices into and out of them. A room is there as long as somebody is in
+//! it; any other is an empty one.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use tidings_model::{Platform, RoomName};
+use serde::{Deserialize, Serialize};
+use tidings_model::{DeviceId, ErrorCode, NameError, Platform, RoomName, UserId, limit};
+use tidings_node::members::Whom;
+use tidings_wire::problem::FieldError;
 use utoipa::ToSchema;
 
-use crate::extract::{self, InPath, namespace};
+use crate::extract::{self, InPath, InQuery, json_body, namespace};
+use crate::shape::{self, Shape, shown};
 use crate::{ApiState, Problem, openapi};
 
 /// A room.
@@ -68,4 +72,229 @@ pub(crate) async fn show(
     }
     let online = members.intersection_len(&online);
     Ok(Json(RoomBody { room: room.to_string(), online, total: members.len(), platforms }).into_response())
+}
+
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+
+/// What is asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// A page of rooms.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RoomsBody {
+    /// By name.
+    #[schema(max_items = 1000)]
+    items: Vec<RoomListed>,
+    /// Where the next page begins; null on the last one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// A room in a list.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RoomListed {
+    room: String,
+    /// Devices that are connected.
+    online: u64,
+    /// Devices, connected or not.
+    total: u64,
+}
+
+/// The rooms that somebody is in.
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/rooms", tag = "rooms", operation_id = "rooms",
+    params(
+        ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "How many at once; 100 unless said"),
+        ("cursor" = Option<String>, Query, description = "Where to go on: `next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page", body = RoomsBody)))]
+pub(crate) async fn list(
+    State(state): State<ApiState>,
+    InPath(ns): InPath<String>,
+    InQuery(asked): InQuery<Asked>,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let limit = extract::limit(asked.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
+    let after = asked.cursor.as_deref().map(extract::after_name).transpose()?;
+    let (rooms, more) = state.node.rooms_of(&namespace, after.as_deref(), limit);
+    let last = rooms.last().filter(|_| more);
+    let next_cursor = last.map(|(name, ..)| extract::name_cursor(name.as_str()));
+    let listed =
+        |(name, total, online): (RoomName, u64, u64)| RoomListed { room: name.to_string(), online, total };
+    Ok(Json(RoomsBody { items: rooms.into_iter().map(listed).collect(), next_cursor }).into_response())
+}
+
+/// A page of members.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MembersBody {
+    #[schema(max_items = 1000)]
+    items: Vec<MemberBody>,
+    /// Where the next page begins; null on the last one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// A device in a room.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MemberBody {
+    device: String,
+    #[schema(required)]
+    user: Option<String>,
+    #[schema(value_type = openapi::PlatformWord)]
+    platform: &'static str,
+    /// Whether it is connected.
+    online: bool,
+}
+
+/// The devices that are in a room.
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/rooms/{room}/members", tag = "rooms", operation_id = "members",
+    params(
+        ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
+        ("room" = openapi::Name, Path, description = "The room"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "How many at once; 100 unless said"),
+        ("cursor" = Option<String>, Query, description = "Where to go on: `next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page", body = MembersBody)))]
+pub(crate) async fn members(
+    State(state): State<ApiState>,
+    InPath((ns, room)): InPath<(String, String)>,
+    InQuery(asked): InQuery<Asked>,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let room = extract::name("room", &room, RoomName::new)?;
+    let limit = extract::limit(asked.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
+    let after = asked.cursor.as_deref().map(extract::after_ordinal).transpose()?;
+    let (members, next) = state.node.members(&namespace, &room, after, limit).await?;
+    let items = members.into_iter().map(|(device, online)| MemberBody {
+        device: device.id.to_string(),
+        user: device.user.as_ref().map(ToString::to_string),
+        platform: device.platform.as_str(),
+        online,
+    });
+    let next_cursor = next.map(extract::ordinal_cursor);
+    Ok(Json(MembersBody { items: items.collect(), next_cursor }).into_response())
+}
+
+/// Whom a call is about, in a request.
+pub(crate) const WHOM_SHAPE: Shape =
+    Shape::Object(&[("users", Shape::Texts), ("devices", Shape::Texts), ("from_rooms", Shape::Texts)]);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WhomBody {
+    users: Option<Vec<String>>,
+    devices: Option<Vec<String>>,
+    from_rooms: Option<Vec<String>>,
+}
+
+/// Devices were put into a room.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Added {
+    added: u64,
+    /// Devices that were in it already.
+    already: u64,
+    /// Users without a device, and devices that are not registered.
+    unknown: Vec<String>,
+    /// Devices that are in as many rooms as they may be, and were not added.
+    full: Vec<String>,
+}
+
+/// Devices were taken out of a room.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Removed {
+    removed: u64,
+    /// Devices that were not in it.
+    absent: u64,
+    /// Users without a device, and devices that are not registered.
+    unknown: Vec<String>,
+}
+
+/// Puts devices into a room.
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/rooms/{room}/members", tag = "rooms", operation_id = "addMembers",
+    description = "All devices of users, devices, and all devices that are in other rooms now; at most 10,000 in a call. They stay until \
+        they leave or are taken out, online or not, whatever their tokens allow.",
+    params(
+        ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
+        ("room" = openapi::Name, Path, description = "The room"),
+    ),
+    request_body(content = openapi::WhomBody, description = "Whom"),
+    responses((status = 200, description = "They are in it", body = Added)))]
+pub(crate) async fn add(
+    State(state): State<ApiState>,
+    InPath((ns, room)): InPath<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let room = extract::name("room", &room, RoomName::new)?;
+    let whom = whom(&json_body(request).await?)?;
+    let moved = state.node.add_members(&namespace, &room, &whom).await?;
+    let full = moved.full.iter().map(ToString::to_string).collect();
+    let (added, already, unknown) = (moved.changed, moved.unchanged, moved.unknown);
+    Ok(Json(Added { added, already, unknown, full }).into_response())
+}
+
+/// Takes devices out of a room.
+#[utoipa::path(delete, path = "/v1/namespaces/{ns}/rooms/{room}/members", tag = "rooms", operation_id = "removeMembers",
+    description = "Whom, as in adding them. They get nothing more of the room, not even what waits.",
+    params(
+        ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
+        ("room" = openapi::Name, Path, description = "The room"),
+    ),
+    request_body(content = openapi::WhomBody, description = "Whom"),
+    responses((status = 200, description = "They are out of it", body = Removed)))]
+pub(crate) async fn remove(
+    State(state): State<ApiState>,
+    InPath((ns, room)): InPath<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let room = extract::name("room", &room, RoomName::new)?;
+    let whom = whom(&json_body(request).await?)?;
+    let moved = state.node.remove_members(&namespace, &room, &whom).await?;
+    let (removed, absent, unknown) = (moved.changed, moved.unchanged, moved.unknown);
+    Ok(Json(Removed { removed, absent, unknown }).into_response())
+}
+
+fn whom(body: &[u8]) -> Result<Whom, Problem> {
+    let body: WhomBody = shape::decode(body, &WHOM_SHAPE)?;
+    let mut wrong = Vec::new();
+    let whom = Whom {
+        users: names("users", body.users, UserId::new, &mut wrong),
+        devices: names("devices", body.devices, DeviceId::new, &mut wrong),
+        from_rooms: names("from_rooms", body.from_rooms, RoomName::new, &mut wrong),
+    };
+    if wrong.is_empty() && whom.users.is_empty() && whom.devices.is_empty() && whom.from_rooms.is_empty() {
+        let why = "names nobody: name users, devices or from_rooms";
+        return Err(Problem::new(ErrorCode::INVALID_REQUEST, format!("the body {why}")));
+    }
+    if wrong.is_empty() { Ok(whom) } else { Err(Problem::fields(ErrorCode::INVALID_REQUEST, wrong)) }
+}
+
+fn names<T>(
+    field: &str,
+    list: Option<Vec<String>>,
+    new: fn(&str) -> Result<T, NameError>,
+    wrong: &mut Vec<FieldError>,
+) -> Vec<T> {
+    let list = list.unwrap_or_default();
+    let mut complain = |field: String, message: String| wrong.push(FieldError { field, message });
+    if list.len() > limit::TARGETS_MAX {
+        let message = format!("has {} entries, at most {} are allowed", list.len(), limit::TARGETS_MAX);
+        complain(field.to_owned(), message);
+        return Vec::new();
+    }
+    let mut names = Vec::with_capacity(list.len());
+    for (index, text) in list.iter().enumerate() {
+        match new(text) {
+            Ok(name) => names.push(name),
+            Err(why) => complain(format!("{field}[{index}]"), format!("{} {why}", shown(text))),
+        }
+    }
+    names
 }

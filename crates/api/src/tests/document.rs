@@ -76,6 +76,7 @@ fn requests_are_described_as_they_are_checked() {
         ("Acks", &rest::acks::SHAPE),
         ("NewSimulation", &rest::simulations::SHAPE),
         ("NewKey", &rest::keys::SHAPE),
+        ("Whom", &rest::rooms::WHOM_SHAPE),
         ("StatusOf", &rest::users::STATUS_SHAPE),
         ("NewToken", &rest::tokens::SHAPE),
         ("NewHook", &rest::namespaces::HOOK_SHAPE),
