@@ -9,8 +9,9 @@ import { parseArgs } from 'node:util';
 
 import { BadNetwork } from './lib/badnetwork.mjs';
 import { KINDS } from './lib/clients.mjs';
+import { seeded } from './lib/seeded.mjs';
 import { Server } from './lib/server.mjs';
-import { Trial, seeded } from './lib/trial.mjs';
+import { Trial } from './lib/trial.mjs';
 
 const { values } = parseArgs({ options: { seconds: { type: 'string', default: '30' }, rate: { type: 'string', default: '40' }, seed: { type: 'string' } } });
 const [SECONDS, RATE, SEED] = [values.seconds, values.rate, values.seed ?? Math.floor(Math.random() * 2 ** 31)].map(Number);

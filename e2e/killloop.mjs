@@ -7,8 +7,9 @@
 
 import { parseArgs } from 'node:util';
 
+import { seeded } from './lib/seeded.mjs';
 import { Server } from './lib/server.mjs';
-import { Trial, seeded } from './lib/trial.mjs';
+import { Trial } from './lib/trial.mjs';
 import { until } from './lib/until.mjs';
 
 const { values } = parseArgs({ options: { rounds: { type: 'string' }, seconds: { type: 'string' }, seed: { type: 'string' } } });

@@ -5,7 +5,8 @@ import path from 'node:path';
 
 import { check, owedAfter } from './check.mjs';
 import { Disk, numbersBelow } from './disk.mjs';
-import { FATES, randomFrom } from './fates.mjs';
+import { seeded } from '../lib/seeded.mjs';
+import { FATES } from './fates.mjs';
 import { Load, PROMISE } from './load.mjs';
 import { Trace } from './trace.mjs';
 
@@ -28,7 +29,7 @@ export class Cuts {
 
   /** The cut of this number, which with the seed decides everything about it: what it was, and what is wrong after it. */
   async make(number, target) {
-    const random = randomFrom(this.seed * 7_919 + number);
+    const random = seeded(this.seed * 7_919 + number);
     random();
     const fate = FATE_NAMES[number % FATE_NAMES.length];
     const options = { random, orderly: number % 5 === 0 };
@@ -51,7 +52,7 @@ export class Cuts {
     const drawn = random() * 2 ** 32;
     const leave = (to) => {
       mkdirSync(to, { recursive: true });
-      model.leave(to, FATES[fate](randomFrom(drawn), until));
+      model.leave(to, FATES[fate](seeded(drawn), until));
     };
     const owed = owedAfter(trace, until, said);
     return { leave, owed, what: `after record ${until} (${fate}), ${owed.messages.length} messages owed` };

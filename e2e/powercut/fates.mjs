@@ -2,18 +2,6 @@
 
 import { PAGE } from './disk.mjs';
 
-/** Numbers from 0 to 1, the same ones for the same seed. */
-export function randomFrom(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 const whole = (changes) => changes.map(({ length }) => [[0, length]]);
 const none = () => [];
 

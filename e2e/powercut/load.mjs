@@ -7,7 +7,7 @@ import path from 'node:path';
 import { Api, describe } from '../lib/api.mjs';
 import { connected } from '../lib/clients.mjs';
 import { Server } from '../lib/server.mjs';
-import { randomFrom } from './fates.mjs';
+import { seeded } from '../lib/seeded.mjs';
 
 export const ADMIN_KEY = 'tk_0123456789abcdef';
 /** Where the store is on the disk that forgets: deep, so that the directories above it have to be kept, too. */
@@ -41,7 +41,7 @@ const NOBODY = { topic: 'room:attic', to: { rooms: ['attic'] }, meant: () => fal
 const ZOE = { topic: 'user:zoe', to: { users: ['zoe'] }, meant: (it) => it.user === 'zoe' };
 
 const NOISE = (() => {
-  const random = randomFrom(1);
+  const random = seeded(1);
   return Array.from({ length: 16_384 }, () => Math.floor(random() * 2 ** 32).toString(16).padStart(8, '0')).join('');
 })();
 

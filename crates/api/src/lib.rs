@@ -22,6 +22,7 @@ mod shape;
 pub mod size;
 #[cfg(test)]
 mod tests;
+mod wrong;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,22 +6,20 @@
 mod body;
 mod fingerprint;
 
-use std::collections::HashSet;
-use std::hash::Hash;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tidings_model::{
-    CollapseKey, DeviceId, Durability, ErrorCode, EventName, Except, MessageId, NameError, Platform,
-    Priority, Push, RoomName, Target, Timestamp, UserId, limit,
+    CollapseKey, DeviceId, Durability, EventName, Except, MessageId, Platform, Priority, Push, RoomName,
+    Target, Timestamp, UserId, limit,
 };
-use tidings_wire::problem::FieldError;
 use tidings_wire::{nesting, time};
 
 use self::body::{Body, ExceptBody, OfflineBody, Text, ToBody};
 use crate::rest::namespaces::offline::escalate_after;
 use crate::shape::{self, shown};
+use crate::wrong::Wrong;
 use crate::{Problem, duration};
 
 pub(crate) use body::SHAPE;
@@ -52,12 +50,12 @@ pub(crate) fn parse(json: &[u8], key: Option<&str>, now: Timestamp) -> Result<Pa
     let ttl = ttl(body.ttl.as_ref().map(Text::as_str), &mut wrong);
     let priority = wrong.choice(
         "priority",
-        body.priority.as_ref(),
+        body.priority.as_ref().map(Text::as_str),
         &[("normal", Priority::Normal), ("high", Priority::High)],
     );
     let durability = wrong.choice(
         "durability",
-        body.durability.as_ref(),
+        body.durability.as_ref().map(Text::as_str),
         &[("durable", Durability::Durable), ("memory", Durability::Memory)],
     );
     let offline = body.offline.map(|offline| offline.0).unwrap_or_default();
@@ -66,7 +64,8 @@ pub(crate) fn parse(json: &[u8], key: Option<&str>, now: Timestamp) -> Result<Pa
     let collapse_key = collapse_key.and_then(|key| wrong.name("collapse_key", key, CollapseKey::new));
     let deliver_at = deliver_at(body.deliver_at.as_ref().map(Text::as_str), now, &mut wrong);
     let wait = body.ack.and_then(|ack| ack.0.wait);
-    let wait = wait.as_ref().and_then(|wait| ack_wait(wait.as_str(), &mut wrong));
+    let wait = wait.as_ref().map(Text::as_str);
+    let wait = wrong.duration("ack.wait", wait, Duration::ZERO, ACK_WAIT_MAX);
     if wait.is_some() && deliver_at.is_some() {
         wrong.add("ack.wait", "does not go with deliver_at: nobody has it before that");
     }
@@ -99,15 +98,15 @@ fn target(to: Option<ToBody<'_>>, wrong: &mut Wrong) -> Target {
         wrong.add("to", "is required: it says who is meant (all, users, devices, rooms)");
         return Target::default();
     };
-    let before = wrong.invalid.len();
+    let before = wrong.len();
     let target = Target {
         all: to.all.unwrap_or(false),
-        users: wrong.names("to.users", to.users, UserId::new),
-        devices: wrong.names("to.devices", to.devices, DeviceId::new),
-        rooms: wrong.names("to.rooms", to.rooms, RoomName::new),
+        users: wrong.names("to.users", to.users.as_deref(), UserId::new),
+        devices: wrong.names("to.devices", to.devices.as_deref(), DeviceId::new),
+        rooms: wrong.names("to.rooms", to.rooms.as_deref(), RoomName::new),
         platforms: platforms(to.platforms, wrong),
     };
-    if wrong.invalid.len() == before && target.is_empty() {
+    if wrong.len() == before && target.is_empty() {
         wrong.add("to", "names nobody: set all, or name users, devices or rooms");
     }
     target
@@ -136,10 +135,10 @@ fn exceptions(except: Option<ExceptBody<'_>>, wrong: &mut Wrong) -> Except {
         None => Err("is no connection id"),
     };
     Except {
-        users: wrong.names("except.users", except.users, UserId::new),
-        devices: wrong.names("except.devices", except.devices, DeviceId::new),
-        rooms: wrong.names("except.rooms", except.rooms, RoomName::new),
-        connections: wrong.names("except.connections", except.connections, connection),
+        users: wrong.names("except.users", except.users.as_deref(), UserId::new),
+        devices: wrong.names("except.devices", except.devices.as_deref(), DeviceId::new),
+        rooms: wrong.names("except.rooms", except.rooms.as_deref(), RoomName::new),
+        connections: wrong.names("except.connections", except.connections.as_deref(), connection),
     }
 }
 
@@ -156,31 +155,13 @@ fn message_id(id: Option<&str>, key: Option<&str>, wrong: &mut Wrong) -> Option<
 }
 
 fn ttl(text: Option<&str>, wrong: &mut Wrong) -> Duration {
-    let default = Duration::from_secs(limit::TTL_DEFAULT_SECS);
-    let Some(text) = text else { return default };
     let max = Duration::from_secs(limit::TTL_SECS_MAX);
-    match duration::parse(text) {
-        Ok(ttl) if ttl <= max => return ttl,
-        Ok(_) => wrong.add("ttl", format!("is {}, at most {} is allowed", shown(text), duration::show(max))),
-        Err(why) => wrong.add("ttl", format!("is {}, {why}", shown(text))),
-    }
-    default
+    let ttl = wrong.duration("ttl", text, Duration::ZERO, max);
+    ttl.unwrap_or(Duration::from_secs(limit::TTL_DEFAULT_SECS))
 }
 
 /// How long an answer waits for receipts at most.
 const ACK_WAIT_MAX: Duration = Duration::from_secs(30);
-
-fn ack_wait(text: &str, wrong: &mut Wrong) -> Option<Duration> {
-    match duration::parse(text) {
-        Ok(wait) if wait <= ACK_WAIT_MAX => return Some(wait),
-        Ok(_) => {
-            let max = duration::show(ACK_WAIT_MAX);
-            wrong.add("ack.wait", format!("is {}, at most {max} is allowed", shown(text)));
-        }
-        Err(why) => wrong.add("ack.wait", format!("is {}, {why}", shown(text))),
-    }
-    None
-}
 
 /// When a push is to be delivered. A moment ago means now: clocks differ.
 fn deliver_at(text: Option<&str>, now: Timestamp, wrong: &mut Wrong) -> Option<Timestamp> {
@@ -233,79 +214,4 @@ fn said(offline: &OfflineBody<'_>) -> Bytes {
     let said = parts.into_iter().filter_map(|(name, value)| Some(format!("\"{name}\":{}", value?)));
     let said: Vec<String> = said.collect();
     if said.is_empty() { Bytes::new() } else { Bytes::from(format!("{{{}}}", said.join(","))) }
-}
-
-/// What is wrong with a push.
-#[derive(Default)]
-struct Wrong {
-    invalid: Vec<FieldError>,
-}
-
-impl Wrong {
-    fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.invalid.push(FieldError { field: field.into(), message: message.into() });
-    }
-
-    fn is_empty(&self) -> bool {
-        self.invalid.is_empty()
-    }
-
-    fn into_problem(self) -> Problem {
-        Problem::fields(ErrorCode::INVALID_REQUEST, self.invalid)
-    }
-
-    fn name<T>(&mut self, field: &str, text: &str, new: impl Fn(&str) -> Result<T, NameError>) -> Option<T> {
-        match new(text) {
-            Ok(name) => Some(name),
-            Err(why) => {
-                self.add(field, format!("{} {why}", shown(text)));
-                None
-            }
-        }
-    }
-
-    /// The names in a list, each once, in order.
-    fn names<T: Clone + Eq + Hash, E: std::fmt::Display>(
-        &mut self,
-        field: &str,
-        list: Option<Vec<Text<'_>>>,
-        new: impl Fn(&str) -> Result<T, E>,
-    ) -> Vec<T> {
-        let list = list.unwrap_or_default();
-        if list.len() > limit::TARGETS_MAX {
-            self.add(
-                field,
-                format!("has {} entries, at most {} are allowed", list.len(), limit::TARGETS_MAX),
-            );
-            return Vec::new();
-        }
-        let mut names = Vec::with_capacity(list.len());
-        for (index, text) in list.iter().enumerate() {
-            match new(text.as_str()) {
-                Ok(name) => names.push(name),
-                Err(why) => self.add(format!("{field}[{index}]"), format!("{} {why}", shown(text.as_str()))),
-            }
-        }
-        if names.len() > 1 {
-            let mut seen = HashSet::with_capacity(names.len());
-            names.retain(|name| seen.insert(name.clone()));
-        }
-        names
-    }
-
-    /// One of a few words; the first when there is none.
-    fn choice<T: Copy + Default>(
-        &mut self,
-        field: &str,
-        text: Option<&Text<'_>>,
-        choices: &[(&str, T)],
-    ) -> T {
-        let Some(text) = text else { return T::default() };
-        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text.as_str()) {
-            return *choice;
-        }
-        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-        self.add(field, format!("is {}, must be {}", shown(text.as_str()), words.join(" or ")));
-        T::default()
-    }
 }

@@ -42,7 +42,7 @@ impl Permit {
 }
 
 /// The names of some rooms: a text in which each `*` stands for any characters, or none.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern(String);
 

@@ -65,6 +65,12 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Text<'_> {
     pub(super) fn as_str(&self) -> &str {
         &self.0

@@ -7,12 +7,12 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tidings_model::{ErrorCode, KeyName, Timestamp};
 use tidings_node::keys::{Key, NewKey, Scope, Scopes};
-use tidings_wire::problem::FieldError;
 use tidings_wire::time;
 use utoipa::ToSchema;
 
 use crate::extract::{InPath, json_body, namespace};
 use crate::shape::{self, Shape, shown};
+use crate::wrong::Wrong;
 use crate::{ApiState, Problem, openapi};
 
 /// What a key looks like in a request.
@@ -134,41 +134,29 @@ pub(crate) async fn revoke(
 }
 
 fn check(body: &Body, now: Timestamp) -> Result<NewKey, Problem> {
-    let mut invalid = Vec::new();
-    let mut wrong =
-        |field: &str, message: String| invalid.push(FieldError { field: field.to_owned(), message });
-    let name = match body.name.as_deref().map(|text| (text, KeyName::new(text))) {
-        Some((_, Ok(name))) => Some(name),
-        Some((text, Err(why))) => {
-            wrong("name", format!("{} {why}", shown(text)));
-            None
-        }
-        None => {
-            wrong("name", "is required".to_owned());
-            None
-        }
-    };
+    let mut wrong = Wrong::default();
+    let name = wrong.required("name", body.name.as_deref(), KeyName::new);
     let words = body.scopes.as_deref().unwrap_or_default();
     let scopes: Scopes = words.iter().filter_map(|word| Scope::parse(word)).collect();
     for (index, word) in words.iter().enumerate().filter(|(_, word)| Scope::parse(word).is_none()) {
-        wrong(&format!("scopes[{index}]"), format!("is {}, must be push, read or manage", shown(word)));
+        wrong.add(format!("scopes[{index}]"), format!("is {}, must be push, read or manage", shown(word)));
     }
     if words.is_empty() {
-        wrong("scopes", "is required: at least one of push, read and manage".to_owned());
+        wrong.add("scopes", "is required: at least one of push, read and manage");
     }
     let mut expires_at = None;
     if let Some(text) = &body.expires_at {
         match time::parse_rfc3339(text) {
             Some(ms) if ms > now.0 => expires_at = Some(Timestamp(ms)),
-            Some(_) => wrong("expires_at", format!("is {}, must be later than now", shown(text))),
+            Some(_) => wrong.add("expires_at", format!("is {}, must be later than now", shown(text))),
             None => {
                 let message = "must be a time like 2027-11-20T14:29:07Z (RFC 3339)";
-                wrong("expires_at", format!("is {}, {message}", shown(text)));
+                wrong.add("expires_at", format!("is {}, {message}", shown(text)));
             }
         }
     }
-    match (name, invalid.is_empty()) {
+    match (name, wrong.is_empty()) {
         (Some(name), true) => Ok(NewKey { name, scopes, expires_at }),
-        _ => Err(Problem::fields(ErrorCode::INVALID_REQUEST, invalid)),
+        _ => Err(wrong.into_problem()),
     }
 }

@@ -7,13 +7,13 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tidings_model::{DeviceId, ErrorCode, NameError, Platform, RoomName, UserId, limit};
+use tidings_model::{DeviceId, ErrorCode, Platform, RoomName, UserId};
 use tidings_node::members::Whom;
-use tidings_wire::problem::FieldError;
 use utoipa::ToSchema;
 
 use crate::extract::{self, InPath, InQuery, json_body, namespace};
-use crate::shape::{self, Shape, shown};
+use crate::shape::{self, Shape};
+use crate::wrong::Wrong;
 use crate::{ApiState, Problem, openapi};
 
 /// A room.
@@ -263,38 +263,16 @@ pub(crate) async fn remove(
 
 fn whom(body: &[u8]) -> Result<Whom, Problem> {
     let body: WhomBody = shape::decode(body, &WHOM_SHAPE)?;
-    let mut wrong = Vec::new();
+    let mut wrong = Wrong::default();
     let whom = Whom {
-        users: names("users", body.users, UserId::new, &mut wrong),
-        devices: names("devices", body.devices, DeviceId::new, &mut wrong),
-        from_rooms: names("from_rooms", body.from_rooms, RoomName::new, &mut wrong),
+        users: wrong.names("users", body.users.as_deref(), UserId::new),
+        devices: wrong.names("devices", body.devices.as_deref(), DeviceId::new),
+        from_rooms: wrong.names("from_rooms", body.from_rooms.as_deref(), RoomName::new),
     };
-    if wrong.is_empty() && whom.users.is_empty() && whom.devices.is_empty() && whom.from_rooms.is_empty() {
-        let why = "names nobody: name users, devices or from_rooms";
-        return Err(Problem::new(ErrorCode::INVALID_REQUEST, format!("the body {why}")));
+    wrong.check()?;
+    if whom.users.is_empty() && whom.devices.is_empty() && whom.from_rooms.is_empty() {
+        let why = "the body names nobody: name users, devices or from_rooms";
+        return Err(Problem::new(ErrorCode::INVALID_REQUEST, why));
     }
-    if wrong.is_empty() { Ok(whom) } else { Err(Problem::fields(ErrorCode::INVALID_REQUEST, wrong)) }
-}
-
-fn names<T>(
-    field: &str,
-    list: Option<Vec<String>>,
-    new: fn(&str) -> Result<T, NameError>,
-    wrong: &mut Vec<FieldError>,
-) -> Vec<T> {
-    let list = list.unwrap_or_default();
-    let mut complain = |field: String, message: String| wrong.push(FieldError { field, message });
-    if list.len() > limit::TARGETS_MAX {
-        let message = format!("has {} entries, at most {} are allowed", list.len(), limit::TARGETS_MAX);
-        complain(field.to_owned(), message);
-        return Vec::new();
-    }
-    let mut names = Vec::with_capacity(list.len());
-    for (index, text) in list.iter().enumerate() {
-        match new(text) {
-            Ok(name) => names.push(name),
-            Err(why) => complain(format!("{field}[{index}]"), format!("{} {why}", shown(text))),
-        }
-    }
-    names
+    Ok(whom)
 }

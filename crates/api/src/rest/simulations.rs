@@ -7,15 +7,18 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use tidings_model::{DeviceId, ErrorCode, MessageId, NameError, RoomName, UserId};
+use tidings_model::{DeviceId, ErrorCode, MessageId, RoomName, UserId};
 use tidings_node::simulate::{DELAY_MAX, Effect, LASTS_MAX, Simulation, Subject, Wanted};
-use tidings_wire::problem::FieldError;
 use tidings_wire::time;
 use utoipa::ToSchema;
 
 use crate::extract::{InPath, json_body, namespace};
 use crate::shape::{self, Object, Shape, shown};
+use crate::wrong::Wrong;
 use crate::{ApiState, Problem, duration, openapi};
+
+/// The shortest time that is one.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// How long a simulation lasts unless it is said.
 const LASTS_DEFAULT: Duration = Duration::from_secs(600);
@@ -175,26 +178,19 @@ pub(crate) async fn end(
     }
 }
 
-/// What is wrong, field by field.
-type Wrong = Vec<FieldError>;
-
-fn complain(wrong: &mut Wrong, field: &str, message: impl Into<String>) {
-    wrong.push(FieldError { field: field.to_owned(), message: message.into() });
-}
-
 fn check(body: &Body) -> Result<Wanted, Problem> {
-    let mut wrong = Wrong::new();
+    let mut wrong = Wrong::default();
     let on = subject(body.on.as_ref().map(|on| &on.0), &mut wrong);
     let probability = body.probability.unwrap_or(1.0);
     if !(0.0..=1.0).contains(&probability) {
-        complain(&mut wrong, "probability", format!("is {probability}, must be from 0 to 1"));
+        wrong.add("probability", format!("is {probability}, must be from 0 to 1"));
     }
-    let delay = time_within("delay", body.delay.as_deref(), DELAY_MAX, &mut wrong);
-    let lasts = time_within("for", body.lasts.as_deref(), LASTS_MAX, &mut wrong).unwrap_or(LASTS_DEFAULT);
+    let delay = wrong.duration("delay", body.delay.as_deref(), SHORTEST, DELAY_MAX);
+    let lasts = wrong.duration("for", body.lasts.as_deref(), SHORTEST, LASTS_MAX).unwrap_or(LASTS_DEFAULT);
     let effect = effect(body, delay, &mut wrong);
     match (on, effect, wrong.is_empty()) {
         (Some(on), Some(effect), true) => Ok(Wanted { on, effect, probability, lasts }),
-        _ => Err(Problem::fields(ErrorCode::INVALID_REQUEST, wrong)),
+        _ => Err(wrong.into_problem()),
     }
 }
 
@@ -203,7 +199,7 @@ fn effect(body: &Body, delay: Option<Duration>, wrong: &mut Wrong) -> Option<Eff
         Some("lose") => Some(Effect::Lose),
         Some("delay") => {
             if body.delay.is_none() {
-                complain(wrong, "delay", "is required with the effect delay");
+                wrong.add("delay", "is required with the effect delay");
             }
             return delay.map(Effect::Delay);
         }
@@ -212,16 +208,16 @@ fn effect(body: &Body, delay: Option<Duration>, wrong: &mut Wrong) -> Option<Eff
         Some("disconnect") => Some(Effect::Disconnect),
         Some(other) => {
             let known = "lose, delay, duplicate, reorder or disconnect";
-            complain(wrong, "effect", format!("is {}, must be {known}", shown(other)));
+            wrong.add("effect", format!("is {}, must be {known}", shown(other)));
             None
         }
         None => {
-            complain(wrong, "effect", "is required");
+            wrong.add("effect", "is required");
             None
         }
     };
     if effect.is_some() && body.delay.is_some() {
-        complain(wrong, "delay", "goes with the effect delay only");
+        wrong.add("delay", "goes with the effect delay only");
     }
     effect
 }
@@ -230,34 +226,13 @@ fn subject(on: Option<&OnBody>, wrong: &mut Wrong) -> Option<Subject> {
     let none = OnBody { user: None, device: None, room: None, message: None };
     let OnBody { user, device, room, message } = on.unwrap_or(&none);
     match (user, device, room, message) {
-        (Some(user), None, None, None) => named("on.user", user, UserId::new, wrong).map(Subject::User),
-        (None, Some(id), None, None) => named("on.device", id, DeviceId::new, wrong).map(Subject::Device),
-        (None, None, Some(room), None) => named("on.room", room, RoomName::new, wrong).map(Subject::Room),
-        (None, None, None, Some(id)) => named("on.message", id, MessageId::new, wrong).map(Subject::Message),
+        (Some(user), None, None, None) => wrong.name("on.user", user, UserId::new).map(Subject::User),
+        (None, Some(id), None, None) => wrong.name("on.device", id, DeviceId::new).map(Subject::Device),
+        (None, None, Some(room), None) => wrong.name("on.room", room, RoomName::new).map(Subject::Room),
+        (None, None, None, Some(id)) => wrong.name("on.message", id, MessageId::new).map(Subject::Message),
         _ => {
-            complain(wrong, "on", "must name exactly one user, device, room or message");
+            wrong.add("on", "must name exactly one user, device, room or message");
             None
         }
     }
-}
-
-fn named<T>(field: &str, text: &str, new: fn(&str) -> Result<T, NameError>, wrong: &mut Wrong) -> Option<T> {
-    new(text).map_err(|why| complain(wrong, field, format!("{} {why}", shown(text)))).ok()
-}
-
-/// A time of at least 1 ms and at most `max`.
-fn time_within(field: &str, text: Option<&str>, max: Duration, wrong: &mut Wrong) -> Option<Duration> {
-    let text = text?;
-    match duration::parse(text) {
-        Ok(time) if time > Duration::ZERO && time <= max => return Some(time),
-        Ok(_) => {
-            complain(
-                wrong,
-                field,
-                format!("is {}, must be from 1ms to {}", shown(text), duration::show(max)),
-            );
-        }
-        Err(why) => complain(wrong, field, format!("is {}, {why}", shown(text))),
-    }
-    None
 }

@@ -7,16 +7,16 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use tidings_model::{DeviceId, ErrorCode, NameError, Platform, RoomName, Timestamp, UserId};
+use tidings_model::{DeviceId, ErrorCode, Platform, RoomName, Timestamp, UserId};
 use tidings_node::permit::{Pattern, Permit};
-use tidings_node::token::{LIST_MAX, TOKEN_BYTES_MAX};
-use tidings_wire::problem::FieldError;
+use tidings_node::token::TOKEN_BYTES_MAX;
 use tidings_wire::time;
 use utoipa::ToSchema;
 
 use crate::extract::{InPath, json_body, namespace};
 use crate::shape::{self, Shape, shown};
-use crate::{ApiState, Problem, duration, openapi};
+use crate::wrong::Wrong;
+use crate::{ApiState, Problem, openapi};
 
 /// How long a token holds unless it is said, and at most.
 const LIFE_DEFAULT: Duration = Duration::from_secs(3_600);
@@ -84,76 +84,26 @@ pub(crate) async fn mint(
 }
 
 fn check(body: &Body, now: Timestamp) -> Result<Permit, Problem> {
-    let mut wrong = Vec::new();
-    if body.user.is_none() {
-        complain(&mut wrong, "user", "is required".to_owned());
-    }
-    let user = one("user", body.user.as_deref(), UserId::new, &mut wrong);
-    let device = one("device", body.device.as_deref(), DeviceId::new, &mut wrong);
+    let mut wrong = Wrong::default();
+    let user = wrong.required("user", body.user.as_deref(), UserId::new);
+    let device = body.device.as_deref().and_then(|id| wrong.name("device", id, DeviceId::new));
     let platform = body.platform.as_deref().and_then(|word| {
         let platform = Platform::parse(word);
         if platform.is_none() {
             let message = format!("is {}, must be web, android, ios, desktop or other", shown(word));
-            complain(&mut wrong, "platform", message);
+            wrong.add("platform", message);
         }
         platform
     });
-    let of_room = |text: &str| RoomName::new(text).map_err(|why| format!("{} {why}", shown(text)));
-    let of_pattern =
-        |text: &str| Pattern::new(text).ok_or_else(|| format!("{} must have 1 to 255 bytes", shown(text)));
-    let rooms = each("rooms", body.rooms.as_deref(), of_room, &mut wrong);
-    let join = each("join", body.join.as_deref(), of_pattern, &mut wrong);
-    let publish = each("publish", body.publish.as_deref(), of_pattern, &mut wrong);
-    let life = match body.expires_in.as_deref().map(|text| (text, duration::parse(text))) {
-        None => LIFE_DEFAULT,
-        Some((_, Ok(life))) if (Duration::from_secs(1)..=LIFE_MAX).contains(&life) => life,
-        Some((text, Ok(_))) => {
-            let message = format!("is {}, must be from 1s to {}", shown(text), duration::show(LIFE_MAX));
-            complain(&mut wrong, "expires_in", message);
-            LIFE_DEFAULT
-        }
-        Some((text, Err(why))) => {
-            complain(&mut wrong, "expires_in", format!("is {}, {why}", shown(text)));
-            LIFE_DEFAULT
-        }
-    };
+    let pattern = |text: &str| Pattern::new(text).ok_or("must have 1 to 255 bytes");
+    let rooms = wrong.names("rooms", body.rooms.as_deref(), RoomName::new);
+    let join = wrong.names("join", body.join.as_deref(), pattern);
+    let publish = wrong.names("publish", body.publish.as_deref(), pattern);
+    let life = wrong.duration("expires_in", body.expires_in.as_deref(), Duration::from_secs(1), LIFE_MAX);
     // Tokens know whole seconds.
-    let expires_at = Timestamp(now.after(life).0 / 1_000 * 1_000);
+    let expires_at = Timestamp(now.after(life.unwrap_or(LIFE_DEFAULT)).0 / 1_000 * 1_000);
     match (user, wrong.is_empty()) {
         (Some(user), true) => Ok(Permit { user, device, platform, rooms, join, publish, expires_at }),
-        _ => Err(Problem::fields(ErrorCode::INVALID_REQUEST, wrong)),
+        _ => Err(wrong.into_problem()),
     }
-}
-
-fn complain(wrong: &mut Vec<FieldError>, field: &str, message: String) {
-    wrong.push(FieldError { field: field.to_owned(), message });
-}
-
-fn one<T>(
-    field: &str,
-    text: Option<&str>,
-    new: fn(&str) -> Result<T, NameError>,
-    wrong: &mut Vec<FieldError>,
-) -> Option<T> {
-    let text = text?;
-    new(text).map_err(|why| complain(wrong, field, format!("{} {why}", shown(text)))).ok()
-}
-
-fn each<T>(
-    field: &str,
-    list: Option<&[String]>,
-    read: impl Fn(&str) -> Result<T, String>,
-    wrong: &mut Vec<FieldError>,
-) -> Vec<T> {
-    let list = list.unwrap_or_default();
-    if list.len() > LIST_MAX {
-        complain(wrong, field, format!("has {} entries, at most {LIST_MAX} are allowed", list.len()));
-        return Vec::new();
-    }
-    let entries = list.iter().enumerate();
-    entries
-        .filter_map(|(index, text)| {
-            read(text).map_err(|message| complain(wrong, &format!("{field}[{index}]"), message)).ok()
-        })
-        .collect()
 }

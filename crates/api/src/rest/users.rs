@@ -1,19 +1,21 @@
 //! A user: the devices, and whether anyone is there. Users are known by their devices; a name without
 //! any is a user who was never here.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tidings_model::{ErrorCode, UserId, limit};
+use tidings_model::UserId;
 use tidings_node::kick::BLOCK_MAX;
-use tidings_wire::problem::FieldError;
 use tidings_wire::time;
 use utoipa::ToSchema;
 
 use crate::extract::{self, InPath, InQuery, json_body, namespace};
-use crate::shape::{self, Shape, shown};
-use crate::{ApiState, Problem, duration, openapi};
+use crate::shape::{self, Shape};
+use crate::wrong::Wrong;
+use crate::{ApiState, Problem, openapi};
 
 /// A user.
 #[derive(Serialize, ToSchema)]
@@ -130,24 +132,12 @@ pub(crate) async fn status(
     let namespace = namespace(&state.node, &ns)?;
     let body = json_body(request).await?;
     let body: StatusOf = shape::decode(&body, &STATUS_SHAPE)?;
-    let names = body.users.unwrap_or_default();
-    if names.is_empty() || names.len() > limit::TARGETS_MAX {
-        let message = format!("has {} entries, must have 1 to {}", names.len(), limit::TARGETS_MAX);
-        return Err(Problem::field(ErrorCode::INVALID_REQUEST, "users", message));
+    let mut wrong = Wrong::default();
+    if body.users.as_ref().is_none_or(Vec::is_empty) {
+        wrong.add("users", "is required: whom to ask about");
     }
-    let (mut users, mut wrong) = (Vec::with_capacity(names.len()), Vec::new());
-    for (index, name) in names.iter().enumerate() {
-        match UserId::new(name) {
-            Ok(user) => users.push(user),
-            Err(why) => {
-                let message = format!("{} {why}", shown(name));
-                wrong.push(FieldError { field: format!("users[{index}]"), message });
-            }
-        }
-    }
-    if !wrong.is_empty() {
-        return Err(Problem::fields(ErrorCode::INVALID_REQUEST, wrong));
-    }
+    let users = wrong.names("users", body.users.as_deref(), UserId::new);
+    wrong.check()?;
     let mut items = Vec::with_capacity(users.len());
     for user in users {
         let found = state.node.devices_of_user(&namespace, &user).await?;
@@ -196,18 +186,9 @@ pub(crate) async fn disconnect(
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
     let user = extract::name("user", &user, UserId::new)?;
-    let block = match away.block.as_deref().map(|text| (text, duration::parse(text))) {
-        None => None,
-        Some((_, Ok(block))) if block <= BLOCK_MAX => Some(block),
-        Some((text, Ok(_))) => {
-            let message = format!("is {}, must be at most {}", shown(text), duration::show(BLOCK_MAX));
-            return Err(Problem::field(ErrorCode::INVALID_REQUEST, "block", message));
-        }
-        Some((text, Err(why))) => {
-            let message = format!("is {}, {why}", shown(text));
-            return Err(Problem::field(ErrorCode::INVALID_REQUEST, "block", message));
-        }
-    };
+    let mut wrong = Wrong::default();
+    let block = wrong.duration("block", away.block.as_deref(), Duration::ZERO, BLOCK_MAX);
+    wrong.check()?;
     let connections = state.node.kick(&namespace, &user, block).await?;
     Ok(Json(SentAway { connections }).into_response())
 }

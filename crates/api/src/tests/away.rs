@@ -22,7 +22,7 @@ async fn many_users_are_asked_about_at_once() {
             "{}",
             expect![[r#"
                 400 invalid_request
-                  users: has 0 entries, must have 1 to 1000
+                  users: is required: whom to ask about
             "#]],
         ),
         (
@@ -74,7 +74,7 @@ async fn a_user_is_sent_away_and_kept_away_for_a_while() {
             "block=31d",
             expect![[r#"
                 400 invalid_request
-                  block: is "31d", must be at most 30d
+                  block: is "31d", at most 30d is allowed
             "#]],
         ),
         (
