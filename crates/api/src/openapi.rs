@@ -5,6 +5,7 @@
 //! checked with, and the paths against the router. It knows what errors there are by rules, not path by path.
 
 mod body;
+mod namespace;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -19,12 +20,13 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
-    acks, batch, history, hooks, keys, messages, namespaces, receipts, report, rooms, simulations, stats,
-    tokens, trace, users,
+    acks, batch, devices, history, hooks, keys, messages, namespaces, receipts, report, rooms, simulations,
+    stats, tokens, trace, users,
 };
 use crate::{health, metrics};
 
 pub(crate) use body::*;
+pub(crate) use namespace::*;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -55,6 +57,10 @@ pub(crate) use body::*;
         tokens::mint,
         hooks::show,
         hooks::replay,
+        devices::list,
+        devices::show,
+        devices::forget,
+        devices::purge,
         rooms::list,
         rooms::show,
         rooms::members,
@@ -79,6 +85,7 @@ pub(crate) use body::*;
         (name = "messages", description = "Push, and know who has it"),
         (name = "namespaces", description = "Tenants"),
         (name = "keys", description = "Who may call, and for what"),
+        (name = "devices", description = "What is registered"),
         (name = "rooms", description = "Named sets of devices"),
         (name = "users", description = "People, by their devices"),
         (name = "simulations", description = "Faults on purpose, for whoever tests how a client recovers"),

@@ -2,6 +2,7 @@
 
 pub(crate) mod acks;
 pub(crate) mod batch;
+pub(crate) mod devices;
 pub(crate) mod history;
 pub(crate) mod hooks;
 pub(crate) mod keys;
@@ -90,6 +91,10 @@ fn keyed(state: &ApiState) -> Routes {
         .route("get", "/v1/namespaces/{ns}/messages/{id}/report", needs(READ, get(report::show)))
         .route("get", "/v1/namespaces/{ns}/messages/{id}/receipts", needs(READ, get(receipts::list)))
         .route("get", "/v1/namespaces/{ns}/messages/{id}/trace", needs(READ, get(trace::show)))
+        .route("get", "/v1/namespaces/{ns}/devices", needs(READ, get(devices::list)))
+        .route("post", "/v1/namespaces/{ns}/devices:purge", needs(MANAGE, post(devices::purge)))
+        .route("get", "/v1/namespaces/{ns}/devices/{device}", needs(READ, get(devices::show)))
+        .route("delete", "/v1/namespaces/{ns}/devices/{device}", needs(MANAGE, delete(devices::forget)))
         .route("get", "/v1/namespaces/{ns}/hooks/{hook}", needs(READ, get(hooks::show)))
         .route("post", "/v1/namespaces/{ns}/hooks/{hook}/replay", needs(MANAGE, post(hooks::replay)))
         .route("get", "/v1/namespaces/{ns}/rooms", needs(READ, get(rooms::list)))

@@ -3,6 +3,7 @@
 mod away;
 mod bodies;
 mod calls;
+mod devices;
 mod document;
 mod history;
 mod hooks;

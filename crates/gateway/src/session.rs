@@ -124,6 +124,7 @@ impl From<ConnectError> for Refusal {
         match why {
             ConnectError::NoNamespace => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
             ConnectError::Token(why) => Self::new(ErrorCode::UNAUTHORIZED, why.to_string()),
+            ConnectError::Forgotten => Self::new(ErrorCode::OVERLOADED, why.to_string()),
             ConnectError::Suspended => Self::new(ErrorCode::SUSPENDED, why.to_string()),
             ConnectError::Blocked | ConnectError::NotTheTokens(_) => {
                 Self::new(ErrorCode::FORBIDDEN, why.to_string())

@@ -57,6 +57,9 @@ pub enum ConnectError {
     /// The operator wants its user to stay away for now.
     #[error("the operator wants this user to stay away for now")]
     Blocked,
+    /// Its device was forgotten, or became another user's, while it came.
+    #[error("this device was forgotten just now; connect again")]
+    Forgotten,
     /// Its token opens nothing.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -203,7 +206,7 @@ impl Node {
         }
         let found =
             self.store.devices(&who.namespace.name, Which::Ordinals(vec![who.device.ordinal])).await?;
-        Ok(found.into_iter().flatten().next().map(|device| device.rooms).unwrap_or_default())
+        found.into_iter().flatten().next().map(|device| device.rooms).ok_or(ConnectError::Forgotten)
     }
 
     /// The rooms that a device is in now.

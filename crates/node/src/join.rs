@@ -46,7 +46,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    async fn of(&self, device: Ordinal) -> MutexGuard<'_, ()> {
+    pub(crate) async fn of(&self, device: Ordinal) -> MutexGuard<'_, ()> {
         self.0[device.0 as usize % TURNS].lock().await
     }
 }

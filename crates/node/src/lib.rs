@@ -18,6 +18,7 @@ pub mod connect;
 pub mod deliver;
 pub mod due;
 pub mod escalate;
+pub mod forget;
 pub mod history;
 pub mod ids;
 pub mod join;

@@ -56,8 +56,8 @@ pub(crate) use fresh::Fresh;
 pub use moment::{Copied, CopyError, Moment, Progress};
 pub use stats::WriterStats;
 use verb::{
-    Append, Attempt, ChangePile, ChangeRooms, Deal, Enqueue, Put, Record, Register, Remove, Settle, Tally,
-    Task, Trim, Verb,
+    Append, Attempt, ChangePile, ChangeRooms, Deal, Enqueue, Forget, Put, Record, Register, Remove, Settle,
+    Tally, Task, Trim, Verb,
 };
 use writer::Command;
 
@@ -336,6 +336,10 @@ impl Devices for EmbeddedStore {
         leave: Vec<RoomName>,
     ) -> Answer<'_, Vec<RoomName>> {
         Box::pin(self.submit(ChangeRooms { namespace: namespace.clone(), device, join, leave }))
+    }
+
+    fn forget(&self, namespace: &NamespaceName, devices: Vec<Ordinal>) -> Answer<'_, Vec<Device>> {
+        Box::pin(self.submit(Forget { namespace: namespace.clone(), devices }))
     }
 
     fn settle(&self, namespace: &NamespaceName, devices: Vec<(Ordinal, Seq, Timestamp)>) -> Answer<'_, ()> {

@@ -233,6 +233,19 @@ impl Devices for MemoryStore {
         })
     }
 
+    fn forget(&self, namespace: &NamespaceName, devices: Vec<Ordinal>) -> Answer<'_, Vec<Device>> {
+        self.change(namespace, move |namespace| {
+            let mut forgotten = Vec::new();
+            for ordinal in devices {
+                if let Some(device) = namespace.devices.remove(&ordinal) {
+                    namespace.ordinals.remove(&device.id);
+                    forgotten.push(device.to_device(ordinal));
+                }
+            }
+            forgotten
+        })
+    }
+
     fn settle(&self, namespace: &NamespaceName, devices: Vec<(Ordinal, Seq, Timestamp)>) -> Answer<'_, ()> {
         self.change(namespace, move |namespace| {
             for (ordinal, cursor, seen_at) in devices {

@@ -116,6 +116,10 @@ pub trait Devices {
         leave: Vec<RoomName>,
     ) -> Answer<'_, Vec<RoomName>>;
 
+    /// Forgets devices, with their rooms; those that are not there are left out. Answers what they were. A device that
+    /// comes again is a new one, with a new ordinal.
+    fn forget(&self, namespace: &NamespaceName, devices: Vec<Ordinal>) -> Answer<'_, Vec<Device>>;
+
     /// Moves cursors forward (never back) and notes when devices were last seen (never earlier). Devices
     /// that are not there are left out. Not synced on its own: losing it redelivers, nothing else.
     fn settle(&self, namespace: &NamespaceName, devices: Vec<(Ordinal, Seq, Timestamp)>) -> Answer<'_, ()>;

@@ -317,6 +317,17 @@ pub(crate) struct WhomBody {
     from_rooms: Option<Vec<Name>>,
 }
 
+/// Which devices are to be forgotten.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Purge, example = json!({"inactive_for": "240h", "dry_run": true}))]
+pub(crate) struct PurgeBody {
+    /// From 1m to 3660d.
+    inactive_for: Duration,
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+}
+
 /// Users whose status is asked for.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -538,154 +549,4 @@ pub(crate) struct FieldProblem {
 pub(crate) struct AckBody {
     #[schema(min_items = 1, max_items = 1000)]
     ids: Vec<Name>,
-}
-
-/// A namespace to be created. The other fields of a namespace are refused as `not_supported`.
-#[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"name": "demo", "title": "A demonstration", "auth": {"mode": "open"}}))]
-pub(crate) struct NewNamespace {
-    name: NamespaceName,
-    #[schema(max_length = 255)]
-    title: Option<String>,
-    auth: NewNamespaceAuth,
-    outbox: Option<NewNamespaceOutbox>,
-    mailbox: Option<NewNamespaceMailbox>,
-    history: Option<NewNamespaceHistory>,
-    offline: Option<NewNamespaceOffline>,
-    #[schema(max_items = 10)]
-    hooks: Option<Vec<NewHook>>,
-}
-
-/// What to change of a namespace.
-#[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"title": "A demonstration", "mailbox": {"messages": 1000}}))]
-pub(crate) struct NamespacePatch {
-    /// Only the name that it has.
-    name: Option<NamespaceName>,
-    #[schema(max_length = 255)]
-    title: Option<String>,
-    auth: Option<NewNamespaceAuth>,
-    outbox: Option<NewNamespaceOutbox>,
-    mailbox: Option<NewNamespaceMailbox>,
-    history: Option<NewNamespaceHistory>,
-    offline: Option<NewNamespaceOffline>,
-    #[schema(max_items = 10)]
-    hooks: Option<Vec<NewHook>>,
-}
-
-/// How long messages are kept, and how much of them.
-#[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewNamespaceHistory {
-    /// For how long after they were accepted, and at least until they have expired; from 1m on, or `0s` for ever.
-    #[schema(default = "30d")]
-    keep: Option<Duration>,
-    /// Most bytes, from 64MiB on, or `0B` for no limit.
-    #[schema(default = "0B", example = "10GiB")]
-    size: Option<String>,
-}
-
-/// How much may wait for a device, and for how long.
-#[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewNamespaceMailbox {
-    /// Most messages; the oldest ones are dropped when the device comes back.
-    #[schema(minimum = 1, maximum = 100_000, default = 10_000)]
-    messages: Option<u64>,
-    /// No message lives longer, whatever its `ttl`; at most 30 days.
-    #[schema(default = "30d")]
-    keep: Option<Duration>,
-}
-
-/// What happens to what a device does not get in time.
-#[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewNamespaceOffline {
-    /// How long a device may be without a receipt before another way is tried; at most 7 days.
-    #[schema(default = "5s")]
-    escalate_after: Option<Duration>,
-}
-
-/// A hook: a URL that is told what has happened, by a signed POST.
-#[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"name": "crm", "url": "https://crm.example.com/tidings", "events": ["undelivered"], "secret": "0123456789abcdef"}))]
-pub(crate) struct NewHook {
-    /// Once in a namespace. What waits for a hook goes by its name.
-    name: HookName,
-    /// `http` or `https`, without user, password and fragment; an address is written in the usual way. Public addresses
-    /// only, unless `allow_private`; a name is refused when one of its addresses is.
-    #[schema(max_length = 2048, pattern = "^[hH][tT][tT][pP][sS]?://")]
-    url: String,
-    /// What it is told, each once.
-    #[schema(min_items = 1, max_items = 2)]
-    events: Vec<HookEventWord>,
-    /// What its calls are signed with: 16 to 256 bytes. In a change, `***` keeps the secret of the hook with this name.
-    #[schema(min_length = 3, max_length = 256)]
-    secret: String,
-    /// Whether it may have a private address.
-    #[schema(default = false)]
-    allow_private: Option<bool>,
-}
-
-/// The name of a hook.
-#[derive(Serialize, ToSchema)]
-#[schema(min_length = 1, max_length = 50, pattern = "^[a-z0-9][a-z0-9_-]{0,49}$")]
-pub(crate) struct HookName(String);
-
-/// What a hook can be told.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = HookEvent)]
-#[expect(dead_code, reason = "for the document")]
-pub(crate) enum HookEventWord {
-    /// A device gave no receipt in time, and there is no other way to reach it.
-    Undelivered,
-    /// A device gave no receipt in time, and was tried another way.
-    Escalated,
-}
-
-/// How much may wait for one connection, and what happens beyond.
-#[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewNamespaceOutbox {
-    /// Most messages; the server's `outbox.frames` when it is not said.
-    #[schema(minimum = 16, maximum = 1_000_000)]
-    frames: Option<u64>,
-    /// Most bytes, from 64KiB to 1GiB; the server's `outbox.size` when it is not said.
-    #[schema(example = "1MiB")]
-    size: Option<String>,
-    when_full: Option<WhenFullWord>,
-}
-
-/// Who may connect.
-#[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewNamespaceAuth {
-    mode: AuthModeWord,
-    /// How the tokens of the business system are verified. Without it only tokens that were minted here are good.
-    jwt: Option<NewNamespaceJwt>,
-}
-
-/// How tokens are verified: by a secret, or by a public key. An algorithm is what is said here, whatever a token says.
-#[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewNamespaceJwt {
-    /// Of one kind: one key verifies all of them.
-    #[schema(min_items = 1)]
-    algorithms: Vec<AlgorithmWord>,
-    /// For HS256, HS384, HS512: 32, 48, 64 bytes at least. In a change, `***` keeps the one that there is.
-    #[schema(min_length = 1, max_length = 8192)]
-    secret: Option<String>,
-    /// For all others: PEM.
-    #[schema(min_length = 1, max_length = 8192)]
-    public_key: Option<String>,
-    /// What `iss` must be.
-    #[schema(min_length = 1, max_length = 8192)]
-    issuer: Option<String>,
-    /// What `aud` must be, or have among others.
-    #[schema(min_length = 1, max_length = 8192)]
-    audience: Option<String>,
 }

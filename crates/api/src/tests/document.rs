@@ -77,6 +77,7 @@ fn requests_are_described_as_they_are_checked() {
         ("NewSimulation", &rest::simulations::SHAPE),
         ("NewKey", &rest::keys::SHAPE),
         ("Whom", &rest::rooms::WHOM_SHAPE),
+        ("Purge", &rest::devices::SHAPE),
         ("StatusOf", &rest::users::STATUS_SHAPE),
         ("NewToken", &rest::tokens::SHAPE),
         ("NewHook", &rest::namespaces::HOOK_SHAPE),

@@ -57,6 +57,23 @@ pub async fn a_known_device_is_recognised(store: &impl Store) {
     assert_eq!(register(store, third).await.device, expected);
 }
 
+pub async fn what_is_forgotten_comes_as_new(store: &impl Store) {
+    let first = register(store, device("d", "ann", 5)).await.device;
+    let other = register(store, device("e", "ann", 5)).await.device;
+    let joined = change(store, first.ordinal, &["a", "b"], &[]).await;
+    let forgotten = store.forget(&demo(), vec![first.ordinal, Ordinal(99)]).await.unwrap();
+    assert_eq!(forgotten, [Device { rooms: joined, ..first.clone() }]);
+    assert_eq!(by_ordinal(store, first.ordinal).await, None);
+    let of_ann = store.devices(&demo(), Which::OfUser(name("ann"))).await.unwrap();
+    assert_eq!(of_ann, [Some(other)]);
+    assert_eq!(store.devices(&demo(), Which::Ids(vec![name("d")])).await.unwrap(), [None]);
+    let census = store.census(&demo()).await.unwrap();
+    assert!(census.rooms.is_empty() && !census.platforms[Platform::Web as usize].contains(first.ordinal.0));
+    assert_eq!(store.forget(&demo(), vec![first.ordinal]).await.unwrap(), []);
+    let again = register(store, device("d", "ann", 6)).await;
+    assert!(again.new && again.device.ordinal != first.ordinal && again.device.rooms.is_empty());
+}
+
 pub async fn another_user_starts_anew(store: &impl Store) {
     let first = register(store, device("d", "ann", 5)).await.device;
     change(store, first.ordinal, &["b", "a"], &[]).await;

@@ -3,12 +3,13 @@
 use tidings_model::Ordinal;
 
 use super::Verb;
+use super::forget::take_apart;
 use crate::StoreError;
 use crate::embedded::read::Source;
 use crate::embedded::transaction::Transaction;
 use crate::kv::device::Identity;
 use crate::kv::device_cursor::Progress;
-use crate::kv::{Keyspace, device, device_cursor, device_id, room_member, user_device};
+use crate::kv::{Keyspace, device, device_cursor, device_id, user_device};
 use crate::port::{Device, Registered, Registration};
 
 /// Registers a device.
@@ -26,7 +27,8 @@ impl Verb for Register {
         match known(transaction, &self.0, &id_key)? {
             Some(device) if device.user == self.0.user => Ok(self.recognise(transaction, device)),
             Some(device) => {
-                self.forget(transaction, &device);
+                // Its id stays, and is the next one's.
+                take_apart(transaction, &self.0.namespace, &device);
                 let replaced = Some((device.ordinal, device.rooms));
                 Ok(Registered { replaced, ..self.make_known(transaction, id_key)? })
             }
@@ -102,19 +104,6 @@ impl Register {
         transaction.set_heads(namespace, heads);
         transaction.ask_sync();
         Ok(Registered { device, new: true, replaced: None })
-    }
-
-    fn forget(&self, transaction: &mut Transaction<'_>, device: &Device) {
-        let namespace = &self.0.namespace;
-        let key = device::key(namespace, device.ordinal);
-        transaction.remove(Keyspace::Device, key.clone());
-        transaction.remove(Keyspace::DeviceCursor, key);
-        if let Some(user) = &device.user {
-            transaction.remove(Keyspace::UserDevice, user_device::key(namespace, user, device.ordinal));
-        }
-        for room in &device.rooms {
-            transaction.remove(Keyspace::RoomMember, room_member::key(namespace, device.ordinal, room));
-        }
     }
 }
 

@@ -1,0 +1,116 @@
+//! Devices that are not to be known any more: one, or all that were not here for a long time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use roaring::RoaringBitmap;
+use tidings_model::{Disconnect, Ordinal};
+use tidings_store::port::Which;
+use tidings_store::{Device, StoreError};
+
+use crate::{Namespace, Node, ToShard};
+
+/// Devices that are looked at together.
+const LOOKED_AT: usize = 1_000;
+
+/// Devices that are forgotten at once: each is a change of its own, and they share the disk.
+const SIDE_BY_SIDE: usize = 256;
+
+impl Node {
+    /// All devices of a namespace in a fixed order: those after `after`, at most `limit`, each with whether it is online. The second
+    /// answer says where to go on, if there is more.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn devices_of(
+        &self,
+        namespace: &Namespace,
+        after: Option<Ordinal>,
+        limit: usize,
+    ) -> Result<(Vec<(Device, bool)>, Option<Ordinal>), StoreError> {
+        let start = after.map_or(0, |after| after.0.saturating_add(1));
+        let (mut ordinals, online): (Vec<Ordinal>, RoaringBitmap) = {
+            let directory = namespace.directory();
+            // Of each platform only as many as may be needed.
+            let some = directory.platforms().iter().flat_map(|of| of.range(start..).take(limit + 1));
+            let some: RoaringBitmap = some.collect();
+            (some.iter().take(limit + 1).map(Ordinal).collect(), directory.online().clone())
+        };
+        let more = ordinals.len() > limit;
+        ordinals.truncate(limit);
+        let next = if more { ordinals.last().copied() } else { None };
+        let found = self.store.devices(&namespace.name, Which::Ordinals(ordinals)).await?;
+        let devices = found.into_iter().flatten().map(|device| {
+            let is_online = online.contains(device.ordinal.0);
+            (device, is_online)
+        });
+        Ok((devices.collect(), next))
+    }
+
+    /// Forgets a device: its connections end, it is in no room, and nothing waits for it. When it comes again it is a new one.
+    /// False when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub async fn forget(
+        self: &Arc<Self>,
+        namespace: &Arc<Namespace>,
+        device: Ordinal,
+    ) -> Result<bool, StoreError> {
+        let (node, namespace) = (Arc::clone(self), Arc::clone(namespace));
+        crate::namespace::whole(async move {
+            let _turn = node.turns.of(device).await;
+            let forgotten = node.store.forget(&namespace.name, vec![device]).await?;
+            let Some(found) = forgotten.into_iter().next() else { return Ok(false) };
+            let mask = {
+                let mut directory = namespace.directory();
+                directory.forget(device, &found.rooms);
+                directory.shards_of(&[device.0])
+            };
+            let away = ToShard::SendAway {
+                namespace: namespace.name.clone(),
+                devices: Some([device.0].into()),
+                why: Disconnect::OPERATOR,
+            };
+            node.shards.tell(mask, away).await;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Forgets the devices that are not online and were last seen so long ago. Answers how many these are; in a dry run nothing
+    /// else is done.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written; some may have been forgotten.
+    pub async fn purge(
+        self: &Arc<Self>,
+        namespace: &Arc<Namespace>,
+        inactive_for: Duration,
+        dry_run: bool,
+    ) -> Result<u64, StoreError> {
+        let now = self.clock.now();
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let (devices, next) = self.devices_of(namespace, after, LOOKED_AT).await?;
+            let gone =
+                |(device, online): &(Device, bool)| !online && now.since(device.seen_at) >= inactive_for;
+            let gone: Vec<Ordinal> =
+                devices.iter().filter(|one| gone(one)).map(|(device, _)| device.ordinal).collect();
+            if dry_run {
+                count += gone.len() as u64;
+            } else {
+                let forgetting = stream::iter(gone).map(|device| self.forget(namespace, device));
+                let mut forgetting = forgetting.buffer_unordered(SIDE_BY_SIDE);
+                while let Some(forgotten) = forgetting.next().await {
+                    count += u64::from(forgotten?);
+                }
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(count),
+            }
+        }
+    }
+}
