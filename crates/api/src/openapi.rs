@@ -110,10 +110,10 @@ impl Modify for Rules {
         components.add_security_scheme("bearer", scheme(HttpAuthScheme::Bearer, "A key"));
         components.add_security_scheme("basic", scheme(HttpAuthScheme::Basic, "<namespace>:<key>"));
         for (path, item) in &mut document.paths.paths {
-            for operation in operations(item) {
+            for (writes, operation) in operations(item) {
                 if path.starts_with("/v1/") {
                     let public = operation.security.is_some();
-                    describe_errors(path, operation, public);
+                    describe_errors(path, operation, public, writes);
                     if !public {
                         operation.security = Some(
                             ["bearer", "basic"]
@@ -134,10 +134,17 @@ impl Modify for Rules {
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
-        .into_iter()
-        .filter_map(Option::as_mut)
+/// The operations of a path, each with whether it may write something down.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation)> {
+    [
+        (false, &mut item.get),
+        (true, &mut item.post),
+        (true, &mut item.put),
+        (true, &mut item.patch),
+        (true, &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(|(writes, operation)| Some((writes, operation.as_mut()?)))
 }
 
 fn text_header(description: &str) -> utoipa::openapi::Header {
@@ -148,7 +155,7 @@ fn text_header(description: &str) -> utoipa::openapi::Header {
 }
 
 /// The errors of an operation, grouped by status.
-fn describe_errors(path: &str, operation: &mut Operation, public: bool) {
+fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: bool) {
     let has_body = operation.request_body.is_some();
     let has_input = has_body || operation.parameters.is_some();
     let pushes = path.ends_with("/messages") && has_body;
@@ -164,7 +171,8 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool) {
     add(path.contains("{ns}"), &[ErrorCode::NOT_FOUND]);
     add(has_body, &[ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
     add(creates, &[ErrorCode::NOT_SUPPORTED]);
-    add(pushes || creates, &[ErrorCode::CONFLICT, ErrorCode::STORAGE_FULL]);
+    add(pushes || creates, &[ErrorCode::CONFLICT]);
+    add(writes, &[ErrorCode::STORAGE_FULL]);
     add(pushes, &[ErrorCode::OVERLOADED]);
     let bounded = path.ends_with("/simulations") || path.ends_with("/keys");
     add(bounded && has_body || path.ends_with("/connections"), &[ErrorCode::CONFLICT]);

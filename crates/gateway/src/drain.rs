@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::connection::{Connection, LINGER};
 use crate::local::Local;
+use crate::session;
 
 /// Time between two batches, on average.
 const TICK: Duration = Duration::from_millis(20);
@@ -68,18 +69,19 @@ pub(crate) async fn run(local: Rc<Local>, plan: Plan, of: usize, reply: oneshot:
     let _ = reply.send(());
 }
 
-/// Sends everybody in a namespace away, a few at a time. Whoever comes meanwhile is not let in.
+/// Sends everybody away who is in a namespace now, a few at a time; when it is suspended, for as long as it is.
 pub(crate) fn disperse(local: Rc<Local>, namespace: NamespaceName, why: Disconnect) {
-    let is_there = |connection: &Rc<Connection>| {
-        connection.sessions.borrow().iter().any(|session| session.namespace.name == namespace)
-    };
     let mut order = in_no_order(local.all());
-    order.retain(is_there);
     let per_tick = (RETURNS_PER_SECOND as u128 * TICK.as_millis() / 1_000) as usize;
     tokio::task::spawn_local(async move {
         while !order.is_empty() {
+            let found = local.node.namespace(namespace.as_str());
+            let suspended = found.is_some_and(|found| found.settings().suspended);
+            if why == Disconnect::OPERATOR && !suspended {
+                return;
+            }
             for connection in order.drain(order.len().saturating_sub(per_tick)..) {
-                local.close(&connection, why);
+                session::send_away(&local, &connection, &namespace, why);
             }
             local.settle();
             tokio::time::sleep(jittered(TICK)).await;

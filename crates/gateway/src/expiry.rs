@@ -5,6 +5,7 @@ use tidings_model::Disconnect;
 use tidings_node::permit::Permit;
 
 use crate::local::Local;
+use crate::session;
 
 /// How exactly permits end, in milliseconds.
 const TICK_MS: u64 = 256;
@@ -42,11 +43,13 @@ impl Local {
             let permit = {
                 let sessions = connection.sessions.borrow();
                 let session = sessions.iter().find(|session| session.member == member);
-                session.and_then(|session| session.permit.clone())
+                session.and_then(|session| Some((session.namespace.name.clone(), session.permit.clone()?)))
             };
             match permit {
-                Some(permit) if permit.is_over(now) => self.close(&connection, Disconnect::EXPIRED),
-                Some(permit) => self.ends_with(key, member, Some(&permit)),
+                Some((namespace, permit)) if permit.is_over(now) => {
+                    session::send_away(self, &connection, &namespace, Disconnect::EXPIRED);
+                }
+                Some((_, permit)) => self.ends_with(key, member, Some(&permit)),
                 None => {}
             }
         }

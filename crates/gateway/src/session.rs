@@ -14,6 +14,7 @@ use tidings_node::Namespace;
 use tidings_node::StoreError;
 use tidings_node::connect::{Claim, ConnectError, Identity, UserKey, connection_id};
 use tidings_node::join::JoinError;
+use tidings_node::namespace::AuthMode;
 use tidings_node::permit::Permit;
 use tidings_node::resume::{Missed, Since};
 
@@ -126,7 +127,7 @@ impl From<ConnectError> for Refusal {
             ConnectError::Token(why) => Self::new(ErrorCode::UNAUTHORIZED, why.to_string()),
             ConnectError::Forgotten => Self::new(ErrorCode::OVERLOADED, why.to_string()),
             ConnectError::Suspended => Self::new(ErrorCode::SUSPENDED, why.to_string()),
-            ConnectError::Blocked | ConnectError::NotTheTokens(_) => {
+            ConnectError::Blocked | ConnectError::NotYours | ConnectError::NotTheTokens(_) => {
                 Self::new(ErrorCode::FORBIDDEN, why.to_string())
             }
             ConnectError::TooMany(_) => Self::new(ErrorCode::TOO_MANY_CONNECTIONS, why.to_string()),
@@ -291,6 +292,33 @@ pub(crate) fn close(local: &Local, connection: &Connection, session: &Session) {
     }
 }
 
+/// Ends what a connection has in a namespace: the connection, or, where it is in others as well, its part in this one. What
+/// one tenant does is no matter of the others.
+pub(crate) fn send_away(
+    local: &Local,
+    connection: &Rc<Connection>,
+    namespace: &NamespaceName,
+    why: Disconnect,
+) {
+    let (here, elsewhere): (Vec<_>, Vec<_>) = connection
+        .sessions
+        .borrow()
+        .iter()
+        .cloned()
+        .partition(|session| session.namespace.name == *namespace);
+    if here.is_empty() {
+        return;
+    }
+    if elsewhere.is_empty() {
+        return local.close(connection, why);
+    }
+    for session in here {
+        crate::dialect::engineio::goodbye_of(local, connection, &session, why, true);
+        close(local, connection, &session);
+    }
+    local.settle();
+}
+
 impl Opened {
     /// `{"device","user","connection","node",…,"recovered","positions"}`; `extra` is put in between, and
     /// ends with a comma if there is any.
@@ -423,10 +451,11 @@ fn refresh(
     connection: &Connection,
     session: &Session,
     user: Option<&UserId>,
+    device: &DeviceId,
     token: &str,
 ) -> Result<String, Refusal> {
-    let permit = local.node.renew(&session.namespace, user, token)?;
-    local.ends_with(connection.key, session.member, Some(&permit));
+    let permit = local.node.renew(&session.namespace, user, device, token)?;
+    // When it ends is looked at within a minute, or when the one before would have ended.
     let expires_at = tidings_wire::time::rfc3339(permit.expires_at.0);
     let mut sessions = connection.sessions.borrow_mut();
     if let Some(own) = sessions.iter_mut().find(|other| other.member == session.member) {
@@ -450,10 +479,18 @@ pub(crate) async fn perform(
             if session.permit.is_none() {
                 return Err(Refusal::new(ErrorCode::CONFLICT, "this namespace has no tokens"));
             }
-            let user = local.node.user_of(&session.namespace, session.ordinal).await?;
-            refresh(local, connection, session, user.as_ref(), &token)
+            let device = local.node.known(&session.namespace, session.ordinal).await?;
+            let gone = || Refusal::new(ErrorCode::CONFLICT, "this device is not registered any more");
+            let device = device.ok_or_else(gone)?;
+            refresh(local, connection, session, device.user.as_ref(), &device.id, &token)
         }
         Request::Join(rooms) => {
+            if session.permit.is_none() && session.namespace.settings().auth == AuthMode::Token {
+                return Err(Refusal::new(
+                    ErrorCode::FORBIDDEN,
+                    "this namespace wants a token by now; connect again",
+                ));
+            }
             if let Some(permit) = &session.permit {
                 may_join(permit, &rooms)?;
             }

@@ -18,6 +18,7 @@ use crate::dialect::{self, Dialect};
 use crate::drain;
 use crate::local::Local;
 use crate::pressure::{Pressure, Pulse};
+use crate::session;
 use crate::settings::Settings;
 
 /// Messages that one turn takes in before what they cause is written.
@@ -157,7 +158,7 @@ fn take(local: &Local, message: ToShard) {
             let peers: Vec<_> = peers.collect();
             drop(hub);
             for connection in peers.into_iter().filter_map(|peer| local.get(peer)) {
-                local.close(&connection, why);
+                session::send_away(local, &connection, &namespace, why);
             }
         }
         ToShard::SendAway { namespace, devices: None, why } => {

@@ -66,6 +66,9 @@ pub enum ConnectError {
     /// It says that it is somebody else than its token says.
     #[error("{0} is not the one of the token")]
     NotTheTokens(&'static str),
+    /// Its device is another user's, and its token does not say that it is to be this one's.
+    #[error("this device is another user's; its token has to name it")]
+    NotYours,
     /// Its device or user has as many connections as it may have.
     #[error("{}", too_many(.0))]
     TooMany(TooMany),
@@ -103,6 +106,13 @@ impl Node {
         let namespace = self.namespace(namespace.as_str()).ok_or(ConnectError::NoNamespace)?;
         let (claim, permit) = self.permit(&namespace, claim)?;
         self.may_be_here(&namespace, claim.user.as_ref())?;
+        if let (Some(permit), Some(id)) = (&permit, &claim.device)
+            && permit.device.is_none()
+            && let Some(known) = self.device(&namespace, id).await?
+            && known.user.as_ref() != Some(&permit.user)
+        {
+            return Err(ConnectError::NotYours);
+        }
         let registered = self
             .store
             .register(Registration {
@@ -166,7 +176,7 @@ impl Node {
         }
     }
 
-    /// What a client may do from now on, by a newer token of the same user.
+    /// What a client may do from now on, by a newer token for the same user and device.
     ///
     /// # Errors
     /// [`ConnectError`]; what held before still holds then.
@@ -174,11 +184,15 @@ impl Node {
         &self,
         namespace: &Namespace,
         user: Option<&UserId>,
+        device: &DeviceId,
         token: &str,
     ) -> Result<Arc<Permit>, ConnectError> {
         let permit = namespace.verify(token, self.clock.now())?;
         if user != Some(&permit.user) {
             return Err(ConnectError::NotTheTokens("user"));
+        }
+        if permit.device.as_ref().is_some_and(|of_token| of_token != device) {
+            return Err(ConnectError::NotTheTokens("device"));
         }
         Ok(Arc::new(permit))
     }
@@ -218,17 +232,13 @@ impl Node {
         Ok(found.into_iter().flatten().next().map(|device| device.rooms).unwrap_or_default())
     }
 
-    /// Whose a device is now.
+    /// A device by its ordinal, if it is registered.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn user_of(
-        &self,
-        namespace: &Namespace,
-        device: Ordinal,
-    ) -> Result<Option<UserId>, StoreError> {
+    pub async fn known(&self, namespace: &Namespace, device: Ordinal) -> Result<Option<Device>, StoreError> {
         let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
-        Ok(found.into_iter().flatten().next().and_then(|device| device.user))
+        Ok(found.into_iter().flatten().next())
     }
 
     /// What the connections of a device's user are counted by; `None` when it has no user.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use tidings_model::{Ordinal, RoomName};
 use tidings_store::StoreError;
 use tidings_store::port::Which;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::namespace::whole;
 use crate::{Namespace, Node, ToShard};
 
 /// Why a device did not join.
@@ -34,20 +35,20 @@ pub enum JoinError {
 /// Changes of rooms, one after the other for each device: the store, the shards and the directory are
 /// changed in turn, and two devices' changes may mix, but not two of one.
 #[derive(Debug)]
-pub(crate) struct Turns([Mutex<()>; TURNS]);
+pub(crate) struct Turns([Arc<Mutex<()>>; TURNS]);
 
 /// Enough that two devices seldom wait for each other.
 const TURNS: usize = 64;
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::new(())))
+        Self(std::array::from_fn(|_| Arc::default()))
     }
 }
 
 impl Turns {
-    pub(crate) async fn of(&self, device: Ordinal) -> MutexGuard<'_, ()> {
-        self.0[device.0 as usize % TURNS].lock().await
+    pub(crate) async fn of(&self, device: Ordinal) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.0[device.0 as usize % TURNS]).lock_owned().await
     }
 }
 
@@ -57,13 +58,13 @@ impl Node {
     /// # Errors
     /// [`JoinError`]; it joined none of the rooms then.
     pub async fn join(
-        &self,
+        self: &Arc<Self>,
         namespace: &Arc<Namespace>,
         device: Ordinal,
         rooms: Vec<RoomName>,
     ) -> Result<Vec<RoomName>, JoinError> {
         let limit = namespace.settings().rooms_per_device;
-        let _turn = self.turns.of(device).await;
+        let turn = self.turns.of(device).await;
         let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
         let mut after = found.into_iter().flatten().next().ok_or(JoinError::Gone)?.rooms;
         after.extend_from_slice(&rooms);
@@ -72,13 +73,18 @@ impl Node {
         if after.len() > limit {
             return Err(JoinError::TooManyRooms { rooms: after.len(), limit });
         }
-        let now = self.store.change_rooms(&namespace.name, device, rooms.clone(), Vec::new()).await?;
-        self.tell_rooms(namespace, device, &rooms, &[]).await;
-        let mut directory = namespace.directory();
-        for room in &rooms {
-            directory.join(device, room);
-        }
-        Ok(now)
+        let (node, namespace) = (Arc::clone(self), Arc::clone(namespace));
+        let joined = whole(async move {
+            let _turn = turn;
+            let now = node.store.change_rooms(&namespace.name, device, rooms.clone(), Vec::new()).await?;
+            node.tell_rooms(&namespace, device, &rooms, &[]).await;
+            let mut directory = namespace.directory();
+            for room in &rooms {
+                directory.join(device, room);
+            }
+            Ok(now)
+        });
+        Ok(joined.await?)
     }
 
     /// Takes a device out of rooms. Idempotent. Answers all the rooms it is still in.
@@ -86,21 +92,26 @@ impl Node {
     /// # Errors
     /// When the store failed; the device may still be in the rooms then.
     pub async fn leave(
-        &self,
+        self: &Arc<Self>,
         namespace: &Arc<Namespace>,
         device: Ordinal,
         rooms: Vec<RoomName>,
     ) -> Result<Vec<RoomName>, StoreError> {
-        let _turn = self.turns.of(device).await;
-        let now = self.store.change_rooms(&namespace.name, device, Vec::new(), rooms.clone()).await?;
-        {
-            let mut directory = namespace.directory();
-            for room in &rooms {
-                directory.leave(device, room);
+        let turn = self.turns.of(device).await;
+        let (node, namespace) = (Arc::clone(self), Arc::clone(namespace));
+        whole(async move {
+            let _turn = turn;
+            let now = node.store.change_rooms(&namespace.name, device, Vec::new(), rooms.clone()).await?;
+            {
+                let mut directory = namespace.directory();
+                for room in &rooms {
+                    directory.leave(device, room);
+                }
             }
-        }
-        self.tell_rooms(namespace, device, &[], &rooms).await;
-        Ok(now)
+            node.tell_rooms(&namespace, device, &[], &rooms).await;
+            Ok(now)
+        })
+        .await
     }
 
     async fn tell_rooms(

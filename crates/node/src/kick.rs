@@ -78,54 +78,63 @@ impl Node {
         user: &UserId,
         block: Option<Duration>,
     ) -> Result<u64, KickError> {
-        if let Some(block) = block {
-            let until = (block > Duration::ZERO).then(|| self.clock.now().after(block.min(BLOCK_MAX)));
-            self.block(namespace, user, until).await?;
-        }
         let devices: Vec<u32> =
             self.devices_of_user(namespace, user).await?.iter().map(|device| device.ordinal.0).collect();
-        let (connections, mask) = {
-            let directory = namespace.directory();
-            (directory.connections_of(&devices.iter().copied().collect()), directory.shards_of(&devices))
-        };
-        let away = ToShard::SendAway {
-            namespace: namespace.name.clone(),
-            devices: Some(devices.into()),
-            why: Disconnect::OPERATOR,
-        };
-        self.shards.tell(mask, away).await;
-        Ok(connections)
-    }
-
-    async fn block(
-        self: &Arc<Self>,
-        namespace: &Arc<Namespace>,
-        user: &UserId,
-        until: Option<Timestamp>,
-    ) -> Result<(), KickError> {
+        let turn = namespace.changing().await;
         let now = self.clock.now();
-        {
+        let mut over = Vec::new();
+        if let Some(block) = block.filter(|block| !block.is_zero()) {
             let mut blocks = namespace.blocks.lock().unwrap_or_else(PoisonError::into_inner);
             if blocks.len() >= BLOCKS_MAX {
-                blocks.retain(|_, until| *until > now);
+                blocks.retain(|user, until| {
+                    let holds = *until > now;
+                    if !holds {
+                        over.push(user.clone());
+                    }
+                    holds
+                });
             }
-            if blocks.len() >= BLOCKS_MAX && !blocks.contains_key(user) && until.is_some() {
+            debug_assert!(block <= BLOCK_MAX, "the caller has looked");
+            if blocks.len() >= BLOCKS_MAX && !blocks.contains_key(user) {
                 return Err(KickError::TooMany);
             }
         }
+        let until = block.map(|block| (!block.is_zero()).then(|| now.after(block.min(BLOCK_MAX))));
         let (node, namespace, user) = (Arc::clone(self), Arc::clone(namespace), user.clone());
-        whole(async move {
-            let setting = format!("{PREFIX}{}/{user}", namespace.name);
-            let value = until.map(|until| Bytes::copy_from_slice(&until.0.to_be_bytes()));
-            node.store.put(&setting, value).await?;
-            let mut blocks = namespace.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-            match until {
-                Some(until) => drop(blocks.insert(user, until)),
-                None => drop(blocks.remove(&user)),
+        let kicked = whole(async move {
+            let _turn = turn;
+            for user in over {
+                node.store.put(&setting(&namespace, &user), None).await?;
             }
-            Ok(())
-        })
-        .await?;
+            if let Some(until) = until {
+                node.block(&namespace, user, until).await?;
+            }
+            let (connections, mask) = {
+                let directory = namespace.directory();
+                (directory.connections_of(&devices.iter().copied().collect()), directory.shards_of(&devices))
+            };
+            let (name, devices) = (namespace.name.clone(), Some(devices.into()));
+            node.shards
+                .tell(mask, ToShard::SendAway { namespace: name, devices, why: Disconnect::OPERATOR })
+                .await;
+            Ok(connections)
+        });
+        Ok(kicked.await?)
+    }
+
+    async fn block(
+        &self,
+        namespace: &Namespace,
+        user: UserId,
+        until: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let value = until.map(|until| Bytes::copy_from_slice(&until.0.to_be_bytes()));
+        self.store.put(&setting(namespace, &user), value).await?;
+        let mut blocks = namespace.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        match until {
+            Some(until) => drop(blocks.insert(user, until)),
+            None => drop(blocks.remove(&user)),
+        }
         Ok(())
     }
 
@@ -137,12 +146,20 @@ impl Node {
     pub async fn suspend(self: &Arc<Self>, changing: Changing, suspended: bool) -> Result<(), StoreError> {
         let namespace = Arc::clone(changing.namespace());
         let settings = Settings { suspended, ..Settings::clone(&namespace.settings()) };
-        self.change_namespace(changing, settings).await?;
-        if suspended {
-            let name = namespace.name.clone();
-            let away = ToShard::SendAway { namespace: name, devices: None, why: Disconnect::OPERATOR };
-            self.shards.tell(u64::MAX, away).await;
-        }
-        Ok(())
+        let node = Arc::clone(self);
+        whole(async move {
+            node.change_namespace(changing, settings).await?;
+            if suspended {
+                let name = namespace.name.clone();
+                let away = ToShard::SendAway { namespace: name, devices: None, why: Disconnect::OPERATOR };
+                node.shards.tell(u64::MAX, away).await;
+            }
+            Ok(())
+        })
+        .await
     }
+}
+
+fn setting(namespace: &Namespace, user: &UserId) -> String {
+    format!("{PREFIX}{}/{user}", namespace.name)
 }

@@ -65,7 +65,7 @@ impl Node {
     /// # Errors
     /// [`MoveError`].
     pub async fn add_members(
-        &self,
+        self: &Arc<Self>,
         namespace: &Arc<Namespace>,
         room: &RoomName,
         whom: &Whom,
@@ -78,7 +78,7 @@ impl Node {
     /// # Errors
     /// [`MoveError`].
     pub async fn remove_members(
-        &self,
+        self: &Arc<Self>,
         namespace: &Arc<Namespace>,
         room: &RoomName,
         whom: &Whom,
@@ -87,7 +87,7 @@ impl Node {
     }
 
     async fn move_members(
-        &self,
+        self: &Arc<Self>,
         namespace: &Arc<Namespace>,
         room: &RoomName,
         whom: &Whom,
@@ -117,7 +117,7 @@ impl Node {
     }
 
     async fn move_one(
-        &self,
+        self: &Arc<Self>,
         namespace: &Arc<Namespace>,
         device: Ordinal,
         room: &RoomName,

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 pub use tidings_hub::WhenFull;
 use tidings_hub::{Bounds, Directory, Policy};
-use tidings_model::{NamespaceName, Timestamp, limit};
+use tidings_model::{Disconnect, NamespaceName, Timestamp, limit};
 use tidings_store::{Store, StoreError};
 
-use crate::Node;
 use crate::kick::{self, Blocks};
 use crate::notify::Hook;
 use crate::permit::Permit;
 use crate::token::{self, Jwt, TokenError, Verifier};
+use crate::{Node, ToShard};
 
 const PREFIX: &str = "namespace/";
 
@@ -369,9 +369,15 @@ impl Node {
         let node = Arc::clone(self);
         whole(async move {
             let Changing { namespace, _turn } = changing;
+            let bound = namespace.settings().auth == AuthMode::Open && settings.auth == AuthMode::Token;
             node.write_namespace(&namespace.name, &settings).await?;
             namespace.set(settings);
             node.hooks.configure(&namespace);
+            if bound {
+                // Whoever is here was believed; from now on nobody is.
+                let (namespace, why) = (namespace.name.clone(), Disconnect::RECONNECT);
+                node.shards.tell(u64::MAX, ToShard::SendAway { namespace, devices: None, why }).await;
+            }
             Ok(())
         })
         .await

@@ -87,6 +87,11 @@ impl Jwt {
             }
             (_, Some(_), _) => Err(("secret", format!("does not go with {first:?}"))),
             (_, None, None) => Err(("public_key", format!("is required for {first:?}"))),
+            // It would be shown to whoever may read the rules.
+            (_, None, Some(pem)) if pem.contains("PRIVATE KEY") => Err((
+                "public_key",
+                "is a private key: keep it to yourself, and send the public one".to_owned(),
+            )),
             (_, None, Some(pem)) => match key_from_pem(family, pem) {
                 Some(_) => Ok(()),
                 None => Err(("public_key", format!("is not a public key for {first:?} in PEM"))),

@@ -1,9 +1,12 @@
 //! Namespaces: created, changed, listed, shown.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use http::header::ALLOW;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidings_model::{ErrorCode, NamespaceName, Timestamp};
@@ -199,25 +202,42 @@ pub(crate) async fn change(
     let patch = json_body(request).await?;
     // Held against the shape first, so that what is wrong is named as it was sent.
     let _: Body<'_> = shape::decode(&patch, &SHAPE)?;
-    let patch = serde_json::from_slice(&patch)
+    let patch: serde_json::Value = serde_json::from_slice(&patch)
         .map_err(|why| Problem::new(ErrorCode::INVALID_REQUEST, format!("the body is not JSON: {why}")))?;
+    // Where hooks lead may take long to find out, and others want their turn.
+    let (settings, before) = patched(&namespace, &patch, by_admin, state.node.now())?;
+    hooks::look(&state.node, &settings.hooks, &before.hooks).await?;
+    let looked_at = settings.hooks;
     let changing = namespace.changing().await;
-    let mut whole = writable(&namespace);
-    merge(&mut whole, patch);
+    let (settings, before) = patched(&namespace, &patch, by_admin, state.node.now())?;
+    if settings.hooks != looked_at {
+        hooks::look(&state.node, &settings.hooks, &before.hooks).await?;
+    }
+    state.node.change_namespace(changing, settings).await?;
+    Ok(Json(NamespaceBody::of(&namespace)).into_response())
+}
+
+/// What the rules would be with a patch, and what they are.
+fn patched(
+    namespace: &Namespace,
+    patch: &serde_json::Value,
+    by_admin: bool,
+    now: Timestamp,
+) -> Result<(Settings, Arc<Settings>), Problem> {
+    let mut whole = writable(namespace);
+    merge(&mut whole, patch.clone());
     if whole["name"] != namespace.name.as_str() {
         return Err(Problem::field(ErrorCode::INVALID_REQUEST, "name", "cannot be changed"));
     }
     let whole = whole.to_string();
     let body: Body<'_> = shape::decode(whole.as_bytes(), &SHAPE)?;
     let before = namespace.settings();
-    let (_, settings) = check(&body, Some(&before), state.node.now())?;
+    let (_, settings) = check(&body, Some(&before), now)?;
     if !by_admin {
         hooks::need_public(&settings.hooks, &before.hooks)?;
     }
-    hooks::look(&state.node, &settings.hooks, &before.hooks).await?;
     let settings = Settings { created_at: before.created_at, suspended: before.suspended, ..settings };
-    state.node.change_namespace(changing, settings).await?;
-    Ok(Json(NamespaceBody::of(&namespace)).into_response())
+    Ok((settings, before))
 }
 
 /// What the operator does with a namespace: `{ns}:suspend`, `{ns}:resume`.
@@ -230,7 +250,8 @@ pub(crate) async fn act(
         Some((name, "resume")) => (name, false),
         Some(_) | None => {
             let why = "this path has POST with :suspend and :resume behind the name only";
-            return Err(Problem::new(ErrorCode::METHOD_NOT_ALLOWED, why));
+            let refusal = Problem::new(ErrorCode::METHOD_NOT_ALLOWED, why);
+            return Ok(([(ALLOW, "GET, HEAD, PATCH")], refusal).into_response());
         }
     };
     let namespace = namespace(&state.node, name)?;
@@ -399,7 +420,7 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let limit = extract::limit(asked.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
     let after = asked.cursor.as_deref().map(extract::after_name).transpose()?;
-    let later = |namespace: &std::sync::Arc<Namespace>| {
+    let later = |namespace: &Arc<Namespace>| {
         after.as_ref().is_none_or(|after| namespace.name.as_str() > after.as_str())
     };
     let mut items: Vec<_> = state.node.namespaces().into_iter().filter(later).take(limit + 1).collect();

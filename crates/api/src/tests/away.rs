@@ -111,6 +111,8 @@ async fn a_suspended_namespace_refuses_until_it_goes_on() {
     assert!(world.call(&act("resume"), "").await.body.contains(r#""state":"active""#));
     assert_eq!(world.call(push, r#"{"to":{"all":true}}"#).await.status, StatusCode::ACCEPTED);
     assert_eq!(world.call("POST /v1/namespaces/none:suspend", "").await.status, StatusCode::NOT_FOUND);
-    assert_eq!(world.call(&act("explode"), "").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let unknown = world.call(&act("explode"), "").await;
+    assert_eq!(unknown.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(unknown.headers["allow"], "GET, HEAD, PATCH");
     assert_eq!(world.call("POST /v1/namespaces/demo", "").await.status, StatusCode::METHOD_NOT_ALLOWED);
 }

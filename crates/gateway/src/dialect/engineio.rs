@@ -166,14 +166,7 @@ pub(super) fn beat(local: &Rc<Local>, connection: &Rc<Connection>, now: u64) {
 /// not be told that its namespace is gone, so that goes only to those that are not.
 pub(super) fn goodbye(local: &Local, connection: &Connection, sessions: &[Session], why: Disconnect) {
     for session in sessions {
-        let path = format!("/{}", session.namespace.name);
-        if why.code >= 3000 {
-            let event = tidings_wire::socketio::event(&path, None, "goaway", &[&super::goaway(local, why)]);
-            local.send(connection, &format!("4{event}"));
-        }
-        if !why.reconnect() {
-            local.send(connection, &format!("4{}", tidings_wire::socketio::disconnect(&path)));
-        }
+        goodbye_of(local, connection, session, why, !why.reconnect());
     }
     if matches!(&*connection.transport.borrow(), Transport::Socket(_)) {
         local.send_close(connection, why);
@@ -183,6 +176,24 @@ pub(super) fn goodbye(local: &Local, connection: &Connection, sessions: &[Sessio
     }
     // Otherwise the close packet goes with the next poll: a client that finds it behind an event in the same
     // answer closes before it has looked at the event.
+}
+
+/// Says goodbye in one namespace; with `end`, the client is taken out of it.
+pub(crate) fn goodbye_of(
+    local: &Local,
+    connection: &Connection,
+    session: &Session,
+    why: Disconnect,
+    end: bool,
+) {
+    let path = format!("/{}", session.namespace.name);
+    if why.code >= 3000 {
+        let event = tidings_wire::socketio::event(&path, None, "goaway", &[&super::goaway(local, why)]);
+        local.send(connection, &format!("4{event}"));
+    }
+    if end {
+        local.send(connection, &format!("4{}", tidings_wire::socketio::disconnect(&path)));
+    }
 }
 
 /// Tells a namespace how many of its messages were let go.

@@ -59,14 +59,19 @@ impl AdminKey {
     /// Whether this is the admin key. Slow, unless that is known already.
     pub(super) async fn is(&self, key: &str, digest: Digest) -> bool {
         let known = || *self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let _one_at_a_time = Arc::clone(&self.guessing).lock_owned().await;
+        let turn = Arc::clone(&self.guessing).lock_owned().await;
         if let Some(known) = known() {
             // Another key is another key.
             return known == digest;
         }
         let Some(stored) = self.stored() else { return false };
         let key = key.to_owned();
-        let is = tokio::task::spawn_blocking(move || stored.is(&key)).await.unwrap_or(false);
+        let guess = tokio::task::spawn_blocking(move || {
+            // The next one waits for this one, whether anybody still waits for it or not.
+            let _turn = turn;
+            stored.is(&key)
+        });
+        let is = guess.await.unwrap_or(false);
         if is {
             *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(digest);
         }

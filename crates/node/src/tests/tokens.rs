@@ -145,6 +145,8 @@ fn a_public_key_is_no_secret() {
             audience: None,
         };
         jwt.check().unwrap();
+        let leaked = Jwt { public_key: Some(private.clone()), ..jwt.clone() };
+        assert!(leaked.check().unwrap_err().1.contains("is a private key"), "{algorithm:?}");
         let key = match algorithm {
             Algorithm::RS256 => EncodingKey::from_rsa_pem(private.as_bytes()),
             Algorithm::EdDSA => EncodingKey::from_ed_pem(private.as_bytes()),
@@ -258,13 +260,26 @@ async fn a_client_is_who_its_token_says() {
     assert_eq!(other.verify(&minted, NOW), Err(TokenError::Signature));
 
     // A newer token is taken for the same user only.
-    let user = UserId::new("ann").unwrap();
-    assert!(world.node.renew(&namespace, Some(&user), &minted).is_ok());
+    let (user, device) = (UserId::new("ann").unwrap(), DeviceId::new("d1").unwrap());
+    assert!(world.node.renew(&namespace, Some(&user), &device, &minted).is_ok());
     let bob = by_secret(&claims(json!({"sub": "bob"})));
     assert!(matches!(
-        world.node.renew(&namespace, Some(&user), &bob),
+        world.node.renew(&namespace, Some(&user), &device, &bob),
         Err(ConnectError::NotTheTokens("user"))
     ));
+    let other_device = DeviceId::new("d2").unwrap();
+    assert!(matches!(
+        world.node.renew(&namespace, Some(&user), &other_device, &minted),
+        Err(ConnectError::NotTheTokens("device"))
+    ));
+
+    // Nobody takes the device of somebody else by claiming it; a token may say that it changes hands.
+    let thief = Claim { device: Some(device.clone()), token: Some(bob), ..Claim::default() };
+    assert!(matches!(identify(thief).await, Err(ConnectError::NotYours)));
+    assert!(identify(claim()).await.is_ok_and(|ann| !ann.new), "it is what it was");
+    let handed_over = by_secret(&claims(json!({"sub": "bob", "device": "d1"})));
+    let handed_over = Claim { token: Some(handed_over), ..Claim::default() };
+    assert!(identify(handed_over).await.is_ok_and(|bob| bob.new));
 }
 
 /// What a namespace signs with outlives the process.

@@ -11,8 +11,11 @@ use tidings_model::Message;
 
 use crate::StoreError;
 
-/// About what a message takes besides its data and the devices that are meant, in bytes.
+/// About what a message takes besides its data, the devices that are meant, and whom it names, in bytes.
 const MESSAGE_BYTES: usize = 640;
+
+/// About what a name takes besides its letters.
+const NAME_BYTES: usize = 64;
 
 /// The messages, by their keys on disk.
 pub(super) struct Decoded(Cache<Vec<u8>, Arc<Message>, Bytes>);
@@ -45,6 +48,19 @@ struct Bytes;
 
 impl Weighter<Vec<u8>, Arc<Message>> for Bytes {
     fn weight(&self, _key: &Vec<u8>, message: &Arc<Message>) -> u64 {
-        (MESSAGE_BYTES + message.data.len() + message.offline.len() + message.meant.serialized_size()) as u64
+        let names =
+            |bytes: &mut dyn Iterator<Item = usize>| bytes.map(|letters| NAME_BYTES + letters).sum::<usize>();
+        let (to, except) = (&message.to, &message.except);
+        let named = names(&mut to.users.iter().map(|id| id.as_str().len()))
+            + names(&mut to.devices.iter().map(|id| id.as_str().len()))
+            + names(&mut to.rooms.iter().map(|name| name.as_str().len()))
+            + names(&mut except.users.iter().map(|id| id.as_str().len()))
+            + names(&mut except.devices.iter().map(|id| id.as_str().len()))
+            + names(&mut except.rooms.iter().map(|name| name.as_str().len()))
+            + names(&mut except.connections.iter().map(String::len));
+        // Topics have names of their own, as long as those in the target.
+        let topics = message.topics.len() * NAME_BYTES + named;
+        let rest = message.data.len() + message.offline.len() + message.meant.serialized_size();
+        (MESSAGE_BYTES + named + topics + rest) as u64
     }
 }
