@@ -4,6 +4,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { Manager } from 'socket.io-client-4';
+
 import { Api } from './lib/api.mjs';
 import { client, connected } from './lib/clients.mjs';
 import { Server } from './lib/server.mjs';
@@ -94,4 +96,24 @@ test('devices are moved into a room and out of it, connected or not, with every 
   for (const one of clients) assert.ok(!one.ids.includes(second.id), one.name);
   const members = await api.get('rooms/lobby/members');
   assert.deepEqual(members.items, [{ device: 'bob-1', user: 'bob', platform: 'other', online: true }]);
+});
+
+test('who is sent away from one namespace stays in another, on the same connection', async (t) => {
+  const server = await Server.start(t);
+  const api = new Api(server);
+  assert.equal((await api.call('POST', '/v1/namespaces', { name: 'other', auth: { mode: 'open' } })).status, 201);
+  const manager = new Manager(server.url, { transports: ['websocket'] });
+  const [here, there] = ['/demo', '/other'].map((name) => manager.socket(name, { auth: { user: 'ann', device: 'd1' } }));
+  t.after(() => manager._close());
+  const goodbyes = [];
+  for (const socket of [here, there]) socket.on('goaway', (why) => goodbyes.push([socket.nsp, why.code]));
+  await until('both are connected', () => here.connected && there.connected);
+  const received = [];
+  there.on('push', (message, acknowledge) => (received.push(message.id), acknowledge()));
+  await api.call('DELETE', 'users/ann/connections');
+  await until('one is sent away', () => !here.connected);
+  assert.deepEqual(goodbyes, [['/demo', 3503]]);
+  const { id } = await new Api(server, { namespace: 'other' }).push({ to: { users: ['ann'] }, data: 1 });
+  await until('the other goes on', () => received.includes(id));
+  assert.ok(there.connected);
 });

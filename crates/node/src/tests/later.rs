@@ -224,11 +224,39 @@ async fn rules_that_are_written_down_hold_even_if_nobody_waits_for_it() -> Resul
     let world = World::start(Arc::new(store), Vec::new(), |_| ()).await;
     let namespace = world.node.namespace("demo").unwrap();
     let settings = Settings { message_size: 3, ..Settings::clone(&namespace.settings()) };
-    let mut change = Box::pin(world.node.change_namespace(namespace.changing().await, settings.clone()));
-    let answered = std::future::poll_fn(|context| Poll::Ready(change.as_mut().poll(context).is_ready()));
-    assert!(!answered.await, "the disk takes longer");
-    drop(change);
+    begin(world.node.change_namespace(namespace.changing().await, settings.clone())).await;
     let _turn = namespace.changing().await;
     assert_eq!(*namespace.settings(), settings);
+    Ok(())
+}
+
+/// Begins something, and waits for it no longer.
+async fn begin(work: impl Future) {
+    let mut work = Box::pin(work);
+    let answered = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context).is_ready()));
+    assert!(!answered.await, "the disk takes longer");
+}
+
+#[tokio::test]
+async fn who_is_moved_is_moved_even_if_nobody_waits_for_it() -> Result<(), StoreError> {
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(directory.path(), Options::new(Epoch(7)))?;
+    let world = World::start(Arc::new(store), Vec::new(), |_| ()).await;
+    let ann = world.device("d1", "ann").await;
+    let lobby = || rooms(&["lobby"]);
+    let members = || {
+        let directory = ann.namespace.directory();
+        directory.room(&lobby()[0]).map_or(0, roaring::RoaringBitmap::len)
+    };
+    let mut join = Box::pin(world.node.join(&ann.namespace, ann.device.ordinal, lobby()));
+    // As far as the disk, which is what takes long.
+    tokio::select! { biased; _ = &mut join => {}, () = tokio::task::yield_now() => {} }
+    drop(join);
+    // The next one has its turn when that one is done, and finds the same on disk and in memory.
+    let on_disk = world.node.join(&ann.namespace, ann.device.ordinal, Vec::new()).await.unwrap();
+    assert_eq!(members(), on_disk.len() as u64);
+    begin(world.node.leave(&ann.namespace, ann.device.ordinal, lobby())).await;
+    let on_disk = world.node.join(&ann.namespace, ann.device.ordinal, Vec::new()).await.unwrap();
+    assert_eq!((members(), on_disk.len()), (0, 0));
     Ok(())
 }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
+use tidings_model::Disconnect;
 
 use super::*;
 use crate::connect::ConnectError;
@@ -303,4 +304,24 @@ async fn a_minted_token_is_good_after_a_restart() {
     let token = namespace.mint(&permit, None).unwrap();
     let again = World::start(store, Vec::new(), |_| ()).await;
     assert!(again.node.namespace("demo").unwrap().verify(&token, NOW).is_ok());
+}
+
+/// Whoever was believed in an open namespace is not believed any longer when it wants tokens.
+#[tokio::test]
+async fn a_namespace_that_wants_tokens_sends_away_whoever_has_none() {
+    let mut world = World::new().await;
+    let namespace = world.node.namespace("demo").unwrap();
+    let settings = Settings { auth: AuthMode::Token, ..Settings::clone(&namespace.settings()) };
+    world.node.change_namespace(namespace.changing().await, settings.clone()).await.unwrap();
+    for inbox in &mut world.inboxes {
+        let told = inbox.try_recv();
+        assert!(
+            matches!(&told, Ok(ToShard::SendAway { devices: None, why, .. }) if *why == Disconnect::RECONNECT),
+            "{told:?}"
+        );
+    }
+    // Nothing of that kind when something else changes.
+    let settings = Settings { title: "new".to_owned(), ..settings };
+    world.node.change_namespace(namespace.changing().await, settings).await.unwrap();
+    assert!(world.inboxes[0].try_recv().is_err());
 }
