@@ -11,12 +11,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CONTENT_LENGTH,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONTENT_LENGTH,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tidings_model::ErrorCode;
 use tracing::Instrument as _;
 
+use crate::rest::namespaces;
 use crate::{ApiState, Problem};
 
 /// The header that names a request.
@@ -72,7 +73,7 @@ pub(crate) async fn around(State(state): State<ApiState>, mut request: Request, 
     let route = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!("api", request_id = %id.to_str().unwrap_or_default());
     let mut response = if method == Method::OPTIONS {
-        preflight()
+        preflight(route.as_ref().map(MatchedPath::as_str), request.uri().path())
     } else {
         let patience = Patience::default();
         request.extensions_mut().insert(patience.clone());
@@ -115,7 +116,7 @@ fn id_of(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// The answer to a browser that asks what it may send. Keys are not cookies: no credentials.
-fn preflight() -> Response {
+fn preflight(route: Option<&str>, path: &str) -> Response {
     let headers = [
         (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE")),
         (
@@ -124,7 +125,12 @@ fn preflight() -> Response {
         ),
         (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400")),
     ];
-    (StatusCode::NO_CONTENT, headers).into_response()
+    let mut response = (StatusCode::NO_CONTENT, headers).into_response();
+    // Of all others the router knows the methods.
+    if route == Some("/v1/namespaces/{ns}") {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(namespaces::methods(path)));
+    }
+    response
 }
 
 fn timed_out(limit: Duration) -> Response {

@@ -30,8 +30,8 @@ const SECRET: &str = "key/secret";
 type Digest = [u8; 32];
 
 /// Wrong keys from one address in a row, until it has to wait; and how many a second are heard from then on.
-const FAILURES_MAX: u32 = 20;
-const FAILURES_PER_SECOND: u32 = 1;
+const FAILURES_MAX: u32 = 200;
+const FAILURES_PER_SECOND: u32 = 10;
 
 /// Addresses of which that is known.
 const ADDRESSES: usize = 4_096;
@@ -131,7 +131,7 @@ pub enum Access {
 pub enum Denied {
     /// Nobody was given it, or not any more.
     Unknown,
-    /// Too many wrong keys came from where it came from. A second later one more is heard.
+    /// Too many wrong keys came from where it came from. A little later one more is heard.
     TooOften,
 }
 

@@ -240,6 +240,11 @@ fn patched(
     Ok((settings, before))
 }
 
+/// The methods of a path that is a namespace, or what is done with one.
+pub(crate) fn methods(path: &str) -> &'static str {
+    if path.ends_with(":suspend") || path.ends_with(":resume") { "POST" } else { "GET, HEAD, PATCH" }
+}
+
 /// What the operator does with a namespace: `{ns}:suspend`, `{ns}:resume`.
 pub(crate) async fn act(
     State(state): State<ApiState>,
@@ -251,7 +256,7 @@ pub(crate) async fn act(
         Some(_) | None => {
             let why = "this path has POST with :suspend and :resume behind the name only";
             let refusal = Problem::new(ErrorCode::METHOD_NOT_ALLOWED, why);
-            return Ok(([(ALLOW, "GET, HEAD, PATCH")], refusal).into_response());
+            return Ok(([(ALLOW, methods(&path))], refusal).into_response());
         }
     };
     let namespace = namespace(&state.node, name)?;

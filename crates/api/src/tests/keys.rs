@@ -158,13 +158,14 @@ async fn who_guesses_has_to_wait_and_nobody_else() {
     let world = World::new().await;
     let guess = "GET /v1/namespaces/demo";
     let mut answers = Vec::new();
-    for n in 0..30 {
+    for n in 0..230 {
         let answer = world.with_key(&format!("nk_{n}"), guess, "").await;
         answers.push(answer.status.as_u16());
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
             assert_eq!(answer.headers["retry-after"], "1");
         }
     }
-    assert_eq!((answers[0], answers[19], answers[29]), (401, 401, 429), "{answers:?}");
+    assert_eq!((answers[0], answers[199]), (401, 401), "{answers:?}");
+    assert!(answers.contains(&429), "{answers:?}");
     assert_eq!(world.call(guess, "").await.status, StatusCode::OK, "a key that is one is never refused");
 }
