@@ -3,10 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tidings_model::{DeviceId, Platform, RoomName, Timestamp, UserId};
-
-/// Longest pattern, in bytes.
-const PATTERN_BYTES_MAX: usize = 255;
+use tidings_model::{DeviceId, NameError, Platform, RoomName, Timestamp, UserId};
 
 /// What a client may do, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,10 +44,12 @@ impl Permit {
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Reads a pattern: 1 to 255 bytes.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        (1..=PATTERN_BYTES_MAX).contains(&text.len()).then(|| Self(text.to_owned()))
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// When it is none: what is no name fits none.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        RoomName::new(text).map(|_| Self(text.to_owned()))
     }
 
     /// Whether a name is one of those that are meant. Takes a time like the product of both lengths at most.
@@ -80,9 +79,9 @@ impl Pattern {
 }
 
 impl TryFrom<String> for Pattern {
-    type Error = &'static str;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::new(&text).ok_or("a pattern must have 1 to 255 bytes")
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::new(&text)
     }
 }
 
@@ -122,8 +121,9 @@ mod tests {
         ] {
             assert_eq!(Pattern::new(pattern).unwrap().fits(name), fits, "{pattern} {name}");
         }
-        assert_eq!(Pattern::new(""), None);
-        assert_eq!(Pattern::new(&"x".repeat(256)), None);
+        for bad in ["", "a\nb", &"x".repeat(256)] {
+            assert!(Pattern::new(bad).is_err(), "{bad:?}");
+        }
     }
 
     /// The same, in a way that is easier to believe.

@@ -10,7 +10,11 @@ use utoipa::ToSchema;
 
 /// 1 to 255 bytes of UTF-8, no control characters.
 #[derive(Serialize, ToSchema)]
-#[schema(min_length = 1, max_length = 255, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029\\ufeff]+$")]
+#[schema(
+    min_length = 1,
+    max_length = 255,
+    pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029\\ufeff]+$"
+)]
 pub(crate) struct Name(String);
 
 /// The name of a namespace.
@@ -28,7 +32,11 @@ pub(crate) struct Duration(String);
 
 /// 1 to 64 bytes of UTF-8, no control characters.
 #[derive(Serialize, ToSchema)]
-#[schema(min_length = 1, max_length = 64, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029\\ufeff]+$")]
+#[schema(
+    min_length = 1,
+    max_length = 64,
+    pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029\\ufeff]+$"
+)]
 pub(crate) struct CollapseKey(String);
 
 /// What kind of client a device is.

@@ -95,10 +95,9 @@ fn check(body: &Body, now: Timestamp) -> Result<Permit, Problem> {
         }
         platform
     });
-    let pattern = |text: &str| Pattern::new(text).ok_or("must have 1 to 255 bytes");
     let rooms = wrong.names("rooms", body.rooms.as_deref(), RoomName::new);
-    let join = wrong.names("join", body.join.as_deref(), pattern);
-    let publish = wrong.names("publish", body.publish.as_deref(), pattern);
+    let join = wrong.names("join", body.join.as_deref(), Pattern::new);
+    let publish = wrong.names("publish", body.publish.as_deref(), Pattern::new);
     let life = wrong.duration("expires_in", body.expires_in.as_deref(), Duration::from_secs(1), LIFE_MAX);
     // Tokens know whole seconds.
     let expires_at = Timestamp(now.after(life.unwrap_or(LIFE_DEFAULT)).0 / 1_000 * 1_000);

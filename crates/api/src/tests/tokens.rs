@@ -81,7 +81,7 @@ async fn a_token_is_minted() {
                   device: "a\nb" has a control character at byte 1
                   platform: is "tv", must be web, android, ios, desktop or other
                   rooms[1]: "" must not be empty
-                  join[0]: "" must have 1 to 255 bytes
+                  join[0]: "" must not be empty
                   expires_in: is "90d", must be from 1s to 30d
             "#]],
         ),
