@@ -64,6 +64,8 @@ pub struct Node {
     pub(crate) clock: Clock,
     pub(crate) ids: ids::MessageIds,
     pub(crate) namespaces: RwLock<HashMap<NamespaceName, Arc<Namespace>>>,
+    /// Whoever creates a namespace has this.
+    pub(crate) creating: Arc<tokio::sync::Mutex<()>>,
     pub(crate) shards: deliver::Shards,
     pub(crate) publisher: mpsc::Sender<publish::Job>,
     pub(crate) backlog: Arc<publish::Backlog>,
@@ -137,6 +139,7 @@ impl Node {
             ids: ids::MessageIds::default(),
             turns: join::Turns::default(),
             namespaces: RwLock::new(namespaces),
+            creating: Arc::default(),
             keys: keys::Keys::load(&*parts.store).await?,
             hooks,
             store: parts.store,

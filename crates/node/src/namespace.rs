@@ -339,18 +339,21 @@ impl Node {
         name: NamespaceName,
         settings: Settings,
     ) -> Result<Arc<Namespace>, CreateError> {
+        // Two at once would each write rules and a key of their own, and only one of them is in memory.
+        let turn = Arc::clone(&self.creating).lock_owned().await;
         if self.namespace(name.as_str()).is_some() {
             return Err(CreateError::Exists);
         }
         let node = Arc::clone(self);
         let created = whole(async move {
+            let _turn = turn;
             let own_key = make_own_key(&*node.store, &name).await?;
             node.write_namespace(&name, &settings).await?;
-            let mut namespaces = node.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-            // Whoever else created it meanwhile wrote the same key; the first one in memory stays.
-            let fresh = || Namespace::new(name.clone(), own_key, settings, Directory::default());
-            let created = Arc::clone(namespaces.entry(name.clone()).or_insert_with(fresh));
-            drop(namespaces);
+            let created = Namespace::new(name.clone(), own_key, settings, Directory::default());
+            {
+                let mut namespaces = node.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+                namespaces.insert(name, Arc::clone(&created));
+            }
             node.hooks.configure(&created);
             Ok(created)
         });

@@ -325,3 +325,28 @@ async fn a_namespace_that_wants_tokens_sends_away_whoever_has_none() {
     world.node.change_namespace(namespace.changing().await, settings).await.unwrap();
     assert!(world.inboxes[0].try_recv().is_err());
 }
+
+/// Of two who create a namespace at once, one does; what it signs with is what is on the disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_is_created_once() -> Result<(), tidings_store::StoreError> {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || tidings_store::EmbeddedStore::open(directory.path(), tidings_store::Options::new(Epoch(7)));
+    let world = World::start(Arc::new(open()?), Vec::new(), |_| ()).await;
+    let name = NamespaceName::new("shop").unwrap();
+    let create = || {
+        let (node, name) = (Arc::clone(&world.node), name.clone());
+        tokio::spawn(
+            async move { node.create_namespace(name, Settings::new("", AuthMode::Token, NOW)).await },
+        )
+    };
+    let created: Vec<_> = futures_util::future::join_all((0..8).map(|_| create())).await;
+    let created: Vec<_> = created.into_iter().filter_map(|one| one.unwrap().ok()).collect();
+    let [shop] = &created[..] else { panic!("{} were created", created.len()) };
+    let permit = Verifier::new(&OWN, Some(&hs256())).verify(&by_secret(&claims(json!({}))), NOW).unwrap();
+    let token = shop.mint(&permit, None).unwrap();
+    world.node.close().await?;
+    drop((created, world));
+    let again = World::start(Arc::new(open()?), Vec::new(), |_| ()).await;
+    assert!(again.node.namespace("shop").unwrap().verify(&token, NOW).is_ok());
+    Ok(())
+}
