@@ -482,3 +482,14 @@ export async function connected(t, server, kind, options = {}) {
   t?.after(() => made.close());
   return made.connect();
 }
+
+/** Whether a client is let in: `let in` or `refused`. An EventSource says so by giving up; it would wait for another chance. */
+export async function outcome(t, server, kind, options = {}) {
+  const stranger = client(server, kind, options);
+  t.after(() => stranger.close().catch(() => {}));
+  const said = stranger.connect().then(() => 'let in', (error) => (/^refused/.test(error.message) ? 'refused' : `${error}`));
+  const gaveUp = until(`${stranger.name} gives up`, () => stranger.disconnects.some((why) => /^given up: 4\d\d/.test(why)) && 'refused', { ms: ANSWER_MS });
+  const first = await Promise.race([said, gaveUp.catch(() => new Promise(() => {}))]);
+  await stranger.close().catch(() => {});
+  return first;
+}
