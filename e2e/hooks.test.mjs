@@ -3,73 +3,15 @@
 
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import http from 'node:http';
 import { test } from 'node:test';
 
 import { Api, describe } from './lib/api.mjs';
 import { connected } from './lib/clients.mjs';
-import { restartablePort, Server } from './lib/server.mjs';
+import { Receiver, SECRET } from './lib/receiver.mjs';
+import { Server } from './lib/server.mjs';
 import { until } from './lib/until.mjs';
 
-const SECRET = 'a secret that both sides know';
 const SIGNATURE = /^t=(\d+),v1=([0-9a-f]{64})$/;
-
-/** A business system: what it was told, whatever it answered. */
-class Receiver {
-  constructor() {
-    this.told = [];
-    this.answer = () => 204;
-    this.server = http.createServer((request, response) => {
-      const chunks = [];
-      request.on('data', (chunk) => chunks.push(chunk));
-      request.on('end', () => {
-        const body = Buffer.concat(chunks);
-        const status = this.answer(this.told.length);
-        this.told.push({ path: request.url, method: request.method, headers: request.headers, body, status });
-        if (status === 'hang') return;
-        response.writeHead(status, status >= 300 && status < 400 ? { location: `http://127.0.0.1:${this.port}/inward` } : {});
-        response.end();
-      });
-    });
-  }
-
-  static async start(t) {
-    const receiver = new Receiver();
-    receiver.port = await restartablePort();
-    t.after(() => receiver.stop());
-    await receiver.start();
-    return receiver;
-  }
-
-  start() {
-    return new Promise((resolve, reject) => {
-      this.server.once('error', reject);
-      this.server.listen(this.port, '127.0.0.1', resolve);
-    });
-  }
-
-  /** Nobody is there any more: connections are refused. */
-  stop() {
-    return new Promise((resolve) => {
-      this.server.close(resolve);
-      this.server.closeAllConnections();
-    });
-  }
-
-  hook(more = {}) {
-    return { name: 'crm', url: `http://127.0.0.1:${this.port}/tidings`, events: ['undelivered'], secret: SECRET, allow_private: true, ...more };
-  }
-
-  /** What it has heard: the bodies of what it has answered 2xx to, once each, in order. */
-  get heard() {
-    const bodies = this.told.filter(({ status }) => status < 300).map(({ body }) => JSON.parse(body));
-    return bodies.filter(({ id }, index) => bodies.findIndex((other) => other.id === id) === index);
-  }
-
-  get messages() {
-    return this.heard.map(({ data }) => data.message);
-  }
-}
 
 /** A server whose namespace has these hooks, and a device of ann that is away. */
 async function away(t, hooks) {

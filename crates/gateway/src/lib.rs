@@ -19,6 +19,7 @@ mod react;
 mod session;
 pub mod settings;
 mod shard;
+mod signal;
 mod socket;
 pub mod stream;
 

@@ -16,6 +16,7 @@ use tidings_hub::{Event, Frame, Lane, PeerKey, Shard, Unwritten, Wheel};
 use tidings_model::{Disconnect, Seq};
 use tidings_node::Node;
 use tidings_node::ack::Ack;
+use tidings_node::connect::Went;
 use tidings_node::metrics::{Metrics, Protocol, Reason};
 use tidings_wire::push;
 use tidings_wire::websocket::{self, Deflater, Inflater, Message, Opcode};
@@ -320,7 +321,7 @@ impl Local {
         self.metrics().connections_closed.get_or_create(&reason).inc();
         let sessions = connection.sessions.take();
         for session in &sessions {
-            self.leave(session);
+            self.leave(session, why);
         }
         if why != Disconnect::GONE {
             if let Some(outbox) = self.hub.borrow_mut().outbox(connection.key) {
@@ -346,13 +347,14 @@ impl Local {
     }
 
     /// A device leaves a connection that stays.
-    pub(crate) fn leave(&self, session: &Session) {
+    pub(crate) fn leave(&self, session: &Session, why: Disconnect) {
         let settled = self.hub.borrow_mut().detach(session.member);
         // A cursor that is on record before the receipts it stands on would hide, after a crash, that they
         // are missing.
         let settled = if self.tell_acks() { settled } else { None };
+        let (device, shard) = (session.ordinal, self.index);
         let (user, connection) = (session.user, session.connection);
-        self.node.went(&session.namespace, session.ordinal, connection, self.index, user, settled);
+        self.node.went(&session.namespace, Went { device, connection, shard, user, settled, why });
     }
 
     /// Notes how far the devices of a connection have come, so that a crash makes little to be read again.

@@ -248,7 +248,7 @@ pub(crate) async fn open(
             missed,
         }),
         Err(why) => {
-            close(local, connection, &session);
+            close(local, connection, &session, why.disconnect());
             Err(Some(why))
         }
     }
@@ -282,13 +282,13 @@ async fn prepare(
 }
 
 /// Takes a session off a connection that stays.
-pub(crate) fn close(local: &Local, connection: &Connection, session: &Session) {
+pub(crate) fn close(local: &Local, connection: &Connection, session: &Session, why: Disconnect) {
     let mut sessions = connection.sessions.borrow_mut();
     let before = sessions.len();
     sessions.retain(|other| other.member != session.member);
     if sessions.len() < before {
         drop(sessions);
-        local.leave(session);
+        local.leave(session, why);
     }
 }
 
@@ -314,7 +314,7 @@ pub(crate) fn send_away(
     }
     for session in here {
         crate::dialect::engineio::goodbye_of(local, connection, &session, why, true);
-        close(local, connection, &session);
+        close(local, connection, &session, why);
     }
     local.settle();
 }

@@ -167,6 +167,10 @@ fn take(local: &Local, message: ToShard) {
                 drain::disperse(local, namespace, why);
             }
         }
+        ToShard::Signal(signal) => {
+            drop(hub);
+            local.signal(&signal);
+        }
         ToShard::Replaced { namespace, device } => {
             let peers = hub.peers_of_device(&namespace, device);
             drop(hub);

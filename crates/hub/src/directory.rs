@@ -33,8 +33,17 @@ pub struct Directory {
 }
 
 /// A user, as far as counting goes: a number that nobody else can make another user's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserKey(pub NonZeroU64);
+
+/// Whose only connection one is that has come, or whose last one that has gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alone {
+    /// Of its device.
+    pub of_device: bool,
+    /// Of its user; not when it has none.
+    pub of_user: bool,
+}
 
 /// How many connections one device and one user may have; 0 for as many as they like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,8 +135,8 @@ impl Directory {
         }
     }
 
-    /// A connection of a device has come. `user` is counted when it is given, which it is to be on
-    /// [`Directory::disconnect`] as well.
+    /// A connection of a device has come: whether it is the first one. `user` is counted when it is given, which it is to
+    /// be on [`Directory::disconnect`] as well.
     ///
     /// # Errors
     /// [`TooMany`] when it would be over a limit; it is not here then.
@@ -138,13 +147,15 @@ impl Directory {
         shard: u8,
         user: Option<UserKey>,
         limits: ConnectionLimits,
-    ) -> Result<(), TooMany> {
+    ) -> Result<Alone, TooMany> {
         let over = |has: usize, limit: u32| limit != 0 && has >= limit as usize;
         if over(self.shards(device.0).len(), limits.per_device) {
             return Err(TooMany::Device(limits.per_device));
         }
+        let mut alone = Alone { of_device: !self.online.contains(device.0), of_user: false };
         if let Some(user) = user {
             let count = self.connections_of_user(user);
+            alone.of_user = count == 0;
             if over(count as usize, limits.per_user) {
                 return Err(TooMany::User(limits.per_user));
             }
@@ -162,18 +173,26 @@ impl Directory {
         } else {
             self.alone.insert(device.0, shard);
         }
-        Ok(())
+        Ok(alone)
     }
 
-    /// A connection of a device has gone. Answers whether it was the device's last one.
-    pub fn disconnect(&mut self, device: Ordinal, connection: u64, shard: u8, user: Option<UserKey>) -> bool {
-        if self.connections.remove(&connection).is_none() {
-            return false;
-        }
+    /// A connection of a device has gone: whether it was the last one. `None` when it was not here.
+    pub fn disconnect(
+        &mut self,
+        device: Ordinal,
+        connection: u64,
+        shard: u8,
+        user: Option<UserKey>,
+    ) -> Option<Alone> {
+        self.connections.remove(&connection)?;
+        let mut alone = Alone::default();
         if let Some(user) = user {
             match self.connections_of_user(user) {
                 0 => {}
-                1 => drop(self.users.remove(&user)),
+                1 => {
+                    self.users.remove(&user);
+                    alone.of_user = true;
+                }
                 2 => drop(self.many.remove(&user)),
                 count => drop(self.many.insert(user, count - 1)),
             }
@@ -181,7 +200,7 @@ impl Directory {
         let Some(shards) = self.shared.get_mut(&device.0) else {
             self.alone.remove(&device.0);
             self.online.remove(device.0);
-            return true;
+            return Some(Alone { of_device: true, ..alone });
         };
         if let Some(at) = shards.iter().position(|one| *one == shard) {
             shards.swap_remove(at);
@@ -191,7 +210,7 @@ impl Directory {
             self.shared.remove(&device.0);
             self.alone.insert(device.0, one);
         }
-        false
+        Some(alone)
     }
 
     fn connections_of_user(&self, user: UserKey) -> u32 {
@@ -263,6 +282,24 @@ impl Directory {
     #[must_use]
     pub fn is_online(&self, device: Ordinal) -> bool {
         self.online.contains(device.0)
+    }
+
+    /// Whether a user has a connection.
+    #[must_use]
+    pub fn is_here(&self, user: UserKey) -> bool {
+        self.users.contains(&user)
+    }
+
+    /// The device that a connection is of.
+    #[must_use]
+    pub fn device_of(&self, connection: u64) -> Option<Ordinal> {
+        self.connections.get(&connection).copied().map(Ordinal)
+    }
+
+    /// Whether anybody in a room is online.
+    #[must_use]
+    pub fn is_occupied(&self, room: &RoomName) -> bool {
+        self.rooms.get(room).is_some_and(|members| !members.is_disjoint(&self.online))
     }
 
     /// The devices with more than one connection.
@@ -369,10 +406,13 @@ mod tests {
         connect(&mut directory, 2, 12, 1);
         assert_eq!(directory.shards_of(&[1]), 0b1001);
         assert_eq!(directory.connections_of(&set(&[1, 2, 3])), 3);
-        assert!(!directory.disconnect(Ordinal(1), 10, 0, None));
+        let last = |of_device| Some(Alone { of_device, of_user: false });
+        assert_eq!(directory.disconnect(Ordinal(1), 10, 0, None), last(false));
         assert_eq!(directory.shards_of(&[1, 2]), 0b1010);
-        assert!(directory.disconnect(Ordinal(1), 11, 3, None));
-        assert!(!directory.disconnect(Ordinal(1), 11, 3, None), "twice");
+        assert!(directory.is_occupied(&room("lobby")));
+        assert_eq!(directory.disconnect(Ordinal(1), 11, 3, None), last(true));
+        assert_eq!(directory.disconnect(Ordinal(1), 11, 3, None), None, "twice");
+        assert!(!directory.is_occupied(&room("lobby")));
         assert!(!directory.is_online(Ordinal(1)));
         assert_eq!(directory.connections_of(&set(&[1, 2, 3])), 1);
     }
@@ -396,7 +436,7 @@ mod tests {
                     let expected = match (of_device, of_user) {
                         (2, _) => Err(TooMany::Device(2)),
                         (_, 3) => Err(TooMany::User(3)),
-                        _ => Ok(()),
+                        _ => Ok(Alone { of_device: of_device == 0, of_user: of_user == 0 }),
                     };
                     let user = Some(key(user_of(device)));
                     prop_assert_eq!(directory.connect(Ordinal(device), connection, shard, user, limits), expected);
@@ -406,7 +446,10 @@ mod tests {
                 } else if !comes {
                     let was = here.remove(&connection);
                     let (device, shard) = was.unwrap_or((device, shard));
-                    let last = was.is_some() && here.values().all(|(one, _)| *one != device);
+                    let last = was.map(|_| Alone {
+                        of_device: here.values().all(|(one, _)| *one != device),
+                        of_user: here.values().all(|(one, _)| user_of(*one) != user_of(device)),
+                    });
                     let user = Some(key(user_of(device)));
                     prop_assert_eq!(directory.disconnect(Ordinal(device), connection, shard, user), last);
                 }

@@ -84,6 +84,13 @@ impl Frame {
         Self::message(encoded, Carried { namespace: 0, subject: 0, collapse: 0, seq: Seq(0), expires_at })
     }
 
+    /// A frame that is no message and waits among messages: nothing makes room for others at its expense.
+    #[must_use]
+    pub fn signal(encoded: Encoded) -> Rc<Self> {
+        let (namespace, expires_at) = (u32::MAX, Timestamp::NEVER);
+        Self::message(encoded, Carried { namespace, subject: 0, collapse: 0, seq: Seq(0), expires_at })
+    }
+
     /// Everything, as a stream transport writes it.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

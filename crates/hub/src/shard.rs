@@ -29,6 +29,7 @@ mod fanout;
 pub mod faults;
 mod members;
 mod recall;
+mod signal;
 #[cfg(test)]
 mod tests;
 

@@ -43,6 +43,13 @@ pub const ESCALATE_AFTER_SECS_MAX: u64 = 7 * 24 * 60 * 60;
 /// How long a device may be without a receipt before another way is tried, unless the namespace says otherwise.
 pub const ESCALATE_AFTER_MS_DEFAULT: u64 = 5_000;
 
+/// For how long a user may be without a connection before hooks are told that the user is offline: what a namespace may
+/// say, in seconds.
+pub const OFFLINE_GRACE_SECS_MAX: u64 = 24 * 60 * 60;
+
+/// The same, unless the namespace says otherwise, in milliseconds.
+pub const OFFLINE_GRACE_MS_DEFAULT: u64 = 10_000;
+
 /// How many messages may wait for a device unless the namespace says otherwise.
 pub const MAILBOX_MESSAGES_DEFAULT: usize = 10_000;
 

@@ -9,13 +9,14 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 pub use tidings_hub::directory::{ConnectionLimits, TooMany, UserKey};
-use tidings_model::{DeviceId, NamespaceName, Ordinal, Platform, RoomName, Seq, UserId};
+use tidings_model::{DeviceId, Disconnect, NamespaceName, Ordinal, Platform, RoomName, Seq, UserId};
 use tidings_store::port::Which;
 use tidings_store::{Device, Registration, StoreError};
 
 use crate::metrics::Refused;
 use crate::namespace::AuthMode;
 use crate::permit::Permit;
+use crate::presence::{Hint, Interest, Person, Who};
 use crate::token::TokenError;
 use crate::{Namespace, Node, ToShard, ids};
 
@@ -30,6 +31,23 @@ pub struct Claim {
     pub platform: Platform,
     /// Its token, where the namespace wants one.
     pub token: Option<String>,
+}
+
+/// A connection that has gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Went {
+    /// Whose it was.
+    pub device: Ordinal,
+    /// Its number.
+    pub connection: u64,
+    /// Where it was.
+    pub shard: u8,
+    /// What it was counted by.
+    pub user: Option<UserKey>,
+    /// Up to where everything that was meant for the device has been acknowledged.
+    pub settled: Option<Seq>,
+    /// Why it has gone.
+    pub why: Disconnect,
 }
 
 /// A device that may be here.
@@ -126,6 +144,8 @@ impl Node {
         let device = registered.device;
         if let Some((old, rooms)) = registered.replaced {
             namespace.directory().forget(old, &rooms);
+            let person = Person { ordinal: old, device: device.id.clone(), user: None };
+            namespace.has_left(Who::Person(person), &rooms, self.clock.now());
             let mask = namespace.directory().shards_of(&[old.0]);
             let replaced = ToShard::Replaced { namespace: namespace.name.clone(), device: old };
             self.shards.tell(mask, replaced).await;
@@ -209,14 +229,24 @@ impl Node {
         shard: u8,
     ) -> Result<Vec<RoomName>, ConnectError> {
         let (device, user) = (who.device.ordinal, self.counted(who));
+        let interest = who.namespace.interest();
         let outcome = who.namespace.directory().connect(device, connection, shard, user, self.limits);
-        if let Err(which) = outcome {
+        let alone = outcome.map_err(|which| {
             let reason = match which {
                 TooMany::Device(_) => "device",
                 TooMany::User(_) => "user",
             };
             self.metrics.clients_refused.get_or_create(&Refused { reason }).inc();
-            return Err(ConnectError::TooMany(which));
+            ConnectError::TooMany(which)
+        })?;
+        if interest.has(Interest::CAME) {
+            who.namespace.presence.push(Hint::Came {
+                who: Person::of(&who.device),
+                user,
+                first: alone.of_device,
+                rooms: who.device.rooms.clone(),
+                at: who.device.seen_at,
+            });
         }
         let found =
             self.store.devices(&who.namespace.name, Which::Ordinals(vec![who.device.ordinal])).await?;
@@ -244,23 +274,24 @@ impl Node {
     /// What the connections of a device's user are counted by; `None` when it has no user.
     #[must_use]
     pub fn counted(&self, who: &Identity) -> Option<UserKey> {
-        let hash = self.hasher.hash_one(who.device.user.as_ref()?.as_str());
-        // Whoever has 0 shares the count of who has 1: one pair of users in 2⁶⁴.
-        NonZeroU64::new(hash.max(1)).map(UserKey)
+        who.device.user.as_ref().map(|user| self.user_key(user))
     }
 
-    /// A connection of a device has gone. `user` is what it was counted by, `settled`: up to where everything that was meant for the
-    /// device has been acknowledged.
-    pub fn went(
-        &self,
-        namespace: &Arc<Namespace>,
-        device: Ordinal,
-        connection: u64,
-        shard: u8,
-        user: Option<UserKey>,
-        settled: Option<Seq>,
-    ) {
-        namespace.directory().disconnect(device, connection, shard, user);
+    /// What the connections of a user are counted by.
+    pub(crate) fn user_key(&self, user: &UserId) -> UserKey {
+        // Whoever has 0 shares the count of who has 1: one pair of users in 2⁶⁴.
+        let hash = self.hasher.hash_one(user.as_str());
+        UserKey(NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// A connection of a device has gone.
+    pub fn went(&self, namespace: &Arc<Namespace>, went: Went) {
+        let Went { device, connection, shard, user, settled, why } = went;
+        let alone = namespace.directory().disconnect(device, connection, shard, user);
+        if let Some(alone) = alone.filter(|_| namespace.interest().has(Interest::WENT)) {
+            let (last, at) = (alone.of_device, self.clock.now());
+            namespace.presence.push(Hint::Went { who: device, user, connection, why, last, at });
+        }
         self.ledger.settle(&namespace.name, device, settled.unwrap_or_default(), self.clock.now());
     }
 

@@ -7,6 +7,7 @@ use tidings_model::{Disconnect, NamespaceName, Ordinal, RoomName, Seq, Topic};
 use tokio::sync::mpsc;
 
 use crate::Namespace;
+use crate::presence::signal::Signal;
 
 /// Most messages that wait for a shard; with more, publishing waits for the shard.
 pub const INBOX_MESSAGES: usize = 4_096;
@@ -52,6 +53,8 @@ pub enum ToShard {
         /// What they are told.
         why: Disconnect,
     },
+    /// Members of a room are told of another one.
+    Signal(Arc<Signal>),
     /// A device belongs to another user now: the connections of the one before are to end.
     Replaced {
         /// Where the device belongs.
@@ -81,6 +84,12 @@ impl Shards {
                 let _ = inbox.send(what.clone()).await;
             }
         }
+    }
+
+    /// Tells the shards in `mask` something that is not worth waiting for. Answers whether all of them have room for it.
+    pub(crate) fn offer(&self, mask: u64, what: &ToShard) -> bool {
+        let told = self.inboxes.iter().enumerate().filter(|(index, _)| mask & 1 << index != 0);
+        told.map(|(_, inbox)| inbox.try_send(what.clone()).is_ok()).fold(true, |all, one| all & one)
     }
 
     /// Hands a message to the shards that may have somebody for it.

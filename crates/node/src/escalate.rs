@@ -20,6 +20,7 @@ use tidings_store::{Device, Due, DueKind, StoreError};
 
 use crate::ledger::{Claim, Entry, Tried};
 use crate::notify::{Notice, NoticeKind};
+use crate::presence::Interest;
 use crate::{Namespace, Node};
 
 /// Devices that are looked at together.
@@ -35,7 +36,8 @@ impl Node {
     /// After how long without a receipt a message with this wish is escalated here; `None` when there is nobody who
     /// could be told.
     pub(crate) fn escalate_after(&self, namespace: &Namespace, wish: Option<Duration>) -> Option<Duration> {
-        let anybody = !self.providers.is_empty() || NoticeKind::ALL.iter().any(|kind| namespace.wants(*kind));
+        let told = Interest::of(NoticeKind::Undelivered).and(Interest::of(NoticeKind::Escalated));
+        let anybody = !self.providers.is_empty() || namespace.interest().has(told);
         let default = || Duration::from_millis(namespace.settings().offline.escalate_after_ms);
         anybody.then(|| wish.unwrap_or_else(default))
     }

@@ -9,6 +9,7 @@ use tidings_model::{Disconnect, Ordinal};
 use tidings_store::port::Which;
 use tidings_store::{Device, StoreError};
 
+use crate::presence::{Person, Who};
 use crate::{Namespace, Node, ToShard};
 
 /// Devices that are looked at together.
@@ -74,6 +75,7 @@ impl Node {
                 why: Disconnect::OPERATOR,
             };
             node.shards.tell(mask, away).await;
+            namespace.has_left(Who::Person(Person::of(&found)), &found.rooms, node.now());
             Ok(true)
         })
         .await

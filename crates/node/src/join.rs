@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use tidings_model::{Ordinal, RoomName};
+use tidings_model::{Ordinal, RoomName, Timestamp};
 use tidings_store::StoreError;
 use tidings_store::port::Which;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::namespace::whole;
+use crate::presence::{Hint, Interest, Person, Who};
 use crate::{Namespace, Node, ToShard};
 
 /// Why a device did not join.
@@ -52,6 +53,25 @@ impl Turns {
     }
 }
 
+impl Namespace {
+    /// Has it told that a device is not in these rooms any more.
+    pub(crate) fn has_left(&self, who: Who, rooms: &[RoomName], at: Timestamp) {
+        if self.interest().has(Interest::MOVED) && !rooms.is_empty() {
+            let left = rooms.to_vec();
+            self.presence.push(Hint::Moved { who, joined: Vec::new(), left, at });
+        }
+    }
+}
+
+/// Those of `rooms` that are not in `before`, each once.
+fn new_ones(before: &[RoomName], rooms: &[RoomName]) -> Vec<RoomName> {
+    let mut fresh: Vec<_> =
+        rooms.iter().filter(|room| before.binary_search(room).is_err()).cloned().collect();
+    fresh.sort_unstable();
+    fresh.dedup();
+    fresh
+}
+
 impl Node {
     /// Puts a device into rooms. Idempotent. Answers all the rooms it is in.
     ///
@@ -66,7 +86,9 @@ impl Node {
         let limit = namespace.settings().rooms_per_device;
         let turn = self.turns.of(device).await;
         let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
-        let mut after = found.into_iter().flatten().next().ok_or(JoinError::Gone)?.rooms;
+        let found = found.into_iter().flatten().next().ok_or(JoinError::Gone)?;
+        let person = Person::of(&found);
+        let (fresh, mut after) = (new_ones(&found.rooms, &rooms), found.rooms);
         after.extend_from_slice(&rooms);
         after.sort_unstable();
         after.dedup();
@@ -78,9 +100,15 @@ impl Node {
             let _turn = turn;
             let now = node.store.change_rooms(&namespace.name, device, rooms.clone(), Vec::new()).await?;
             node.tell_rooms(&namespace, device, &rooms, &[]).await;
-            let mut directory = namespace.directory();
-            for room in &rooms {
-                directory.join(device, room);
+            {
+                let mut directory = namespace.directory();
+                for room in &rooms {
+                    directory.join(device, room);
+                }
+            }
+            if namespace.interest().has(Interest::MOVED) && !fresh.is_empty() {
+                let (who, at) = (Who::Person(person), node.now());
+                namespace.presence.push(Hint::Moved { who, joined: fresh, left: Vec::new(), at });
             }
             Ok(now)
         });
@@ -102,13 +130,18 @@ impl Node {
         whole(async move {
             let _turn = turn;
             let now = node.store.change_rooms(&namespace.name, device, Vec::new(), rooms.clone()).await?;
+            let mut left = rooms.clone();
             {
                 let mut directory = namespace.directory();
+                left.retain(|room| directory.room(room).is_some_and(|members| members.contains(device.0)));
                 for room in &rooms {
                     directory.leave(device, room);
                 }
             }
             node.tell_rooms(&namespace, device, &[], &rooms).await;
+            left.sort_unstable();
+            left.dedup();
+            namespace.has_left(Who::Ordinal(device), &left, node.now());
             Ok(now)
         })
         .await

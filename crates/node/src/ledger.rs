@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::ack::Ack;
 use crate::metrics::Why;
+use crate::presence::Receipts;
 use crate::statistics::{Counting, Tally};
 use crate::{Clock, Metrics};
 
@@ -114,6 +115,7 @@ impl Ledger {
         clock: Clock,
         metrics: &Arc<Metrics>,
         tally: &Arc<Tally>,
+        receipts: &Arc<Receipts>,
     ) -> Self {
         let (queue, entered) = mpsc::channel(QUEUE);
         let books = Books {
@@ -121,6 +123,7 @@ impl Ledger {
             clock,
             metrics: Arc::clone(metrics),
             tally: Arc::clone(tally),
+            receipts: Arc::clone(receipts),
             entries: HashMap::new(),
             dirty: Vec::new(),
             settled: HashMap::new(),
@@ -244,6 +247,7 @@ struct Books {
     clock: Clock,
     metrics: Arc<Metrics>,
     tally: Arc<Tally>,
+    receipts: Arc<Receipts>,
     entries: HashMap<Key, Entry>,
     dirty: Vec<Key>,
     settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
@@ -476,6 +480,7 @@ impl Books {
             self.metrics.deliveries.inc_by(delivered);
             self.tally.acked(&key.0, ack.at, delivered, entry.sent_at);
             self.watchers.acked(&key, ack.device.0);
+            self.receipts.acked(&key.0, key.1, ack.device, ack.at);
             mark(&mut self.dirty, entry, key);
             self.write_within(WRITE_RECEIPTS_AFTER);
         }

@@ -8,7 +8,7 @@
 //! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`ack`] (it has the message),
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
 //! (it is withdrawn), [`retain`] (it is kept long enough), [`trace`] (why somebody has it or not), [`notify`] (the
-//! business system hears of it), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
+//! business system hears of it), [`presence`] (who comes and goes), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
 //! [`history`] (what was pushed is found again),
 //! [`namespace`] (whose rules hold).
 
@@ -32,6 +32,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod notify;
 pub mod permit;
+pub mod presence;
 pub mod publish;
 pub mod recall;
 pub mod resume;
@@ -75,6 +76,8 @@ pub struct Node {
     pub(crate) providers: Vec<Arc<dyn Provider>>,
     pub(crate) keys: keys::Keys,
     pub(crate) hooks: notify::Hooks,
+    pub(crate) receipts: Arc<presence::Receipts>,
+    pub(crate) numbers: presence::Numbers,
     pub(crate) turns: join::Turns,
     pub(crate) limits: connect::ConnectionLimits,
     pub(crate) statistics: statistics::Statistics,
@@ -119,11 +122,13 @@ impl Node {
         let (shards, inboxes) = deliver::Shards::new(parts.shards);
         let (publisher, jobs) = mpsc::channel(publish::QUEUE_JOBS);
         let statistics = statistics::Statistics::new(parts.keep_statistics);
+        let receipts = Arc::default();
         let ledger = ledger::Ledger::start(
             Arc::clone(&parts.store),
             parts.clock.clone(),
             &parts.metrics,
             statistics.tally(),
+            &receipts,
         );
         let namespaces = namespace::load(&*parts.store, parts.clock.now()).await?;
         let (store, clock, metrics) = (&parts.store, &parts.clock, &parts.metrics);
@@ -142,6 +147,8 @@ impl Node {
             creating: Arc::default(),
             keys: keys::Keys::load(&*parts.store).await?,
             hooks,
+            receipts,
+            numbers: presence::Numbers::load(&*parts.store, parts.clock.now()).await?,
             store: parts.store,
             clock: parts.clock,
             shards,
@@ -162,6 +169,7 @@ impl Node {
         for queue in DueQueue::ALL {
             tokio::spawn(due::run(Arc::downgrade(&node), queue));
         }
+        node.namespaces().iter().for_each(|namespace| node.watch(namespace));
         tokio::spawn(statistics::run(Arc::downgrade(&node)));
         tokio::spawn(retain::run(Arc::downgrade(&node)));
         tokio::spawn(history::indexer::run(Arc::downgrade(&node)));
@@ -228,6 +236,7 @@ impl Node {
     /// Writes down everything that is only in memory.
     pub async fn flush(&self) {
         self.ledger.flush().await;
+        self.flush_presence().await;
         self.write_statistics().await;
     }
 
@@ -236,7 +245,9 @@ impl Node {
     /// # Errors
     /// When the store cannot be written.
     pub async fn close(&self) -> Result<(), StoreError> {
-        tokio::join!(self.ledger.flush(), self.hooks.stop());
+        self.ledger.flush().await;
+        self.flush_presence().await;
+        self.hooks.stop().await;
         self.write_statistics().await;
         self.store.close().await
     }

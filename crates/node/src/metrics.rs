@@ -95,6 +95,31 @@ pub struct Metrics {
     pub hook_dead_letters_lost: Counter,
     /// Messages that the index of history does not have yet.
     pub history_behind: Gauge,
+    /// What has happened and was not told, because too much waited to be.
+    pub presence_lost: Counter,
+    /// What the members of a room were told of each other: signals.
+    pub signals: Counter,
+    /// What they were not told, by reason.
+    pub signals_dropped: Family<Unsent, Counter>,
+}
+
+/// Why members of a room were not told something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Unsent {
+    reason: &'static str,
+}
+
+impl Unsent {
+    /// Too many of them are online.
+    pub const BIG_ROOM: Self = Self { reason: "big_room" };
+    /// The device is in too many rooms.
+    pub const MANY_ROOMS: Self = Self { reason: "many_rooms" };
+    /// Too much happens in the namespace.
+    pub const TOO_FAST: Self = Self { reason: "too_fast" };
+    /// A shard has too much to do.
+    pub const BUSY: Self = Self { reason: "busy" };
+    /// Too much waits for a connection.
+    pub const SLOW_READER: Self = Self { reason: "slow_reader" };
 }
 
 /// Which client protocol.
@@ -319,6 +344,7 @@ impl Metrics {
             metrics.ledger_messages.clone(),
         );
         register_hooks(registry, &metrics);
+        register_presence(registry, &metrics);
         registry.register(
             "history_behind",
             "Messages that the index of history does not have yet",
@@ -343,5 +369,19 @@ fn register_hooks(registry: &mut Registry, metrics: &Metrics) {
         "hook_dead_letters_lost",
         "Notices that were kept until there were too many",
         metrics.hook_dead_letters_lost.clone(),
+    );
+}
+
+fn register_presence(registry: &mut Registry, metrics: &Metrics) {
+    registry.register(
+        "presence_lost",
+        "What has happened and was not told, because too much waited to be",
+        metrics.presence_lost.clone(),
+    );
+    registry.register("signals", "What members of rooms were told of each other", metrics.signals.clone());
+    registry.register(
+        "signals_dropped",
+        "What members of rooms were not told of each other, by reason",
+        metrics.signals_dropped.clone(),
     );
 }

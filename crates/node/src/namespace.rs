@@ -1,6 +1,7 @@
 //! Namespaces: whose rules hold, and who is registered there.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tidings_store::{Store, StoreError};
 use crate::kick::{self, Blocks};
 use crate::notify::Hook;
 use crate::permit::Permit;
+use crate::presence::{self, Interest};
 use crate::token::{self, Jwt, TokenError, Verifier};
 use crate::{Node, ToShard};
 
@@ -37,6 +39,10 @@ pub struct Namespace {
     /// Who is kept away, and until when.
     pub(crate) blocks: Mutex<Blocks>,
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// What anybody wants to know of it, by the rules that hold now.
+    interest: AtomicU32,
+    /// What is to be told of comings and goings.
+    pub(crate) presence: presence::Inbox,
 }
 
 /// The turn to change the rules of a namespace: while one has it, the rules stay as they are.
@@ -87,6 +93,16 @@ pub struct Settings {
     /// How long messages are kept.
     #[serde(default)]
     pub history: History,
+    /// What the members of a room are told of each other.
+    #[serde(default)]
+    pub presence: Presence,
+}
+
+/// What the members of a room are told of each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// Whether they are told who joins and leaves, and who comes online and goes.
+    pub notify: bool,
 }
 
 /// How long messages are kept, and how much of them.
@@ -124,11 +140,20 @@ impl Default for Mailbox {
 pub struct Offline {
     /// After how many milliseconds without a receipt another way is tried, unless a push says otherwise.
     pub escalate_after_ms: u64,
+    /// For how many milliseconds a user is without a connection before hooks are told.
+    #[serde(default = "Offline::grace_by_default")]
+    pub grace_ms: u64,
+}
+
+impl Offline {
+    const fn grace_by_default() -> u64 {
+        limit::OFFLINE_GRACE_MS_DEFAULT
+    }
 }
 
 impl Default for Offline {
     fn default() -> Self {
-        Self { escalate_after_ms: limit::ESCALATE_AFTER_MS_DEFAULT }
+        Self { escalate_after_ms: limit::ESCALATE_AFTER_MS_DEFAULT, grace_ms: Self::grace_by_default() }
     }
 }
 
@@ -210,7 +235,15 @@ impl Settings {
             offline: Offline::default(),
             hooks: Vec::new(),
             history: History::default(),
+            presence: Presence::default(),
         }
+    }
+
+    /// What anybody wants to know.
+    fn interest(&self) -> Interest {
+        let wanted = self.hooks.iter().flat_map(|hook| &hook.events);
+        let signals = if self.presence.notify { Interest::SIGNALS } else { Interest::default() };
+        wanted.fold(signals, |all, kind| all.and(Interest::of(*kind)))
     }
 }
 
@@ -220,6 +253,8 @@ impl Namespace {
             name,
             own_key,
             verifier: ArcSwap::from_pointee(Verifier::new(&own_key.0, settings.jwt.as_ref())),
+            interest: AtomicU32::new(settings.interest().bits()),
+            presence: presence::Inbox::default(),
             settings: ArcSwap::from_pointee(settings),
             directory: Mutex::new(directory),
             blocks: Mutex::default(),
@@ -241,7 +276,13 @@ impl Namespace {
     /// From now on these rules hold.
     fn set(&self, settings: Settings) {
         self.verifier.store(Arc::new(Verifier::new(&self.own_key.0, settings.jwt.as_ref())));
+        self.interest.store(settings.interest().bits(), Ordering::Release);
         self.settings.store(Arc::new(settings));
+    }
+
+    /// What anybody wants to know of it. Cheap: asked whenever anything happens.
+    pub(crate) fn interest(&self) -> Interest {
+        Interest::from_bits(self.interest.load(Ordering::Acquire))
     }
 
     /// Reads a client's token.
@@ -355,6 +396,7 @@ impl Node {
                 namespaces.insert(name, Arc::clone(&created));
             }
             node.hooks.configure(&created);
+            node.watch(&created);
             Ok(created)
         });
         Ok(created.await?)
@@ -376,6 +418,7 @@ impl Node {
             node.write_namespace(&namespace.name, &settings).await?;
             namespace.set(settings);
             node.hooks.configure(&namespace);
+            node.watch(&namespace);
             if bound {
                 // Whoever is here was believed; from now on nobody is.
                 let (namespace, why) = (namespace.name.clone(), Disconnect::RECONNECT);

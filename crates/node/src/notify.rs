@@ -20,7 +20,9 @@ use futures_util::future::join_all;
 use tidings_model::{HookName, NoticeId, Timestamp};
 use tidings_store::{HookKey, StoreError, Tries, WaitingNotice};
 
+use crate::presence::Interest;
 use crate::{Namespace, Node};
+pub(crate) use body::rfc3339;
 pub use hook::{Hook, SECRET_BYTES, Secret};
 pub(crate) use queues::Hooks;
 pub use tidings_outbound::hook::{Failure, HookUrl, URL_BYTES_MAX, UrlError};
@@ -33,11 +35,38 @@ pub enum NoticeKind {
     Undelivered,
     /// A device gave no receipt in time, and was tried another way.
     Escalated,
+    /// A user has a connection, who had none.
+    Online,
+    /// A user has had no connection for a while.
+    Offline,
+    /// A connection has ended.
+    Disconnected,
+    /// A device is in a room from now on.
+    Joined,
+    /// A device is in a room no longer.
+    Left,
+    /// A room has a member who is online, and had none.
+    Occupied,
+    /// A room has no member any more who is online.
+    Vacated,
+    /// A device has given a receipt.
+    Acked,
 }
 
 impl NoticeKind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Undelivered, Self::Escalated];
+    pub const ALL: [Self; 10] = [
+        Self::Undelivered,
+        Self::Escalated,
+        Self::Online,
+        Self::Offline,
+        Self::Disconnected,
+        Self::Joined,
+        Self::Left,
+        Self::Occupied,
+        Self::Vacated,
+        Self::Acked,
+    ];
 
     /// The type of the notice in the API.
     #[must_use]
@@ -45,6 +74,14 @@ impl NoticeKind {
         match self {
             Self::Undelivered => "undelivered",
             Self::Escalated => "escalated",
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Disconnected => "disconnected",
+            Self::Joined => "joined",
+            Self::Left => "left",
+            Self::Occupied => "occupied",
+            Self::Vacated => "vacated",
+            Self::Acked => "acked",
         }
     }
 
@@ -66,11 +103,31 @@ pub struct Notice {
     pub data: String,
 }
 
+/// Notices as they are written down.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    /// Each for one hook.
+    entries: Vec<(HookKey, WaitingNotice)>,
+    /// How many there are for each hook.
+    counts: HashMap<HookKey, u64>,
+}
+
+impl Told {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.entries.extend(other.entries);
+        other.counts.into_iter().for_each(|(key, count)| *self.counts.entry(key).or_default() += count);
+    }
+}
+
 impl Namespace {
     /// Whether any hook wants to hear of this.
     #[must_use]
     pub fn wants(&self, kind: NoticeKind) -> bool {
-        self.settings().hooks.iter().any(|hook| hook.wants(kind))
+        self.interest().has(Interest::of(kind))
     }
 }
 
@@ -80,10 +137,15 @@ impl Node {
     /// # Errors
     /// When it cannot be written down.
     pub async fn notify(&self, namespace: &Namespace, notices: Vec<Notice>) -> Result<(), StoreError> {
+        let told = self.told(namespace, &notices);
+        if told.is_empty() { Ok(()) } else { self.hooks.enqueue(told, Vec::new()).await }
+    }
+
+    /// What is written down of notices, for the hooks that want to hear of them.
+    pub(crate) fn told(&self, namespace: &Namespace, notices: &[Notice]) -> Told {
         let settings = namespace.settings();
-        let mut entries = Vec::new();
-        let mut counts: HashMap<HookKey, u64> = HashMap::new();
-        for notice in &notices {
+        let mut told = Told::default();
+        for notice in notices {
             let mut wanting = settings.hooks.iter().filter(|hook| hook.wants(notice.kind)).peekable();
             if wanting.peek().is_none() {
                 continue;
@@ -94,16 +156,13 @@ impl Node {
             let body = body::of(&id, &namespace.name, notice);
             for hook in wanting {
                 let key = HookKey { namespace: namespace.name.clone(), hook: hook.name.clone() };
-                *counts.entry(key.clone()).or_default() += 1;
+                *told.counts.entry(key.clone()).or_default() += 1;
                 let attempts = Tries::default();
-                entries
-                    .push((key, WaitingNotice { id: id.clone(), since: now, body: body.clone(), attempts }));
+                let waiting = WaitingNotice { id: id.clone(), since: now, body: body.clone(), attempts };
+                told.entries.push((key, waiting));
             }
         }
-        if entries.is_empty() {
-            return Ok(());
-        }
-        self.hooks.enqueue(entries, counts).await
+        told
     }
 
     /// Has what a hook was not told in time told after all. How much that is; `None` when there is no such hook.

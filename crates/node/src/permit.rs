@@ -20,6 +20,8 @@ pub struct Permit {
     pub join: Vec<Pattern>,
     /// The rooms that it may publish to.
     pub publish: Vec<Pattern>,
+    /// The rooms whose members it may see; those that it is in, where that is `None`.
+    pub presence: Option<Vec<Pattern>>,
     /// When all of this ends.
     pub expires_at: Timestamp,
 }
@@ -29,6 +31,15 @@ impl Permit {
     #[must_use]
     pub fn may_join(&self, room: &RoomName) -> bool {
         self.rooms.contains(room) || self.join.iter().any(|pattern| pattern.fits(room.as_str()))
+    }
+
+    /// Whether it may see who is in this room, where it is `in_it` itself or not.
+    #[must_use]
+    pub fn may_see(&self, room: &RoomName, in_it: bool) -> bool {
+        match &self.presence {
+            None => in_it,
+            Some(patterns) => patterns.iter().any(|pattern| pattern.fits(room.as_str())),
+        }
     }
 
     /// Whether it is over.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tidings_hub::shard::Ordinals;
 use tidings_hub::{Event, Unwritten, WhenFull};
 use tidings_model::{
-    DeviceId, Durability, Epoch, EventName, Except, MessageId, NamespaceName, Platform, Position, Priority,
-    Push, RoomName, Seq, Target, Timestamp, Topic, UserId,
+    DeviceId, Disconnect, Durability, Epoch, EventName, Except, MessageId, NamespaceName, Platform, Position,
+    Priority, Push, RoomName, Seq, Target, Timestamp, Topic, UserId,
 };
 use tidings_outbound::Provider;
 use tidings_store::Store;
@@ -17,7 +17,7 @@ use tidings_store::memory::MemoryStore;
 use tokio::sync::mpsc;
 
 use crate::ack::Ack;
-use crate::connect::{Claim, ConnectionLimits, Identity};
+use crate::connect::{Claim, ConnectionLimits, Identity, UserKey, Went};
 use crate::ledger::report::State;
 use crate::namespace::{AuthMode, Settings};
 use crate::publish::{Accepted, PublishError};
@@ -28,6 +28,7 @@ mod escalation;
 mod history;
 mod kept;
 mod later;
+mod presence;
 mod simulate;
 mod statistics;
 mod tokens;
@@ -119,6 +120,12 @@ impl World {
         self.node.identify(&demo(), claim).await.unwrap()
     }
 
+    /// A connection of a device goes.
+    fn went(&self, who: &Identity, connection: u64, shard: u8, user: Option<UserKey>) {
+        let (device, settled, why) = (who.device.ordinal, None, Disconnect::GONE);
+        self.node.went(&who.namespace, Went { device, connection, shard, user, settled, why });
+    }
+
     async fn push(&self, push: Push) -> Accepted {
         self.node.publish(&demo(), push).await.unwrap()
     }
@@ -177,7 +184,7 @@ async fn a_push_goes_to_the_shards_that_have_somebody() {
     assert_eq!((to_ann.online, to_room.online), (1, 1));
     assert_eq!(world.delivered(0), [1, 2], "the room may have somebody anywhere");
     assert_eq!(world.delivered(1), [2]);
-    world.node.went(&ann.namespace, ann.device.ordinal, 1, 0, None, None);
+    world.went(&ann, 1, 0, None);
     assert_eq!(world.push(push(users(&["ann"]))).await.online, 0);
     assert_eq!((world.delivered(0), world.delivered(1)), (vec![], vec![]));
 }

@@ -195,6 +195,8 @@ struct Claims {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     publish: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    presence: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     meta: Option<serde_json::Value>,
 }
 
@@ -305,6 +307,10 @@ fn permit(claims: Claims, now: Timestamp) -> Result<Permit, TokenError> {
         rooms: each(&claims.rooms, "rooms", |text| RoomName::new(text).ok())?,
         join: each(&claims.join, "join", |text| Pattern::new(text).ok())?,
         publish: each(&claims.publish, "publish", |text| Pattern::new(text).ok())?,
+        presence: claims
+            .presence
+            .map(|patterns| each(&patterns, "presence", |text| Pattern::new(text).ok()))
+            .transpose()?,
         // The leeway is for clocks, and not for whoever was let in by one: it ends a little later, all in all.
         expires_at: Timestamp(expires_at.0.saturating_add(LEEWAY_MS)),
     })
@@ -322,6 +328,7 @@ pub(crate) fn mint(own: &[u8; 32], permit: &Permit, meta: Option<serde_json::Val
         rooms: permit.rooms.iter().map(ToString::to_string).collect(),
         join: strings(&permit.join),
         publish: strings(&permit.publish),
+        presence: permit.presence.as_deref().map(strings),
         meta,
     };
     let mut header = Header::new(Algorithm::HS256);

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use tidings_hub::shard::Ordinals;
 use tidings_hub::{Attach, Bounds, CatchUp, Event, MemberKey, PeerKey, Policy, Shard, Unwritten};
-use tidings_model::{Epoch, MessageId, NamespaceName, Ordinal, Platform, Push, RoomName, Seq, Timestamp};
-use tidings_node::connect::{Claim, ConnectionLimits, Identity};
+use tidings_model::{
+    Disconnect, Epoch, MessageId, NamespaceName, Ordinal, Platform, Push, RoomName, Seq, Timestamp,
+};
+use tidings_node::connect::{Claim, ConnectionLimits, Identity, Went};
 use tidings_node::namespace::{AuthMode, Settings};
 use tidings_node::resume::{Missed, Since};
 use tidings_node::{Clock, Metrics, Node, Parts, ToShard};
@@ -227,7 +229,15 @@ impl World {
         let settled = self.shard.detach(connection.member);
         self.tell();
         let Identity { namespace, device, .. } = &connection.identity;
-        self.node.went(namespace, device.ordinal, connection.number, SHARD, None, settled);
+        let went = Went {
+            device: device.ordinal,
+            connection: connection.number,
+            shard: SHARD,
+            user: self.node.counted(&connection.identity),
+            settled,
+            why: Disconnect::GONE,
+        };
+        self.node.went(namespace, went);
         self.shard.remove_peer(connection.peer);
         self.turn();
     }

@@ -63,7 +63,8 @@ macro_rules! store_conformance {
                 statistics: rows_are_replaced_and_removed, rows_are_read_by_time,
                     namespaces_have_their_own_rows;
                 notices: notices_wait_in_the_order_of_their_ids, hooks_have_their_own_notices,
-                    attempts_are_noted, what_is_given_up_is_kept;
+                    attempts_are_noted, what_is_given_up_is_kept,
+                    notices_and_settings_change_in_one_step;
                 retention: buckets_count_what_was_accepted, what_is_trimmed_is_gone, a_trimmed_topic_goes_on,
                     a_trimmed_id_is_free, what_is_trimmed_is_not_collapsed;
                 history: messages_come_in_a_row, the_index_grows, a_search_goes_on_where_it_stopped,

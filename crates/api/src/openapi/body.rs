@@ -293,6 +293,9 @@ pub(crate) struct TokenBody {
     /// The rooms that it may publish to.
     #[schema(max_items = 1000)]
     publish: Option<Vec<Name>>,
+    /// The rooms whose members it may see; those that it is in, when it is not said.
+    #[schema(max_items = 1000)]
+    presence: Option<Vec<Name>>,
     /// Whatever the business system wants to be in it.
     meta: Option<BTreeMap<String, serde_json::Value>>,
     /// From 1s to 30d.

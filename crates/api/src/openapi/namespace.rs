@@ -18,6 +18,7 @@ pub(crate) struct NewNamespace {
     mailbox: Option<NewNamespaceMailbox>,
     history: Option<NewNamespaceHistory>,
     offline: Option<NewNamespaceOffline>,
+    presence: Option<NewNamespacePresence>,
     #[schema(max_items = 10)]
     hooks: Option<Vec<NewHook>>,
 }
@@ -36,6 +37,7 @@ pub(crate) struct NamespacePatch {
     mailbox: Option<NewNamespaceMailbox>,
     history: Option<NewNamespaceHistory>,
     offline: Option<NewNamespaceOffline>,
+    presence: Option<NewNamespacePresence>,
     #[schema(max_items = 10)]
     hooks: Option<Vec<NewHook>>,
 }
@@ -64,13 +66,25 @@ pub(crate) struct NewNamespaceMailbox {
     keep: Option<Duration>,
 }
 
-/// What happens to what a device does not get in time.
+/// What happens to what a device does not get in time, and when a user is taken for gone.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewNamespaceOffline {
     /// How long a device may be without a receipt before another way is tried; at most 7 days.
     #[schema(default = "5s")]
     escalate_after: Option<Duration>,
+    /// How long a user may be without a connection before hooks are told `offline`; at most 24 hours.
+    #[schema(default = "10s")]
+    grace: Option<Duration>,
+}
+
+/// What the members of a room are told of each other.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewNamespacePresence {
+    /// Whether they are told who joins and leaves, and who comes online and goes.
+    #[schema(default = false)]
+    notify: Option<bool>,
 }
 
 /// A hook: a URL that is told what has happened, by a signed POST.
@@ -85,7 +99,7 @@ pub(crate) struct NewHook {
     #[schema(max_length = 2048, pattern = "^[hH][tT][tT][pP][sS]?://")]
     url: String,
     /// What it is told, each once.
-    #[schema(min_items = 1, max_items = 2)]
+    #[schema(min_items = 1, max_items = 10)]
     events: Vec<HookEventWord>,
     /// What its calls are signed with: 16 to 256 bytes. In a change, `***` keeps the secret of the hook with this name.
     #[schema(min_length = 3, max_length = 256)]
@@ -110,6 +124,22 @@ pub(crate) enum HookEventWord {
     Undelivered,
     /// A device gave no receipt in time, and was tried another way.
     Escalated,
+    /// A user has a connection, who had none.
+    Online,
+    /// A user has had no connection for `offline.grace`.
+    Offline,
+    /// A connection has ended.
+    Disconnected,
+    /// A device is in a room from now on.
+    Joined,
+    /// A device is in a room no longer.
+    Left,
+    /// A room has a member who is online, and had none.
+    Occupied,
+    /// A room has no member any more who is online.
+    Vacated,
+    /// A device has given a receipt.
+    Acked,
 }
 
 /// How much may wait for one connection, and what happens beyond.

@@ -27,6 +27,7 @@ mod jwt;
 mod mailbox;
 pub(crate) mod offline;
 mod outbox;
+mod presence;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
@@ -46,7 +47,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("mailbox", mailbox::SHAPE),
     ("history", history::SHAPE),
     ("offline", offline::SHAPE),
-    ("presence", Shape::Free),
+    ("presence", presence::SHAPE),
     ("origins", Shape::List),
 ]);
 
@@ -66,8 +67,7 @@ struct Body<'a> {
     mailbox: Option<Object<mailbox::MailboxBody>>,
     history: Option<Object<history::HistoryBody>>,
     offline: Option<Object<offline::OfflineBody>>,
-    #[serde(borrow)]
-    presence: Option<&'a RawValue>,
+    presence: Option<Object<presence::PresenceBody>>,
     #[serde(borrow)]
     origins: Option<&'a RawValue>,
 }
@@ -95,6 +95,7 @@ pub(crate) struct NamespaceBody {
     mailbox: mailbox::MailboxShown,
     history: history::HistoryShown,
     offline: offline::OfflineShown,
+    presence: presence::PresenceShown,
     #[schema(max_items = 10)]
     hooks: Vec<hooks::HookShown>,
     #[schema(format = DateTime)]
@@ -145,6 +146,7 @@ impl NamespaceBody {
             mailbox: mailbox::MailboxShown::of(&settings.mailbox),
             history: history::HistoryShown::of(&settings.history),
             offline: offline::OfflineShown::of(&settings.offline),
+            presence: presence::PresenceShown::of(&settings.presence),
             hooks: settings.hooks.iter().map(hooks::HookShown::of).collect(),
             created_at: time::rfc3339(settings.created_at),
         }
@@ -368,6 +370,9 @@ fn check(
     if let Some(offline) = &body.offline {
         settings.offline = offline.0.check(&mut wrong);
     }
+    if let Some(presence) = &body.presence {
+        settings.presence = presence.0.read();
+    }
     if let Some(all) = &body.hooks {
         settings.hooks = hooks::check(all, before.map_or(&[], |before| &before.hooks), &mut wrong);
     }
@@ -393,7 +398,6 @@ fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>)
         ),
         ("auth.hook", auth.is_some_and(|auth| auth.hook.is_some())),
         ("limits", body.limits.is_some()),
-        ("presence", body.presence.is_some()),
         ("origins", body.origins.is_some()),
     ];
     let mut unsupported: Vec<_> = fields

@@ -30,6 +30,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("rooms", Shape::Texts),
     ("join", Shape::Texts),
     ("publish", Shape::Texts),
+    ("presence", Shape::Texts),
     ("meta", Shape::Free),
     ("expires_in", Shape::Text),
 ]);
@@ -43,6 +44,7 @@ struct Body {
     rooms: Option<Vec<String>>,
     join: Option<Vec<String>>,
     publish: Option<Vec<String>>,
+    presence: Option<Vec<String>>,
     meta: Option<serde_json::Map<String, serde_json::Value>>,
     expires_in: Option<String>,
 }
@@ -98,11 +100,14 @@ fn check(body: &Body, now: Timestamp) -> Result<Permit, Problem> {
     let rooms = wrong.names("rooms", body.rooms.as_deref(), RoomName::new);
     let join = wrong.names("join", body.join.as_deref(), Pattern::new);
     let publish = wrong.names("publish", body.publish.as_deref(), Pattern::new);
+    let presence = body.presence.as_deref().map(|names| wrong.names("presence", Some(names), Pattern::new));
     let life = wrong.duration("expires_in", body.expires_in.as_deref(), Duration::from_secs(1), LIFE_MAX);
     // Tokens know whole seconds.
     let expires_at = Timestamp(now.after(life.unwrap_or(LIFE_DEFAULT)).0 / 1_000 * 1_000);
     match (user, wrong.is_empty()) {
-        (Some(user), true) => Ok(Permit { user, device, platform, rooms, join, publish, expires_at }),
+        (Some(user), true) => {
+            Ok(Permit { user, device, platform, rooms, join, publish, presence, expires_at })
+        }
         _ => Err(wrong.into_problem()),
     }
 }

@@ -85,7 +85,7 @@ fn take(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) {
     };
     match packet.kind {
         Kind::Disconnect => {
-            session::close(local, connection, &session);
+            session::close(local, connection, &session, Disconnect::NORMAL);
             local.settle();
         }
         Kind::Ack | Kind::BinaryAck => acked(local, &session, packet.id),

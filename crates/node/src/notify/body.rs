@@ -19,7 +19,7 @@ pub(super) fn of(id: &NoticeId, namespace: &NamespaceName, notice: &Notice) -> B
 }
 
 /// A time as `2026-11-23T08:15:30.123Z`.
-fn rfc3339(time: Timestamp) -> String {
+pub(crate) fn rfc3339(time: Timestamp) -> String {
     let (days, of_day) = (time.0 / 86_400_000, time.0 % 86_400_000);
     // Years begin in March, so that leap days are last; 400 of them have 146,097 days.
     let shifted = days + 719_468;

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use tidings_model::NamespaceName;
 use tidings_outbound::hook::{Client, Failure, HookUrl};
-use tidings_store::{HookKey, Pile, Piles, Store, StoreError, WaitingNotice};
+use tidings_store::{HookKey, Pile, Piles, Store, StoreError};
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::Hook;
 use super::sender::{STEP, Sender};
+use super::{Hook, Told};
 use crate::{Clock, Metrics, Namespace};
 
 /// Most hooks that are called at once; the next ones wait for their turn, for no longer than a call takes.
@@ -173,12 +174,13 @@ impl Hooks {
         });
     }
 
-    /// Writes down what hooks are to be told, and has it told.
-    pub(super) async fn enqueue(
+    /// Writes down what hooks are to be told, and in the same step what it is about; and has it told.
+    pub(crate) async fn enqueue(
         &self,
-        entries: Vec<(HookKey, WaitingNotice)>,
-        counts: HashMap<HookKey, u64>,
+        told: Told,
+        records: Vec<(String, Option<Bytes>)>,
     ) -> Result<(), StoreError> {
+        let Told { entries, counts } = told;
         let mut queues = Vec::with_capacity(counts.len());
         for (key, count) in counts {
             // Counted under the lock: what is counted is not taken out.
@@ -187,7 +189,7 @@ impl Hooks {
             queue.waiting.fetch_add(count, Ordering::AcqRel);
             queues.push((Arc::clone(queue), count));
         }
-        let outcome = self.shared.store.enqueue(entries).await;
+        let outcome = self.shared.store.enqueue_and_put(entries, records).await;
         for (queue, count) in queues {
             if outcome.is_err() {
                 queue.less_waits(count);

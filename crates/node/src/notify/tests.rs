@@ -418,7 +418,8 @@ async fn nobody_is_told_who_did_not_ask() {
     let picky = Hook { events: vec![NoticeKind::Escalated], ..receiver.hook("picks") };
     let namespace = namespace(&node, vec![picky]).await;
     let wanted = NoticeKind::ALL.map(|kind| namespace.wants(kind));
-    assert_eq!(wanted, [false, true]);
+    assert_eq!(wanted.map(usize::from).iter().sum::<usize>(), 1);
+    assert!(namespace.wants(NoticeKind::Escalated));
     node.notify(&namespace, notices(NoticeKind::Undelivered, 0..3)).await.unwrap();
     assert_eq!(store.piles().await.unwrap(), []);
     let settings = Settings { hooks: vec![], ..(*namespace.settings()).clone() };

@@ -87,8 +87,8 @@ async fn what_happens_counts_in_its_minute_hour_and_day() {
         ["0: pushes 1 deliveries 2 acked 1 connections 3 users 2 rooms 1 rate 0.5"]
     );
     // Who has gone was here.
-    world.node.went(&bob.namespace, bob.device.ordinal, 2, 0, world.node.counted(&bob), None);
-    world.node.went(&bob.namespace, bob.device.ordinal, 3, 0, world.node.counted(&bob), None);
+    world.went(&bob, 2, 0, world.node.counted(&bob));
+    world.went(&bob, 3, 0, world.node.counted(&bob));
     world.time.store(MINUTE + 5, Ordering::Relaxed);
     world.node.acks(vec![ack(&first, &bob, MINUTE + 5)]);
     let dropped = Event::Dropped {

@@ -212,6 +212,7 @@ fn what_is_minted_is_read_back() {
         rooms: rooms(&["lobby"]),
         join: vec![Pattern::new("score.*").unwrap()],
         publish: vec![Pattern::new("*").unwrap()],
+        presence: None,
         expires_at: NOW.after(Duration::from_secs(60)),
     };
     let token = crate::token::mint(&OWN, &permit, Some(json!({"plan": "free"}))).unwrap();
@@ -299,6 +300,7 @@ async fn a_minted_token_is_good_after_a_restart() {
         rooms: Vec::new(),
         join: Vec::new(),
         publish: Vec::new(),
+        presence: Some(Vec::new()),
         expires_at: NOW.after(Duration::from_secs(60)),
     };
     let token = namespace.mint(&permit, None).unwrap();

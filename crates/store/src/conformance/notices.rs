@@ -95,3 +95,21 @@ pub async fn what_is_given_up_is_kept(store: &impl Store) {
     assert_eq!(store.remove(&one, Pile::Dead, vec![name("01"), name("02")]).await.unwrap(), 1);
     assert_eq!(store.piles().await.unwrap(), [(one, Piles { waiting: 2, dead: 0 })]);
 }
+
+pub async fn notices_and_settings_change_in_one_step(store: &impl Store) {
+    let one = hook("one");
+    let text = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
+    store.put("a/1", text("old")).await.unwrap();
+    let settings =
+        vec![("a/1".to_owned(), None), ("a/2".to_owned(), text("new")), ("a/3".to_owned(), text("3"))];
+    store.enqueue_and_put(vec![(one.clone(), notice("01"))], settings).await.unwrap();
+    assert_eq!(ids(store, &one, Pile::Waiting, 9).await, ["01"]);
+    let listed = store.list("a/").await.unwrap();
+    assert_eq!(listed, [("a/2".to_owned(), text("new").unwrap()), ("a/3".to_owned(), text("3").unwrap())]);
+    // A key that may not be refuses all of it.
+    let long = vec![("a/2".to_owned(), None), ("x".repeat(2_000), text("no"))];
+    store.enqueue_and_put(vec![(one.clone(), notice("02"))], long).await.unwrap_err();
+    assert_eq!(ids(store, &one, Pile::Waiting, 9).await, ["01"]);
+    assert_eq!(store.list("a/").await.unwrap(), listed);
+    store.enqueue_and_put(vec![], vec![]).await.unwrap();
+}

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use tidings_model::NoticeId;
 
 use super::{MemoryStore, State};
 use crate::port::{Answer, HookKey, Notices, Pile, Piles, Tries, WaitingNotice};
+use crate::rules;
 
 impl Notices for MemoryStore {
     fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, ()> {
@@ -13,6 +15,26 @@ impl Notices for MemoryStore {
             let keyed =
                 |(hook, notice): (HookKey, WaitingNotice)| ((hook, Pile::Waiting, notice.id.clone()), notice);
             state.notices.extend(notices.into_iter().map(keyed));
+        })
+    }
+
+    fn enqueue_and_put(
+        &self,
+        notices: Vec<(HookKey, WaitingNotice)>,
+        settings: Vec<(String, Option<Bytes>)>,
+    ) -> Answer<'_, ()> {
+        Box::pin(async move {
+            settings.iter().try_for_each(|(key, _)| rules::check_setting(key))?;
+            let changed = self.answer(move |state| {
+                for (key, value) in settings {
+                    match value {
+                        Some(value) => drop(state.settings.insert(key, value)),
+                        None => drop(state.settings.remove(&key)),
+                    }
+                }
+            });
+            changed.await?;
+            self.enqueue(notices).await
         })
     }
 

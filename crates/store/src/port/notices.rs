@@ -11,6 +11,14 @@ pub trait Notices {
     /// Adds to what waits, durably and in one step.
     fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, ()>;
 
+    /// Adds to what waits, and sets or removes settings, durably and in one step: what has happened and that hooks are to
+    /// be told of it stand on disk together or not at all.
+    fn enqueue_and_put(
+        &self,
+        notices: Vec<(HookKey, WaitingNotice)>,
+        settings: Vec<(String, Option<Bytes>)>,
+    ) -> Answer<'_, ()>;
+
     /// The first ones of a pile.
     fn notices(&self, of: &HookKey, pile: Pile, limit: usize) -> Answer<'_, Vec<WaitingNotice>>;
 

@@ -1,0 +1,52 @@
+//! Signals: what the members of a room are told of each other. They are no messages: a signal has no id and no place in
+//! a topic, nobody acknowledges it, and who is not there misses it. Under pressure it is dropped.
+
+use tidings_model::{NamespaceName, Ordinal, RoomName};
+
+/// Most devices of a room that are online and told of each other. In a larger room everybody who comes would be told to
+/// everybody: its members ask instead.
+pub const ROOM_MAX: u64 = 1_000;
+
+/// Most rooms that are told that one of their devices has come or gone.
+pub const ROOMS_MAX: usize = 32;
+
+/// Most devices of a namespace that are told something in a second, on average; and at once.
+pub const RECEIVERS_PER_SECOND: u64 = 100_000;
+
+/// What a signal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalKind {
+    /// A device is in the room from now on.
+    Joined,
+    /// A device is no longer in the room.
+    Left,
+    /// A device of the room has come online, or is so no longer.
+    Presence,
+}
+
+impl SignalKind {
+    /// Its name for clients.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Left => "left",
+            Self::Presence => "presence",
+        }
+    }
+}
+
+/// Something that the members of a room are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Where the room belongs.
+    pub namespace: NamespaceName,
+    /// The room.
+    pub room: RoomName,
+    /// What it is about.
+    pub kind: SignalKind,
+    /// The device that it is about: that one is not told.
+    pub about: Ordinal,
+    /// What happened: a JSON object.
+    pub data: String,
+}
