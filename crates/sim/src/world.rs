@@ -370,6 +370,7 @@ impl World {
             ToShard::Replaced { .. } => panic!("no device changes its user here"),
             ToShard::SendAway { .. } => panic!("nobody is sent away here"),
             ToShard::Faults { .. } => panic!("no fault is made on purpose here"),
+            ToShard::Signal(_) => panic!("no room asks to be told here"),
         }
     }
 
