@@ -50,35 +50,35 @@ async fn hooks_that_are_not_hooks() {
     refused(
         &hooks,
         expect![[r#"
-        400 invalid_request
-          hooks: must be an array, not an object
-        400 invalid_request
-          hooks[0]: must be an object, not the number 1
-          hooks[1]: must not be null
-        400 invalid_request
-          hooks[0].name: is required
-          hooks[0].url: is required: where to tell it
-          hooks[0].events: is required: at least one of undelivered, escalated
-          hooks[0].secret: is required: 16 to 256 bytes, to sign with
-        400 invalid_request
-          hooks[0].nam: is not a known field; there are name, url, events, secret, allow_private
-        400 invalid_request
-          hooks[0].name: "C R M" must match [a-z0-9][a-z0-9_-]{0,49}, but does not at byte 0
-          hooks[0].events: is required: at least one of undelivered, escalated
-        400 invalid_request
-          hooks[0].events[1]: is "exploded", must be one of undelivered, escalated
-          hooks[0].events[2]: "undelivered" is there already
-        400 invalid_request
-          hooks[0].secret: has 5 bytes, must have 16 to 256
-        400 invalid_request
-          hooks[0].secret: is "***", but there is no hook with this name whose secret could stay
-        400 invalid_request
-          hooks[0].secret: has 257 bytes, must have 16 to 256
-        400 invalid_request
-          hooks[1].name: "crm" is the name of another hook
-        400 invalid_request
-          hooks: has 11 entries, at most 10 are allowed
-    "#]],
+            400 invalid_request
+              hooks: must be an array, not an object
+            400 invalid_request
+              hooks[0]: must be an object, not the number 1
+              hooks[1]: must not be null
+            400 invalid_request
+              hooks[0].name: is required
+              hooks[0].url: is required: where to tell it
+              hooks[0].events: is required: at least one of undelivered, escalated, online, offline, disconnected, joined, left, occupied, vacated, acked
+              hooks[0].secret: is required: 16 to 256 bytes, to sign with
+            400 invalid_request
+              hooks[0].nam: is not a known field; there are name, url, events, secret, allow_private
+            400 invalid_request
+              hooks[0].name: "C R M" must match [a-z0-9][a-z0-9_-]{0,49}, but does not at byte 0
+              hooks[0].events: is required: at least one of undelivered, escalated, online, offline, disconnected, joined, left, occupied, vacated, acked
+            400 invalid_request
+              hooks[0].events[1]: is "exploded", must be one of undelivered, escalated, online, offline, disconnected, joined, left, occupied, vacated, acked
+              hooks[0].events[2]: "undelivered" is there already
+            400 invalid_request
+              hooks[0].secret: has 5 bytes, must have 16 to 256
+            400 invalid_request
+              hooks[0].secret: is "***", but there is no hook with this name whose secret could stay
+            400 invalid_request
+              hooks[0].secret: has 257 bytes, must have 16 to 256
+            400 invalid_request
+              hooks[1].name: "crm" is the name of another hook
+            400 invalid_request
+              hooks: has 11 entries, at most 10 are allowed
+        "#]],
     )
     .await;
 }
