@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the black-box tests need: the npm packages of package-lock.json, and Debian's openssl (for
-# certificates), gcc (for power cuts) and Chromium.
+# certificates), gcc (for power cuts) and Chromium, and the Python packages of grpc/requirements.txt in a place of their own.
 set -eu
 cd "$(dirname "$0")"
 
@@ -40,5 +40,15 @@ if [ ! -x /usr/bin/chromium ]; then
   else
     echo "setup: /usr/bin/chromium is missing; as root on Debian: apt-get install -y chromium" >&2
     echo "setup: until then the browser test is SKIPPED" >&2
+  fi
+fi
+
+stamp=.venv/.installed-requirements
+if ! cmp -s grpc/requirements.txt "$stamp"; then
+  echo "setup: Python packages for gRPC, into .venv"
+  if python3 -m venv .venv && .venv/bin/pip install -q --disable-pip-version-check -r grpc/requirements.txt; then
+    cp grpc/requirements.txt "$stamp"
+  else
+    echo "setup: that failed (it needs python3 with venv, on Debian python3-venv, and PyPI); until then the gRPC test is SKIPPED" >&2
   fi
 fi

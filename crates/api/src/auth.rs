@@ -1,15 +1,18 @@
 //! Who calls: the key in a request. Runs before a body is read and before anything is looked up, so
 //! that nobody without a key learns what exists.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
+use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use tidings_model::{ClientAddress, ErrorCode};
+use tidings_node::Node;
 use tidings_node::keys::{Access, Denied, Scope};
 
 use crate::{ApiState, Problem};
@@ -30,20 +33,10 @@ pub(crate) async fn need_key(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let key = match key_in(request.headers()) {
-        Ok(key) => key,
-        Err(why) => return Problem::new(ErrorCode::UNAUTHORIZED, why).into_response(),
-    };
     let from = request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL);
-    let access = match state.node.access(&key, from).await {
+    let access = match access(&state.node, request.headers().get(AUTHORIZATION), from).await {
         Ok(access) => access,
-        Err(Denied::Unknown) => {
-            return Problem::new(ErrorCode::UNAUTHORIZED, "the key is not valid").into_response();
-        }
-        Err(Denied::TooOften) => {
-            let why = "too many keys that are not valid came from this address; retry later";
-            return Problem::new(ErrorCode::RATE_LIMITED, why).into_response();
-        }
+        Err(problem) => return problem.into_response(),
     };
     // A path that cannot be read names no namespace.
     let namespace = parameters.iter().flatten().find(|(name, _)| *name == "ns").map(|(_, value)| value);
@@ -54,6 +47,22 @@ pub(crate) async fn need_key(
         }
         Some(why) => Problem::new(ErrorCode::FORBIDDEN, why).into_response(),
     }
+}
+
+/// What the key in a header opens.
+pub(crate) async fn access(
+    node: &Arc<Node>,
+    authorization: Option<&HeaderValue>,
+    from: ClientAddress,
+) -> Result<Access, Problem> {
+    let key = key_in(authorization).map_err(|why| Problem::new(ErrorCode::UNAUTHORIZED, why))?;
+    node.access(&key, from).await.map_err(|why| match why {
+        Denied::Unknown => Problem::new(ErrorCode::UNAUTHORIZED, "the key is not valid"),
+        Denied::TooOften => {
+            let why = "too many keys that are not valid came from this address; retry later";
+            Problem::new(ErrorCode::RATE_LIMITED, why)
+        }
+    })
 }
 
 fn refusal(access: &Access, need: Need, namespace: Option<&str>) -> Option<String> {
@@ -72,8 +81,8 @@ fn refusal(access: &Access, need: Need, namespace: Option<&str>) -> Option<Strin
 
 /// The key: a bearer token, or the password of basic authentication (whose user says nothing that the
 /// key does not).
-fn key_in(headers: &HeaderMap) -> Result<String, &'static str> {
-    let Some(value) = headers.get(AUTHORIZATION) else {
+fn key_in(authorization: Option<&HeaderValue>) -> Result<String, &'static str> {
+    let Some(value) = authorization else {
         return Err("send a key: Authorization: Bearer <key>, or Basic with <namespace>:<key>");
     };
     let malformed = "the header Authorization is neither Bearer <key> nor Basic base64(<namespace>:<key>)";
@@ -94,8 +103,6 @@ fn key_in(headers: &HeaderMap) -> Result<String, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -111,11 +118,8 @@ mod tests {
             (Some("tk_1"), None),
             (None, None),
         ] {
-            let mut headers = HeaderMap::new();
-            if let Some(header) = header {
-                headers.insert(AUTHORIZATION, HeaderValue::from_static(header));
-            }
-            assert_eq!(key_in(&headers).ok().as_deref(), expected, "{header:?}");
+            let value = header.map(HeaderValue::from_static);
+            assert_eq!(key_in(value.as_ref()).ok().as_deref(), expected, "{header:?}");
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Whether this process lives, whether it may take traffic, and what it is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use axum::Json;
 use axum::extract::State;
@@ -10,35 +9,64 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use serde::Serialize;
 use tidings_wire::time;
+use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use crate::ApiState;
 
-const STARTING: u8 = 0;
-const READY: u8 = 1;
-const DRAINING: u8 = 2;
+/// Where a process is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Starting,
+    Ready,
+    Draining,
+}
 
 /// Whether this process may take traffic. Clones share the answer.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicU8>);
+pub struct Readiness(Arc<watch::Sender<Phase>>);
 
 impl Readiness {
     /// It may, from now on.
     pub fn ready(&self) {
         // A drain that began earlier stays one.
-        let _ = self.0.compare_exchange(STARTING, READY, Ordering::Relaxed, Ordering::Relaxed);
+        self.0.send_if_modified(|phase| {
+            let starting = *phase == Phase::Starting;
+            if starting {
+                *phase = Phase::Ready;
+            }
+            starting
+        });
     }
 
     /// It may not any more: it is about to stop.
     pub fn drain(&self) {
-        self.0.store(DRAINING, Ordering::Relaxed);
+        self.0.send_replace(Phase::Draining);
+    }
+
+    /// Whether it may now.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.0.borrow() == Phase::Ready
+    }
+
+    /// Returns when it is about to stop.
+    pub(crate) async fn draining(&self) {
+        // The sender is here, so that there is always an answer.
+        let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Draining).await;
+    }
+
+    /// Returns when the answer is not `ready` any more.
+    pub(crate) async fn changed_from(&self, ready: bool) {
+        let changed = |phase: &Phase| (*phase == Phase::Ready) != ready;
+        let _ = self.0.subscribe().wait_for(changed).await;
     }
 
     fn missing(&self) -> Vec<&'static str> {
-        match self.0.load(Ordering::Relaxed) {
-            READY => Vec::new(),
-            DRAINING => vec!["server: it is draining and will stop"],
-            _ => vec!["server: it is starting"],
+        match *self.0.borrow() {
+            Phase::Ready => Vec::new(),
+            Phase::Draining => vec!["server: it is draining and will stop"],
+            Phase::Starting => vec!["server: it is starting"],
         }
     }
 }

@@ -1,16 +1,18 @@
-//! Backends: REST, the error table, health, metrics and OpenAPI.
+//! Backends: REST, gRPC, the error table, health, metrics and OpenAPI.
 //!
 //! What comes in is parsed at the edge, one use case of the node is called, and its answer is written
 //! as JSON. This crate knows no client protocol, no store and no rule of delivery; it decides nothing
 //! that a push means.
 //!
 //! Reading order: [`rest`] (the paths), `push` (a body becomes a push), [`problem`] (how an error
-//! becomes an answer), `request_id` (what surrounds every call), [`openapi`] (what all of it is for others).
+//! becomes an answer), `request_id` (what surrounds every call), [`openapi`] (what all of it is for others),
+//! `grpc` (the same for gRPC).
 
 mod auth;
 pub mod demo;
 pub mod duration;
 mod extract;
+mod grpc;
 pub mod health;
 pub mod metrics;
 pub mod openapi;
@@ -61,12 +63,13 @@ pub struct ApiState {
 /// Every path of the API, and an answer for every other path. A router that is merged into this one
 /// keeps its own middleware, and brings no fallback.
 pub fn router(state: ApiState) -> Router {
-    let routes = rest::routes(&state);
-    routes
+    let rest = rest::routes(&state)
         .router
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_path)
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(axum::middleware::from_fn_with_state(state.clone(), request_id::around))
-        .with_state(state)
+        .with_state(state.clone());
+    let grpc = grpc::routes(&state, rest.clone());
+    rest.layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(axum::middleware::from_fn_with_state(state, request_id::around))
+        .merge(grpc)
 }

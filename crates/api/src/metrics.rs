@@ -25,6 +25,7 @@ const CALL_SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1,
 #[derive(Debug)]
 pub struct Metrics {
     calls: Family<Call, Counter>,
+    grpc: Family<GrpcCall, Counter>,
     seconds: Family<Route, Histogram, fn() -> Histogram>,
 }
 
@@ -33,6 +34,12 @@ struct Call {
     method: &'static str,
     route: String,
     status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GrpcCall {
+    method: String,
+    code: i32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,9 +52,14 @@ impl Metrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(CALL_SECONDS);
-        let metrics = Self { calls: Family::default(), seconds: Family::new_with_constructor(histogram) };
+        let metrics = Self {
+            calls: Family::default(),
+            grpc: Family::default(),
+            seconds: Family::new_with_constructor(histogram),
+        };
         let registry = registry.sub_registry_with_prefix("tidings").sub_registry_with_prefix("api");
         registry.register("calls", "Calls of the API", metrics.calls.clone());
+        registry.register("grpc_calls", "Calls of gRPC, streams when they begin", metrics.grpc.clone());
         registry.register_with_unit(
             "call",
             "How long calls of the API took",
@@ -62,6 +74,15 @@ impl Metrics {
         let call = Call { method: label(method), route: route.to_owned(), status: status.as_u16() };
         self.calls.get_or_create(&call).inc();
         self.seconds.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// A call of gRPC was answered; a stream, which takes as long as its client wants, has begun.
+    pub(crate) fn called_by_grpc(&self, method: &str, code: i32, took: Option<Duration>) {
+        self.grpc.get_or_create(&GrpcCall { method: method.to_owned(), code }).inc();
+        if let Some(took) = took {
+            let route = format!("gRPC {method}");
+            self.seconds.get_or_create(&Route { route }).observe(took.as_secs_f64());
+        }
     }
 }
 

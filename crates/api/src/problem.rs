@@ -4,10 +4,11 @@
 //! the request is known. What the store says goes to the log, not to the caller: it may name files.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{self, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tidings_model::ErrorCode;
@@ -23,8 +24,8 @@ use tidings_wire::problem::{self as wire, FieldError};
 /// Most fields that one answer complains about.
 const ERRORS_MAX: usize = 50;
 
-/// After how many seconds a refused caller may come again.
-const RETRY_AFTER_SECS: u16 = 1;
+/// After how long a refused caller may come again: whole seconds.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// An error, as the outside sees it.
 #[derive(Clone, Debug)]
@@ -68,6 +69,21 @@ impl Problem {
         self.code
     }
 
+    /// What happened this time.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What is wrong with which field.
+    pub(crate) fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
+    /// After how long to come again, if that is of use.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        matches!(self.code.status, 429 | 503).then_some(RETRY_AFTER)
+    }
+
     /// The body of the answer.
     pub(crate) fn to_json(&self, request_id: &str) -> String {
         wire::Problem {
@@ -109,8 +125,8 @@ impl IntoResponse for Problem {
         let mut response = status.into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
-        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
+        if let Some(after) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidings\""));

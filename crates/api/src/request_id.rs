@@ -47,7 +47,11 @@ impl Patience {
     }
 
     /// What a call answers, or how long it was given.
-    async fn within<T>(&self, limit: Duration, call: impl Future<Output = T>) -> Result<T, Duration> {
+    pub(crate) async fn within<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = T>,
+    ) -> Result<T, Duration> {
         let mut call = std::pin::pin!(call);
         let mut given = Duration::ZERO;
         let mut limit = limit;
@@ -83,11 +87,7 @@ pub(crate) async fn around(State(state): State<ApiState>, mut request: Request, 
             Err(limit) => timed_out(limit),
         }
     };
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        let body = problem.to_json(id.to_str().unwrap_or_default());
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        *response.body_mut() = Body::from(body);
-    }
+    response = written(response, id.to_str().unwrap_or_default());
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     log(&method, route, response.status(), started, &id);
     state.metrics.called(&method, route, response.status(), started.elapsed());
@@ -101,8 +101,18 @@ pub(crate) async fn around(State(state): State<ApiState>, mut request: Request, 
     response
 }
 
+/// With its problem as a body, if it has one.
+pub(crate) fn written(mut response: Response, id: &str) -> Response {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let body = problem.to_json(id);
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *response.body_mut() = Body::from(body);
+    }
+    response
+}
+
 /// The caller's id when it is printable and short, else one that is made up.
-fn id_of(headers: &HeaderMap) -> HeaderValue {
+pub(crate) fn id_of(headers: &HeaderMap) -> HeaderValue {
     let printable = |value: &HeaderValue| {
         let bytes = value.as_bytes();
         !bytes.is_empty() && bytes.len() <= ID_MAX && bytes.iter().all(u8::is_ascii_graphic)
@@ -133,7 +143,8 @@ fn preflight(route: Option<&str>, path: &str) -> Response {
     response
 }
 
-fn timed_out(limit: Duration) -> Response {
+/// The answer to a call that took too long.
+pub(crate) fn timed_out(limit: Duration) -> Response {
     let detail = format!(
         "the call took longer than {limit:?}; whether it had an effect is not known, so retry a push with the same id"
     );

@@ -50,8 +50,12 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Who may use a vendor's crate; all others must not.
-const VENDORS: &[(&str, &[&str])] =
-    &[("fjall", &["tidings-store"]), ("utoipa", &["tidings-api"]), ("clap", &["tidings", "tidings-bench"])];
+const VENDORS: &[(&str, &[&str])] = &[
+    ("fjall", &["tidings-store"]),
+    ("utoipa", &["tidings-api"]),
+    ("tonic", &["tidings-api"]),
+    ("clap", &["tidings", "tidings-bench"]),
+];
 
 /// Longest file, in lines.
 const LINES_MAX: usize = 700;

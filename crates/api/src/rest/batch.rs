@@ -19,7 +19,7 @@ use crate::shape::{self, Shape};
 use crate::{ApiState, Problem, openapi};
 
 /// Largest body, in bytes.
-const BATCH_BODY_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const BATCH_BODY_MAX: usize = 16 * 1024 * 1024;
 
 /// What a batch looks like.
 pub(crate) const SHAPE: Shape = Shape::Object(&[("messages", Shape::List)]);

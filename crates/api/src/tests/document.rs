@@ -7,7 +7,7 @@ use super::{KEY, World};
 use crate::shape::Shape;
 use crate::{openapi, push, rest};
 
-fn document() -> Value {
+pub(super) fn document() -> Value {
     serde_json::to_value(openapi::openapi()).unwrap()
 }
 
@@ -103,7 +103,7 @@ fn same(document: &Value, schema: &Value, shape: &Shape, path: &str) {
 }
 
 /// Follows references, and takes the one that is not null.
-fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+pub(super) fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     if let Some(to) = schema.get("$ref").and_then(Value::as_str) {
         return resolve(document, document.pointer(&to[1..]).unwrap());
     }

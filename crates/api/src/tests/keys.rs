@@ -10,7 +10,7 @@ const KEYS: &str = "/v1/namespaces/demo/keys";
 
 impl World {
     /// A new key of a namespace: its id, and the key.
-    async fn key(&self, namespace: &str, scopes: &str) -> (String, String) {
+    pub(super) async fn key(&self, namespace: &str, scopes: &str) -> (String, String) {
         let body = format!(r#"{{"name":"test","scopes":{scopes}}}"#);
         let answer = self.call(&format!("POST /v1/namespaces/{namespace}/keys"), body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
@@ -22,7 +22,7 @@ impl World {
         self.bare(&format!("{call}\nauthorization: Bearer {key}"), body).await
     }
 
-    async fn other_namespace(&self) {
+    pub(super) async fn other_namespace(&self) {
         let name = NamespaceName::new("other").unwrap();
         let settings = Settings::new("", AuthMode::Open, Timestamp(NOW));
         self.state.node.create_namespace(name, settings).await.unwrap();
