@@ -49,6 +49,8 @@ pub(crate) use namespace::*;
         namespaces::create,
         namespaces::show,
         namespaces::change,
+        namespaces::delete,
+        namespaces::clear,
         namespaces::suspend,
         namespaces::resume,
         keys::make,

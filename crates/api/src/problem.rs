@@ -18,6 +18,7 @@ use tidings_node::kick::KickError;
 use tidings_node::members::MoveError;
 use tidings_node::namespace::CreateError;
 use tidings_node::publish::PublishError;
+use tidings_node::rates::RetryAfter;
 use tidings_node::simulate::SimulateError;
 use tidings_wire::problem::{self as wire, FieldError};
 
@@ -33,12 +34,14 @@ pub struct Problem {
     code: ErrorCode,
     detail: String,
     errors: Vec<FieldError>,
+    /// When to come again, where that is known.
+    retry_after: Option<RetryAfter>,
 }
 
 impl Problem {
     /// An error that is about no field.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new() }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
     /// Something is wrong with these fields.
@@ -49,12 +52,17 @@ impl Problem {
             many => format!("{} fields are not as they must be", many.len()),
         };
         errors.truncate(ERRORS_MAX);
-        Self { code, detail, errors }
+        Self { code, detail, errors, retry_after: None }
     }
 
     /// Something is wrong with one field.
     pub fn field(code: ErrorCode, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::fields(code, vec![FieldError { field: field.into(), message: message.into() }])
+    }
+
+    /// It was too often, and there will be room for one more after a time.
+    pub fn too_often(detail: impl Into<String>, wait: RetryAfter) -> Self {
+        Self { retry_after: Some(wait), ..Self::new(ErrorCode::RATE_LIMITED, detail) }
     }
 
     /// There is no such namespace.
@@ -81,7 +89,9 @@ impl Problem {
 
     /// After how long to come again, if that is of use.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        matches!(self.code.status, 429 | 503).then_some(RETRY_AFTER)
+        // Whole seconds: the header has no others.
+        let after = self.retry_after.map_or(RETRY_AFTER, |wait| Duration::from_secs(wait.as_secs()));
+        matches!(self.code.status, 429 | 503).then_some(after)
     }
 
     /// The body of the answer.
@@ -105,6 +115,7 @@ impl Problem {
             status: self.code.status,
             detail: self.detail.clone(),
             errors: self.errors.clone(),
+            retry_after_ms: self.retry_after.map(RetryAfter::as_ms),
         }
     }
 }
@@ -117,6 +128,8 @@ pub(crate) struct EntryError {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
 }
 
 impl IntoResponse for Problem {
@@ -168,6 +181,7 @@ impl From<PublishError> for Problem {
                 "was used for another push less than 24 h ago; a retry must be the same push",
             ),
             PublishError::Gone => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
+            PublishError::TooOften(wait) => Self::too_often(why.to_string(), wait),
             PublishError::Overloaded => Self::new(ErrorCode::OVERLOADED, why.to_string()),
             PublishError::TooLarge { bytes, limit } => Self::field(
                 ErrorCode::PAYLOAD_TOO_LARGE,
@@ -185,6 +199,11 @@ impl From<CreateError> for Problem {
             CreateError::Exists => {
                 Self::field(ErrorCode::CONFLICT, "name", "is the name of a namespace already")
             }
+            CreateError::Going => Self::field(
+                ErrorCode::CONFLICT,
+                "name",
+                "was the name of a namespace that is still being removed; retry in a moment",
+            ),
             CreateError::Store(why) => why.into(),
         }
     }

@@ -9,6 +9,8 @@ mod grpc;
 mod history;
 mod hooks;
 mod keys;
+mod limits;
+mod removal;
 mod rooms;
 mod simulations;
 mod stats;

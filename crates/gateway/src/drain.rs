@@ -69,15 +69,16 @@ pub(crate) async fn run(local: Rc<Local>, plan: Plan, of: usize, reply: oneshot:
     let _ = reply.send(());
 }
 
-/// Sends everybody away who is in a namespace now, a few at a time; when it is suspended, for as long as it is.
+/// Sends everybody away who is in a namespace now, a few at a time; when it is suspended, for as long as it is;
+/// when it goes, everybody.
 pub(crate) fn disperse(local: Rc<Local>, namespace: NamespaceName, why: Disconnect) {
     let mut order = in_no_order(local.all());
     let per_tick = (RETURNS_PER_SECOND as u128 * TICK.as_millis() / 1_000) as usize;
     tokio::task::spawn_local(async move {
         while !order.is_empty() {
             let found = local.node.namespace(namespace.as_str());
-            let suspended = found.is_some_and(|found| found.settings().suspended);
-            if why == Disconnect::OPERATOR && !suspended {
+            let lets_in = found.is_some_and(|found| !found.settings().suspended);
+            if why == Disconnect::OPERATOR && lets_in {
                 return;
             }
             for connection in order.drain(order.len().saturating_sub(per_tick)..) {

@@ -45,9 +45,11 @@ pub struct Alone {
     pub of_user: bool,
 }
 
-/// How many connections one device and one user may have; 0 for as many as they like.
+/// How many connections there may be; 0 for as many as they like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionLimits {
+    /// Most connections altogether.
+    pub all: u32,
     /// Most connections of a device.
     pub per_device: u32,
     /// Most connections of a user.
@@ -57,6 +59,8 @@ pub struct ConnectionLimits {
 /// A limit that one more connection would be over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TooMany {
+    /// Of the namespace.
+    Namespace(u32),
     /// Of the device.
     Device(u32),
     /// Of the user.
@@ -149,6 +153,9 @@ impl Directory {
         limits: ConnectionLimits,
     ) -> Result<Alone, TooMany> {
         let over = |has: usize, limit: u32| limit != 0 && has >= limit as usize;
+        if over(self.connections.len(), limits.all) {
+            return Err(TooMany::Namespace(limits.all));
+        }
         if over(self.shards(device.0).len(), limits.per_device) {
             return Err(TooMany::Device(limits.per_device));
         }
@@ -423,7 +430,7 @@ mod tests {
         fn connections_are_counted_exactly(
             steps in prop::collection::vec((any::<bool>(), 0u32..3, 0u64..12, 0u8..3), 0..80),
         ) {
-            let limits = ConnectionLimits { per_device: 2, per_user: 3 };
+            let limits = ConnectionLimits { all: 4, per_device: 2, per_user: 3 };
             let key = |user: u32| UserKey(NonZeroU64::new(u64::from(user) + 1).unwrap());
             let mut directory = Directory::default();
             // Connection to device, user (device 0 has one of its own, the others share one) and shard.
@@ -434,6 +441,7 @@ mod tests {
                     let of_device = here.values().filter(|(one, _)| *one == device).count();
                     let of_user = here.values().filter(|(one, _)| user_of(*one) == user_of(device)).count();
                     let expected = match (of_device, of_user) {
+                        _ if here.len() == 4 => Err(TooMany::Namespace(4)),
                         (2, _) => Err(TooMany::Device(2)),
                         (_, 3) => Err(TooMany::User(3)),
                         _ => Ok(Alone { of_device: of_device == 0, of_user: of_user == 0 }),

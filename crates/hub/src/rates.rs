@@ -1,29 +1,114 @@
-//! How often something may come from one address: a token bucket for each, in a table that does not grow.
-//! Time comes in as an argument.
+//! How often something may happen: a token bucket for each of those who do it, in a table that does not grow, or one that
+//! stands by itself. Time comes in as an argument.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Addresses in a row. When one more comes, the bucket that is nearest to full is forgotten: whoever comes
-/// from more addresses at once than the table has room for is limited less sharply, and the table stays as it is.
+/// Buckets in a row. When one more comes, the bucket that is nearest to full is forgotten: where more come
+/// at once than the table has room for, they are limited less sharply, and the table stays as it is.
 const WAYS: usize = 4;
 
-/// How often something may come from each address.
-#[derive(Debug)]
-pub struct Rates {
-    rows: Vec<Mutex<[Bucket; WAYS]>>,
-    hasher: RandomState,
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
     /// How long a token takes to come back, in microseconds.
     token: u64,
     /// How long an empty bucket takes to fill.
     depth: u64,
 }
 
-/// The bucket of an address. All that has to be known of it is when it will be full again.
+impl Rate {
+    /// So many in a second, and `burst` at once; `None` when everything is allowed.
+    #[must_use]
+    pub fn new(per_second: u32, burst: u32) -> Option<Self> {
+        let token = 1_000_000_u64.checked_div(u64::from(per_second))?.max(1);
+        Some(Self { token, depth: token * u64::from(burst.max(1)) })
+    }
+
+    /// When a bucket will be full that loses a token at `now`.
+    ///
+    /// # Errors
+    /// After how many microseconds it has one, when it has none.
+    fn take(self, full_at: u64, now: u64) -> Result<u64, u64> {
+        // A clock that was set back, or a rate that was changed, leaves nobody waiting for longer than an empty bucket takes.
+        let after = full_at.clamp(now, now + self.depth) + self.token;
+        let over = after.saturating_sub(now + self.depth);
+        if over == 0 { Ok(after) } else { Err(over) }
+    }
+}
+
+/// A bucket that stands by itself. All that has to be known of it is when it will be full again.
+#[derive(Debug, Default)]
+pub struct Bucket(AtomicU64);
+
+impl Bucket {
+    /// Takes a token at `now` microseconds.
+    ///
+    /// # Errors
+    /// After how many microseconds there is one, when there is none.
+    pub fn take(&self, now: u64, rate: Rate) -> Result<(), u64> {
+        let mut full_at = self.0.load(Ordering::Relaxed);
+        loop {
+            let after = rate.take(full_at, now)?;
+            match self.0.compare_exchange_weak(full_at, after, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(other) => full_at = other,
+            }
+        }
+    }
+}
+
+/// A bucket for each of many.
+#[derive(Debug)]
+pub struct Buckets {
+    rows: Vec<Mutex<[Kept; WAYS]>>,
+    hasher: RandomState,
+}
+
+/// Whose bucket it is, and when it will be full.
 #[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    address: u64,
+struct Kept {
+    whose: u64,
     full_at: u64,
+}
+
+impl Buckets {
+    /// Room for about as many as said, 16 bytes each.
+    #[must_use]
+    pub fn new(room: usize, hasher: RandomState) -> Self {
+        Self { rows: (0..room.div_ceil(WAYS).max(1)).map(|_| Mutex::default()).collect(), hasher }
+    }
+
+    /// Takes a token of somebody at `now` microseconds.
+    ///
+    /// # Errors
+    /// After how many microseconds it has one, when it has none.
+    pub fn take(&self, whose: u64, now: u64, rate: Rate) -> Result<(), u64> {
+        let row = &self.rows[self.hasher.hash_one(whose) as usize % self.rows.len()];
+        let mut row = row.lock().unwrap_or_else(PoisonError::into_inner);
+        let fullest = |row: &[Kept; WAYS]| {
+            let ways = row.iter().enumerate();
+            ways.min_by_key(|(_, kept)| kept.full_at).map_or(0, |(index, _)| index)
+        };
+        let way = match row.iter().position(|kept| kept.whose == whose) {
+            Some(way) => way,
+            None => {
+                let way = fullest(&row);
+                row[way] = Kept { whose, full_at: now };
+                way
+            }
+        };
+        row[way].full_at = rate.take(row[way].full_at, now)?;
+        Ok(())
+    }
+}
+
+/// How often something may come from each address.
+#[derive(Debug)]
+pub struct Rates {
+    buckets: Buckets,
+    rate: Rate,
 }
 
 impl Rates {
@@ -31,33 +116,12 @@ impl Rates {
     /// everything is allowed.
     #[must_use]
     pub fn new(per_second: u32, burst: u32, addresses: usize, hasher: RandomState) -> Option<Self> {
-        let token = 1_000_000_u64.checked_div(u64::from(per_second))?.max(1);
-        let rows = (0..addresses.div_ceil(WAYS).max(1)).map(|_| Mutex::default()).collect();
-        Some(Self { rows, hasher, token, depth: token * u64::from(burst.max(1)) })
+        Some(Self { rate: Rate::new(per_second, burst)?, buckets: Buckets::new(addresses, hasher) })
     }
 
     /// Takes a token of an address at `now` microseconds; false when it has none.
     pub fn take(&self, address: u64, now: u64) -> bool {
-        let row = &self.rows[self.hasher.hash_one(address) as usize % self.rows.len()];
-        let mut row = row.lock().unwrap_or_else(PoisonError::into_inner);
-        let fullest = |row: &[Bucket; WAYS]| {
-            let ways = row.iter().enumerate();
-            ways.min_by_key(|(_, bucket)| bucket.full_at).map_or(0, |(index, _)| index)
-        };
-        let way = match row.iter().position(|bucket| bucket.address == address) {
-            Some(way) => way,
-            None => {
-                let way = fullest(&row);
-                row[way] = Bucket { address, full_at: now };
-                way
-            }
-        };
-        let full_at = row[way].full_at.max(now) + self.token;
-        if full_at - now > self.depth {
-            return false;
-        }
-        row[way].full_at = full_at;
-        true
+        self.buckets.take(address, now, self.rate).is_ok()
     }
 }
 
@@ -76,6 +140,32 @@ mod tests {
         assert_eq!(taken, [true, true, true, false, false, true, false, true, true, true, true, false]);
         assert!(rates.take(8, 0), "another address");
         assert!(Rates::new(0, 10, 64, RandomState::new()).is_none());
+    }
+
+    #[test]
+    fn whoever_waits_as_long_as_it_is_told_gets_one() {
+        let (bucket, rate) = (Bucket::default(), Rate::new(10, 2).unwrap());
+        assert_eq!([0, 0, 0].map(|now| bucket.take(now, rate)), [Ok(()), Ok(()), Err(100_000)]);
+        assert_eq!([40_000, 99_999].map(|now| bucket.take(now, rate)), [Err(60_000), Err(1)]);
+        assert_eq!([100_000, 100_000].map(|now| bucket.take(now, rate)), [Ok(()), Err(100_000)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_waiting() {
+        let (bucket, rate) = (Bucket::default(), Rate::new(10, 2).unwrap());
+        bucket.take(3_600_000_000, rate).unwrap();
+        assert_eq!([5, 100_005].map(|now| bucket.take(now, rate)), [Err(100_000), Ok(())]);
+    }
+
+    #[test]
+    fn of_many_at_once_no_more_get_one_than_there_are() {
+        let (bucket, rate) = (Bucket::default(), Rate::new(1, 100).unwrap());
+        let take = || (0..1_000).filter(|_| bucket.take(0, rate).is_ok()).count();
+        let taken: usize = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(take));
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(taken, 100);
     }
 
     proptest! {

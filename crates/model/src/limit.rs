@@ -25,6 +25,18 @@ pub const DATA_DEPTH_MAX: usize = 100;
 /// Most rooms that one device may be in unless the namespace says otherwise.
 pub const ROOMS_PER_DEVICE_DEFAULT: usize = 1_000;
 
+/// Most rooms that one device may be in, whatever the namespace says.
+pub const ROOMS_PER_DEVICE_MAX: usize = 10_000;
+
+/// Most that a namespace may allow as the largest `data` of a push, in bytes: a call has no more.
+pub const DATA_BYTES_MAX: u64 = 256 * 1024;
+
+/// Most that a limit of connections, or of how often something may happen in a second, can be.
+pub const LIMIT_MAX: u32 = 10_000_000;
+
+/// How often a device may publish in a second unless the namespace says otherwise.
+pub const PUBLISH_PER_SECOND_DEFAULT: u32 = 1;
+
 /// How long a message lives when the push does not say.
 pub const TTL_DEFAULT_SECS: u64 = 24 * 60 * 60;
 

@@ -87,7 +87,7 @@ pub enum ConnectError {
     /// Its device is another user's, and its token does not say that it is to be this one's.
     #[error("this device is another user's; its token has to name it")]
     NotYours,
-    /// Its device or user has as many connections as it may have.
+    /// Its device, its user or the namespace has as many connections as it may have.
     #[error("{}", too_many(.0))]
     TooMany(TooMany),
     /// The store failed.
@@ -97,6 +97,7 @@ pub enum ConnectError {
 
 fn too_many(which: &TooMany) -> String {
     let (what, limit) = match which {
+        TooMany::Namespace(limit) => ("namespace", limit),
         TooMany::Device(limit) => ("device", limit),
         TooMany::User(limit) => ("user", limit),
     };
@@ -160,6 +161,9 @@ impl Node {
     /// # Errors
     /// [`ConnectError`] says why not.
     pub fn may_be_here(&self, namespace: &Namespace, user: Option<&UserId>) -> Result<(), ConnectError> {
+        if namespace.is_gone() {
+            return Err(ConnectError::NoNamespace);
+        }
         if namespace.settings().suspended {
             return Err(ConnectError::Suspended);
         }
@@ -230,9 +234,11 @@ impl Node {
     ) -> Result<Vec<RoomName>, ConnectError> {
         let (device, user) = (who.device.ordinal, self.counted(who));
         let interest = who.namespace.interest();
-        let outcome = who.namespace.directory().connect(device, connection, shard, user, self.limits);
+        let limits = who.namespace.settings().limits.of_connections(self.limits);
+        let outcome = who.namespace.directory().connect(device, connection, shard, user, limits);
         let alone = outcome.map_err(|which| {
             let reason = match which {
+                TooMany::Namespace(_) => "namespace",
                 TooMany::Device(_) => "device",
                 TooMany::User(_) => "user",
             };

@@ -161,6 +161,7 @@ impl Node {
                     | PublishError::Suspended
                     | PublishError::Conflict
                     | PublishError::Overloaded
+                    | PublishError::TooOften(_)
                     | PublishError::TooLarge { .. }),
                 ) => tracing::error!(error = %why, "a scheduled message could not be sent"),
             }

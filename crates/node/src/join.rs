@@ -83,7 +83,7 @@ impl Node {
         device: Ordinal,
         rooms: Vec<RoomName>,
     ) -> Result<Vec<RoomName>, JoinError> {
-        let limit = namespace.settings().rooms_per_device;
+        let limit = namespace.settings().most_rooms();
         let turn = self.turns.of(device).await;
         let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
         let found = found.into_iter().flatten().next().ok_or(JoinError::Gone)?;

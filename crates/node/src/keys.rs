@@ -22,6 +22,7 @@ use tidings_store::{Store, StoreError};
 use crate::Node;
 use crate::metrics::Refused;
 
+pub(crate) use named::PREFIX;
 pub use named::{KEYS_MAX, Key, KeyError, NewKey};
 
 /// Where the secret for digests is kept.
@@ -48,7 +49,7 @@ pub(crate) struct Keys {
     passing: RwLock<Option<(NamespaceName, Digest)>>,
     named: RwLock<HashMap<Digest, Arc<named::NamedKey>>>,
     /// Whoever makes, revokes or writes down a key has this.
-    changing: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
     failures: Option<Rates>,
     started: Instant,
 }
@@ -155,6 +156,13 @@ impl Keys {
             failures: Rates::new(FAILURES_PER_SECOND, FAILURES_MAX, ADDRESSES, RandomState::new()),
             started: Instant::now(),
         })
+    }
+
+    /// From now on no key opens this namespace. What is kept of them is not its matter.
+    pub(crate) fn forget_all(&self, namespace: &NamespaceName) {
+        self.named.write().unwrap_or_else(PoisonError::into_inner).retain(|_, key| !key.is_of(namespace));
+        let mut passing = self.passing.write().unwrap_or_else(PoisonError::into_inner);
+        passing.take_if(|(of, _)| of == namespace);
     }
 
     fn digest(&self, key: &str) -> Digest {

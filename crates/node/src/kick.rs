@@ -15,7 +15,7 @@ use crate::namespace::{Changing, Settings, whole};
 use crate::{Namespace, Node, ToShard};
 
 /// How each block begins in the settings; the name of its namespace and the user follow.
-const PREFIX: &str = "block/";
+pub(crate) const PREFIX: &str = "block/";
 
 /// Longest time that a user can be kept away.
 pub const BLOCK_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);

@@ -7,9 +7,9 @@
 //! Reading order: [`publish`] (a push becomes a message), [`deliver`] (to the shards), [`connect`] (a
 //! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`ack`] (it has the message),
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
-//! (it is withdrawn), [`retain`] (it is kept long enough), [`trace`] (why somebody has it or not), [`notify`] (the
+//! (it is withdrawn), [`retain`] (it is kept long enough), [`remove`] (a namespace goes), [`trace`] (why somebody has it or not), [`notify`] (the
 //! business system hears of it), [`presence`] (who comes and goes), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
-//! [`history`] (what was pushed is found again),
+//! [`history`] (what was pushed is found again), [`rates`] (how often),
 //! [`namespace`] (whose rules hold).
 
 pub mod ack;
@@ -34,7 +34,9 @@ pub mod notify;
 pub mod permit;
 pub mod presence;
 pub mod publish;
+pub mod rates;
 pub mod recall;
+pub mod remove;
 pub mod resume;
 pub mod retain;
 pub mod simulate;
@@ -44,7 +46,7 @@ mod tests;
 pub mod token;
 pub mod trace;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::RandomState;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -67,6 +69,8 @@ pub struct Node {
     pub(crate) namespaces: RwLock<HashMap<NamespaceName, Arc<Namespace>>>,
     /// Whoever creates a namespace has this.
     pub(crate) creating: Arc<tokio::sync::Mutex<()>>,
+    /// The namespaces that are being removed: there for nobody any more.
+    pub(crate) going: tokio::sync::watch::Sender<HashSet<NamespaceName>>,
     pub(crate) shards: deliver::Shards,
     pub(crate) publisher: mpsc::Sender<publish::Job>,
     pub(crate) backlog: Arc<publish::Backlog>,
@@ -82,6 +86,7 @@ pub struct Node {
     pub(crate) limits: connect::ConnectionLimits,
     pub(crate) statistics: statistics::Statistics,
     pub(crate) simulations: simulate::Simulations,
+    pub(crate) devices: rates::Devices,
     /// Keyed at random: nobody can choose a user whose count is another's.
     pub(crate) hasher: RandomState,
     metrics: Arc<Metrics>,
@@ -130,7 +135,9 @@ impl Node {
             statistics.tally(),
             &receipts,
         );
-        let namespaces = namespace::load(&*parts.store, parts.clock.now()).await?;
+        let going = remove::load(&*parts.store).await?;
+        let mut namespaces = namespace::load(&*parts.store, parts.clock.now()).await?;
+        namespaces.retain(|name, _| !going.contains(name));
         let (store, clock, metrics) = (&parts.store, &parts.clock, &parts.metrics);
         let hooks = notify::Hooks::start(
             Arc::clone(store),
@@ -145,6 +152,7 @@ impl Node {
             turns: join::Turns::default(),
             namespaces: RwLock::new(namespaces),
             creating: Arc::default(),
+            going: tokio::sync::watch::Sender::new(going.clone()),
             keys: keys::Keys::load(&*parts.store).await?,
             hooks,
             receipts,
@@ -160,6 +168,7 @@ impl Node {
             limits: parts.limits,
             statistics,
             simulations: simulate::Simulations::new(parts.simulations),
+            devices: rates::Devices::default(),
             hasher: RandomState::new(),
             metrics: parts.metrics,
             name: parts.name,
@@ -173,6 +182,10 @@ impl Node {
         tokio::spawn(statistics::run(Arc::downgrade(&node)));
         tokio::spawn(retain::run(Arc::downgrade(&node)));
         tokio::spawn(history::indexer::run(Arc::downgrade(&node)));
+        for name in going {
+            node.keys.forget_all(&name);
+            node.go_on_removing(name, None);
+        }
         Ok((node, inboxes))
     }
 

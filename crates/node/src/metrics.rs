@@ -222,7 +222,7 @@ impl Attempt {
 /// Why a client was not let in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Refused {
-    /// `origin`, `too_fast`, `address`, `full`, `device` or `user`.
+    /// `origin`, `too_fast`, `address`, `full`, `namespace`, `device` or `user`.
     pub reason: &'static str,
 }
 

@@ -1,7 +1,7 @@
 //! Namespaces: whose rules hold, and who is registered there.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +13,12 @@ use tidings_hub::{Bounds, Directory, Policy};
 use tidings_model::{Disconnect, NamespaceName, Timestamp, limit};
 use tidings_store::{Store, StoreError};
 
+use crate::connect::ConnectionLimits;
 use crate::kick::{self, Blocks};
 use crate::notify::Hook;
 use crate::permit::Permit;
 use crate::presence::{self, Interest};
+use crate::rates::Bucket;
 use crate::token::{self, Jwt, TokenError, Verifier};
 use crate::{Node, ToShard};
 
@@ -24,6 +26,12 @@ const PREFIX: &str = "namespace/";
 
 /// Where the key is kept that a namespace signs tokens with.
 const OWN_KEY: &str = "signing/";
+
+/// What is kept of a namespace among the settings: one of each under its name,
+pub(crate) const SETTINGS: [&str; 2] = [PREFIX, OWN_KEY];
+
+/// and any number below its name.
+pub(crate) const SETTINGS_BELOW: [&str; 3] = [kick::PREFIX, crate::keys::PREFIX, presence::PREFIX];
 
 /// A namespace of this node.
 #[derive(Debug)]
@@ -38,11 +46,15 @@ pub struct Namespace {
     directory: Mutex<Directory>,
     /// Who is kept away, and until when.
     pub(crate) blocks: Mutex<Blocks>,
+    /// How many pushes there have been lately.
+    pub(crate) pushes: Bucket,
     turn: Arc<tokio::sync::Mutex<()>>,
     /// What anybody wants to know of it, by the rules that hold now.
     interest: AtomicU32,
     /// What is to be told of comings and goings.
     pub(crate) presence: presence::Inbox,
+    /// It is being removed, and there for nobody any more.
+    pub(crate) gone: AtomicBool,
 }
 
 /// The turn to change the rules of a namespace: while one has it, the rules stay as they are.
@@ -74,10 +86,13 @@ pub struct Settings {
     pub suspended: bool,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created_at: u64,
-    /// Largest `data` of a push, in bytes.
+    /// Largest `data` of a push, in bytes; 0 for as much as a push can have.
     pub message_size: usize,
-    /// Most rooms of a device.
+    /// Most rooms of a device; 0 for as many as there can be.
     pub rooms_per_device: usize,
+    /// How much of what else there may be.
+    #[serde(default)]
+    pub limits: Limits,
     /// How much may wait for one connection.
     #[serde(default)]
     pub outbox: Outbox,
@@ -103,6 +118,41 @@ pub struct Settings {
 pub struct Presence {
     /// Whether they are told who joins and leaves, and who comes online and goes.
     pub notify: bool,
+}
+
+/// How many connections there may be, and how often something may happen; 0 for no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Most connections.
+    pub connections: u32,
+    /// Most connections of a user, beside what the server allows.
+    pub connections_per_user: u32,
+    /// Most pushes in a second.
+    pub pushes_per_second: u32,
+    /// Most that a device may publish in a second.
+    pub publish_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 0,
+            connections_per_user: 0,
+            pushes_per_second: 0,
+            publish_per_second: limit::PUBLISH_PER_SECOND_DEFAULT,
+        }
+    }
+}
+
+impl Limits {
+    /// How many connections there may be on a server that has limits of its own.
+    #[must_use]
+    pub fn of_connections(&self, server: ConnectionLimits) -> ConnectionLimits {
+        // Of two limits the lower one holds, and 0 is none.
+        let per_user = [server.per_user, self.connections_per_user].into_iter().filter(|limit| *limit > 0);
+        ConnectionLimits { all: self.connections, per_user: per_user.min().unwrap_or(0), ..server }
+    }
 }
 
 /// How long messages are kept, and how much of them.
@@ -230,6 +280,7 @@ impl Settings {
             created_at: now.0,
             message_size: limit::DATA_BYTES_DEFAULT,
             rooms_per_device: limit::ROOMS_PER_DEVICE_DEFAULT,
+            limits: Limits::default(),
             outbox: Outbox::default(),
             mailbox: Mailbox::default(),
             offline: Offline::default(),
@@ -245,6 +296,18 @@ impl Settings {
         let signals = if self.presence.notify { Interest::SIGNALS } else { Interest::default() };
         wanted.fold(signals, |all, kind| all.and(Interest::of(*kind)))
     }
+
+    /// Largest `data` of a push, in bytes.
+    #[must_use]
+    pub fn largest_data(&self) -> usize {
+        if self.message_size == 0 { usize::MAX } else { self.message_size }
+    }
+
+    /// Most rooms of a device.
+    #[must_use]
+    pub fn most_rooms(&self) -> usize {
+        if self.rooms_per_device == 0 { limit::ROOMS_PER_DEVICE_MAX } else { self.rooms_per_device }
+    }
 }
 
 impl Namespace {
@@ -258,7 +321,9 @@ impl Namespace {
             settings: ArcSwap::from_pointee(settings),
             directory: Mutex::new(directory),
             blocks: Mutex::default(),
+            pushes: Bucket::default(),
             turn: Arc::default(),
+            gone: AtomicBool::new(false),
         })
     }
 
@@ -278,6 +343,14 @@ impl Namespace {
         self.verifier.store(Arc::new(Verifier::new(&self.own_key.0, settings.jwt.as_ref())));
         self.interest.store(settings.interest().bits(), Ordering::Release);
         self.settings.store(Arc::new(settings));
+    }
+
+    /// From now on it is there for nobody, and nobody wants to know anything of it.
+    pub(crate) fn end(&self) {
+        self.gone.store(true, Ordering::Release);
+        let before = Settings::clone(&self.settings());
+        let (hooks, presence) = (Vec::new(), Presence::default());
+        self.set(Settings { suspended: true, hooks, presence, ..before });
     }
 
     /// What anybody wants to know of it. Cheap: asked whenever anything happens.
@@ -316,6 +389,9 @@ pub enum CreateError {
     /// There is one with this name.
     #[error("a namespace with this name exists already")]
     Exists,
+    /// There was one with this name, and not all of it is gone.
+    #[error("the namespace that had this name is still being removed")]
+    Going,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -385,6 +461,9 @@ impl Node {
         if self.namespace(name.as_str()).is_some() {
             return Err(CreateError::Exists);
         }
+        if self.going.borrow().contains(&name) {
+            return Err(CreateError::Going);
+        }
         let node = Arc::clone(self);
         let created = whole(async move {
             let _turn = turn;
@@ -414,6 +493,10 @@ impl Node {
         let node = Arc::clone(self);
         whole(async move {
             let Changing { namespace, _turn } = changing;
+            if namespace.is_gone() {
+                // It was changed first, and then it went.
+                return Ok(());
+            }
             let bound = namespace.settings().auth == AuthMode::Open && settings.auth == AuthMode::Token;
             node.write_namespace(&namespace.name, &settings).await?;
             namespace.set(settings);

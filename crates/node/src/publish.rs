@@ -18,6 +18,7 @@ use tidings_model::{
 use tidings_store::{Appended, NewMessage, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::rates::RetryAfter;
 use crate::{Namespace, Node};
 
 /// Most pushes that wait to be appended; with more, a push is refused as [`PublishError::Overloaded`].
@@ -63,6 +64,9 @@ pub enum PublishError {
     /// Too many pushes wait.
     #[error("too many pushes wait to be stored; retry in a moment")]
     Overloaded,
+    /// The namespace has pushed too often.
+    #[error("the namespace has as many pushes in a second as it may have; {}", .0)]
+    TooOften(RetryAfter),
     /// `data` has more bytes than the namespace allows.
     #[error("data has {bytes} bytes, at most {limit} are allowed")]
     TooLarge {
@@ -74,6 +78,12 @@ pub enum PublishError {
     /// The store failed; nothing was accepted.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<RetryAfter> for PublishError {
+    fn from(wait: RetryAfter) -> Self {
+        Self::TooOften(wait)
+    }
 }
 
 /// Where the answer to a push arrives.
@@ -173,13 +183,17 @@ impl Node {
     async fn submit(&self, namespace: &NamespaceName, push: Push) -> Result<Pending, PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
         let settings = namespace.settings();
+        if namespace.is_gone() {
+            return Err(PublishError::NoNamespace);
+        }
         if settings.suspended {
             return Err(PublishError::Suspended);
         }
-        let limit = settings.message_size;
+        let limit = settings.largest_data();
         if push.data.len() > limit {
             return Err(PublishError::TooLarge { bytes: push.data.len(), limit });
         }
+        namespace.may_push(self.clock.now())?;
         let overloaded = || {
             self.metrics.pushes_refused.inc();
             PublishError::Overloaded

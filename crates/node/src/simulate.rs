@@ -123,6 +123,11 @@ impl Simulations {
         of
     }
 
+    /// There are none in this namespace any more.
+    pub(crate) fn forget_all(&self, namespace: &NamespaceName) {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
+    }
+
     /// The simulations of a namespace, as its shards are told them.
     fn faults(&self, namespace: &NamespaceName, now: Timestamp) -> Vec<Fault> {
         let of = self.lock(now);

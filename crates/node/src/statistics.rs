@@ -221,6 +221,14 @@ impl Statistics {
     pub(crate) fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
+
+    /// Forgets what there is of a namespace in memory. While the answer is held, no row is read or written.
+    pub(crate) async fn forget(&self, namespace: &NamespaceName) -> impl Sized + '_ {
+        let mut rows = self.rows.lock().await;
+        self.tally.lock().remove(namespace);
+        rows.open.retain(|interval, _| interval.namespace != *namespace);
+        rows
+    }
 }
 
 /// The rows in memory: those that something is added to.

@@ -28,7 +28,9 @@ mod escalation;
 mod history;
 mod kept;
 mod later;
+mod limits;
 mod presence;
+mod removal;
 mod simulate;
 mod statistics;
 mod tokens;
@@ -89,6 +91,17 @@ impl World {
         providers: Vec<Arc<dyn Provider>>,
         rules: impl FnOnce(&mut Settings),
     ) -> Self {
+        let world = Self::bare(store, providers).await;
+        let mut settings = Settings::new("", AuthMode::Open, Timestamp(0));
+        rules(&mut settings);
+        if world.node.namespace("demo").is_none() {
+            world.node.create_namespace(demo(), settings).await.unwrap();
+        }
+        world
+    }
+
+    /// A node as the store has it.
+    async fn bare(store: Arc<dyn Store>, providers: Vec<Arc<dyn Provider>>) -> Self {
         let time = Arc::new(AtomicU64::new(1_000));
         let parts = Parts {
             store,
@@ -102,11 +115,6 @@ impl World {
             metrics: Arc::new(Metrics::default()),
         };
         let (node, inboxes) = Node::start(parts).await.unwrap();
-        let mut settings = Settings::new("", AuthMode::Open, Timestamp(0));
-        rules(&mut settings);
-        if node.namespace("demo").is_none() {
-            node.create_namespace(demo(), settings).await.unwrap();
-        }
         Self { node, inboxes, time }
     }
 

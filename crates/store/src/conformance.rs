@@ -66,7 +66,8 @@ macro_rules! store_conformance {
                     attempts_are_noted, what_is_given_up_is_kept,
                     notices_and_settings_change_in_one_step;
                 retention: buckets_count_what_was_accepted, what_is_trimmed_is_gone, a_trimmed_topic_goes_on,
-                    a_trimmed_id_is_free, what_is_trimmed_is_not_collapsed;
+                    a_trimmed_id_is_free, what_is_trimmed_is_not_collapsed, what_has_happened_is_erased,
+                    everything_is_erased;
                 history: messages_come_in_a_row, the_index_grows, a_search_goes_on_where_it_stopped,
                     what_is_scheduled_is_known, what_was_recalled_is_known;
                 settings: settings_are_set_and_removed, settings_are_listed_by_prefix,

@@ -16,6 +16,7 @@
 mod damage;
 mod decoded;
 mod disk;
+mod erase;
 mod fresh;
 mod history;
 mod journal;
@@ -46,10 +47,10 @@ use tokio::task::coop::unconstrained;
 
 use crate::kv::namespace_head::Heads;
 use crate::port::{
-    Answer, Appended, Bucket, Census, Deadlines, Device, Devices, Due, DueQueue, From, HookKey, Interval,
-    LogSlice, Messages, NewMessage, Notices, Numbers, Pile, Piles, ReceiptRecord, Receipts, Recording,
-    Registered, Registration, Retention, Settings, Statistics, StoreError, TraceStep, Tries, WaitingNotice,
-    Which,
+    Answer, Appended, Bucket, Census, Deadlines, Device, Devices, Due, DueQueue, Erase, From, HookKey,
+    Interval, LogSlice, Messages, NewMessage, Notices, Numbers, Pile, Piles, ReceiptRecord, Receipts,
+    Recording, Registered, Registration, Retention, Settings, Statistics, StoreError, TraceStep, Tries,
+    WaitingNotice, Which,
 };
 use disk::Disk;
 pub(crate) use fresh::Fresh;
@@ -401,6 +402,10 @@ impl Retention for EmbeddedStore {
 
     fn trimmed(&self, namespace: &NamespaceName) -> Seq {
         self.shared.trimmed(namespace)
+    }
+
+    fn erase(&self, namespace: &NamespaceName, what: Erase) -> Answer<'_, ()> {
+        Box::pin(self.erase_all(namespace.clone(), what))
     }
 }
 

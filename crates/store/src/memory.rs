@@ -17,7 +17,7 @@ use tidings_model::{
 use crate::kv;
 use crate::kv::message_id::KnownId;
 use crate::port::{
-    Answer, Appended, Bucket, Census, Deadlines, Device, Devices, Due, DueQueue, Found, From, History,
+    Answer, Appended, Bucket, Census, Deadlines, Device, Devices, Due, DueQueue, Erase, Found, From, History,
     HookKey, Interval, LogSlice, Messages, NewMessage, Numbers, Order, Pile, ReceiptRecord, Receipts,
     Recording, Registered, Registration, Retention, Settings, Span, Statistics, StoreError, Term, TraceStep,
     WaitingNotice, Which,
@@ -384,6 +384,26 @@ impl Retention for MemoryStore {
 
     fn trimmed(&self, namespace: &NamespaceName) -> Seq {
         self.lock().namespaces.get(namespace).map_or(Seq(0), |namespace| namespace.trimmed)
+    }
+
+    fn erase(&self, namespace: &NamespaceName, what: Erase) -> Answer<'_, ()> {
+        let name = namespace.clone();
+        Box::pin(async move {
+            let head = self.head(&name);
+            self.trim(&name, head).await?;
+            self.answer(move |state| {
+                state.due.retain(|_, due| due.namespace != name);
+                state.numbers.retain(|interval, _| interval.namespace != name);
+                if what == Erase::Everything {
+                    state.notices.retain(|(hook, _, _), _| hook.namespace != name);
+                    if let Some(namespace) = state.namespaces.get_mut(&name) {
+                        namespace.devices.clear();
+                        namespace.ordinals.clear();
+                    }
+                }
+            })
+            .await
+        })
     }
 }
 

@@ -212,6 +212,20 @@ pub trait Retention {
 
     /// The newest message that has been trimmed; 0 when none was. Immediately known, never blocks.
     fn trimmed(&self, namespace: &NamespaceName) -> Seq;
+
+    /// Takes what there is of a namespace away, durably, a piece at a time: changes of others go on in between. Offsets,
+    /// numbers and ordinals go on where they were. Interrupted, it is partly done, and can be asked again; what is written
+    /// to the namespace meanwhile may stay.
+    fn erase(&self, namespace: &NamespaceName, what: Erase) -> Answer<'_, ()>;
+}
+
+/// What of a namespace is to go. Settings are the node's, and stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Erase {
+    /// What has happened: messages as by [`Retention::trim`], what they are due for, statistics.
+    Happened,
+    /// That, and devices with their rooms, and what hooks are to be told.
+    Everything,
 }
 
 /// What a namespace accepted in a stretch of time.

@@ -3,12 +3,16 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidings_model::NamespaceName;
 use tidings_node::namespace::{AuthMode, CreateError, Settings};
 use tidings_node::{Node, StoreError, ids};
 
 use crate::listener::Address;
+
+/// How long a start waits for a namespace to be gone before there can be a new one.
+const REMOVAL_MAX: Duration = Duration::from_secs(10);
 
 /// The namespace of `--dev`.
 pub(crate) const DEMO: &str = "demo";
@@ -44,9 +48,11 @@ pub(crate) async fn admin_key(node: &Node, given: Option<&(String, String)>) -> 
 pub(crate) async fn demo_namespace(node: &Arc<Node>) -> Result<NamespaceName, StoreError> {
     let name = NamespaceName::new(DEMO).unwrap_or_else(|_| unreachable!("{DEMO} is a name"));
     if node.namespace(DEMO).is_none() {
+        // One that is still being removed leaves its name in a moment.
+        node.removed(&name, REMOVAL_MAX).await;
         let settings = Settings::new("Demonstration", AuthMode::Open, node.now());
         match node.create_namespace(name.clone(), settings).await {
-            Ok(_) | Err(CreateError::Exists) => {}
+            Ok(_) | Err(CreateError::Exists | CreateError::Going) => {}
             Err(CreateError::Store(why)) => return Err(why),
         }
     }

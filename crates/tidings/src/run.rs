@@ -165,6 +165,7 @@ async fn run(
         shards: config.process.shards,
         name: host_name(),
         limits: ConnectionLimits {
+            all: 0,
             per_device: config.limits.connections_per_device,
             per_user: config.limits.connections_per_user,
         },

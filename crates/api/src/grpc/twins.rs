@@ -115,4 +115,6 @@ twins! {
     change_namespace(ChangeNamespaceRequest) -> Namespace: "patch" "/v1/namespaces/{ns}" Only("json");
     suspend_namespace(SuspendNamespaceRequest) -> Namespace: "post" "/v1/namespaces/{ns}:suspend" Query;
     resume_namespace(ResumeNamespaceRequest) -> Namespace: "post" "/v1/namespaces/{ns}:resume" Query;
+    clear_namespace(ClearNamespaceRequest) -> Namespace: "post" "/v1/namespaces/{ns}:clear" Query;
+    delete_namespace(DeleteNamespaceRequest) -> DeleteNamespaceAnswer: "delete" "/v1/namespaces/{ns}" Query;
 }

@@ -520,6 +520,8 @@ pub(crate) struct EntryProblem {
     status: u16,
     detail: String,
     errors: Option<Vec<FieldProblem>>,
+    /// With `rate_limited`: after how many milliseconds it may be tried again.
+    retry_after_ms: Option<u64>,
 }
 
 /// An error (RFC 9457).

@@ -14,6 +14,7 @@ pub(crate) struct NewNamespace {
     #[schema(max_length = 255)]
     title: Option<String>,
     auth: NewNamespaceAuth,
+    limits: Option<NewNamespaceLimits>,
     outbox: Option<NewNamespaceOutbox>,
     mailbox: Option<NewNamespaceMailbox>,
     history: Option<NewNamespaceHistory>,
@@ -33,6 +34,7 @@ pub(crate) struct NamespacePatch {
     #[schema(max_length = 255)]
     title: Option<String>,
     auth: Option<NewNamespaceAuth>,
+    limits: Option<NewNamespaceLimits>,
     outbox: Option<NewNamespaceOutbox>,
     mailbox: Option<NewNamespaceMailbox>,
     history: Option<NewNamespaceHistory>,
@@ -40,6 +42,30 @@ pub(crate) struct NamespacePatch {
     presence: Option<NewNamespacePresence>,
     #[schema(max_items = 10)]
     hooks: Option<Vec<NewHook>>,
+}
+
+/// How much of what there may be; 0 for no limit. What is lowered holds for who comes from then on.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewNamespaceLimits {
+    /// Most connections; more are refused with 3504.
+    #[schema(minimum = 0, maximum = 10_000_000, default = 0)]
+    connections: Option<u64>,
+    /// Most connections of a user; the server's `limits.connections_per_user` holds besides.
+    #[schema(minimum = 0, maximum = 10_000_000, default = 0)]
+    connections_per_user: Option<u64>,
+    /// Most rooms of a device; with 0 as many as there can be: 10,000.
+    #[schema(minimum = 0, maximum = 10_000, default = 1_000)]
+    rooms_per_device: Option<u64>,
+    /// Largest `data` of a push, at most 256KiB; with `0B` as much as fits into a call.
+    #[schema(default = "64KiB", example = "64KiB")]
+    message_size: Option<String>,
+    /// Most pushes in a second, and as many at once; more are refused as `rate_limited`.
+    #[schema(minimum = 0, maximum = 10_000_000, default = 0)]
+    pushes_per_second: Option<u64>,
+    /// Most that a device may publish in a second, and 5 at once.
+    #[schema(minimum = 0, maximum = 10_000_000, default = 1)]
+    publish_per_second: Option<u64>,
 }
 
 /// How long messages are kept, and how much of them.

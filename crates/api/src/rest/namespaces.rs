@@ -1,6 +1,7 @@
 //! Namespaces: created, changed, listed, shown.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -13,17 +14,19 @@ use tidings_model::{ErrorCode, NamespaceName, Timestamp};
 use tidings_node::Namespace;
 use tidings_node::keys::Access;
 use tidings_node::namespace::{AuthMode, Settings};
+use tidings_node::remove::Removal;
 use tidings_wire::problem::FieldError;
 use tidings_wire::time;
 use utoipa::ToSchema;
 
 use crate::extract::{self, InPath, InQuery, json_body, namespace};
 use crate::shape::{self, Object, Shape, shown};
-use crate::{ApiState, Problem, openapi, size};
+use crate::{ApiState, Problem, openapi};
 
 mod history;
 mod hooks;
 mod jwt;
+mod limits;
 mod mailbox;
 pub(crate) mod offline;
 mod outbox;
@@ -31,6 +34,9 @@ mod presence;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
+
+/// How long a caller waits at most until a namespace is gone.
+const WAIT_FOR_REMOVAL: Duration = Duration::from_secs(3);
 
 /// Longest title, in bytes.
 const TITLE_MAX: usize = 255;
@@ -42,7 +48,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("state", Shape::Text),
     ("auth", Shape::Object(&[("mode", Shape::Text), ("jwt", jwt::SHAPE), ("hook", Shape::Free)])),
     ("hooks", Shape::Each(&hooks::SHAPE)),
-    ("limits", Shape::Free),
+    ("limits", limits::SHAPE),
     ("outbox", outbox::SHAPE),
     ("mailbox", mailbox::SHAPE),
     ("history", history::SHAPE),
@@ -61,8 +67,7 @@ struct Body<'a> {
     #[serde(borrow)]
     state: Option<&'a RawValue>,
     hooks: Option<Vec<Object<hooks::HookBody>>>,
-    #[serde(borrow)]
-    limits: Option<&'a RawValue>,
+    limits: Option<Object<limits::LimitsBody>>,
     outbox: Option<Object<outbox::OutboxBody>>,
     mailbox: Option<Object<mailbox::MailboxBody>>,
     history: Option<Object<history::HistoryBody>>,
@@ -90,7 +95,7 @@ pub(crate) struct NamespaceBody {
     #[schema(value_type = openapi::NamespaceStateWord)]
     state: &'static str,
     auth: AuthShown,
-    limits: LimitsShown,
+    limits: limits::LimitsShown,
     outbox: outbox::OutboxShown,
     mailbox: mailbox::MailboxShown,
     history: history::HistoryShown,
@@ -113,17 +118,6 @@ struct AuthShown {
     jwt: Option<jwt::JwtShown>,
 }
 
-/// How much of what there may be.
-#[derive(Serialize, ToSchema)]
-#[schema(as = NamespaceLimits)]
-struct LimitsShown {
-    /// Most rooms of a device.
-    rooms_per_device: usize,
-    /// Largest `data` of a push.
-    #[schema(example = "64KiB")]
-    message_size: String,
-}
-
 impl NamespaceBody {
     fn of(namespace: &Namespace) -> Self {
         let settings = &*namespace.settings();
@@ -138,10 +132,7 @@ impl NamespaceBody {
                 },
                 jwt: settings.jwt.as_ref().map(jwt::JwtShown::of),
             },
-            limits: LimitsShown {
-                rooms_per_device: settings.rooms_per_device,
-                message_size: size::show(settings.message_size as u64),
-            },
+            limits: limits::LimitsShown::of(settings),
             outbox: outbox::OutboxShown::of(&settings.outbox),
             mailbox: mailbox::MailboxShown::of(&settings.mailbox),
             history: history::HistoryShown::of(&settings.history),
@@ -244,27 +235,81 @@ fn patched(
 
 /// The methods of a path that is a namespace, or what is done with one.
 pub(crate) fn methods(path: &str) -> &'static str {
-    if path.ends_with(":suspend") || path.ends_with(":resume") { "POST" } else { "GET, HEAD, PATCH" }
+    let act = [":suspend", ":resume", ":clear"].iter().any(|act| path.ends_with(act));
+    if act { "POST" } else { "GET, HEAD, PATCH, DELETE" }
 }
 
-/// What the operator does with a namespace: `{ns}:suspend`, `{ns}:resume`.
+/// What the operator does with a namespace: `{ns}:suspend`, `{ns}:resume`, `{ns}:clear`.
 pub(crate) async fn act(
     State(state): State<ApiState>,
     InPath(path): InPath<String>,
 ) -> Result<Response, Problem> {
-    let (name, suspended) = match path.rsplit_once(':') {
-        Some((name, "suspend")) => (name, true),
-        Some((name, "resume")) => (name, false),
+    let (name, act) = match path.rsplit_once(':') {
+        Some((name, "suspend")) => (name, Act::Suspend),
+        Some((name, "resume")) => (name, Act::Resume),
+        Some((name, "clear")) => (name, Act::Clear),
         Some(_) | None => {
-            let why = "this path has POST with :suspend and :resume behind the name only";
+            let why = "this path has POST with :suspend, :resume and :clear behind the name only";
             let refusal = Problem::new(ErrorCode::METHOD_NOT_ALLOWED, why);
             return Ok(([(ALLOW, methods(&path))], refusal).into_response());
         }
     };
     let namespace = namespace(&state.node, name)?;
-    state.node.suspend(namespace.changing().await, suspended).await?;
+    let changing = namespace.changing().await;
+    match act {
+        Act::Suspend => state.node.suspend(changing, true).await?,
+        Act::Resume => state.node.suspend(changing, false).await?,
+        Act::Clear => state.node.clear_namespace(changing).await?,
+    }
     Ok(Json(NamespaceBody::of(&namespace)).into_response())
 }
+
+enum Act {
+    Suspend,
+    Resume,
+    Clear,
+}
+
+/// A namespace that goes.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GoingBody {
+    name: String,
+    /// Always `deleting`.
+    state: &'static str,
+}
+
+/// Deletes a namespace, with everything in it.
+#[utoipa::path(delete, path = "/v1/namespaces/{ns}", tag = "namespaces", operation_id = "deleteNamespace",
+    description = "Its clients are sent away with 3503, a few at a time, and everything of it goes: devices, rooms, messages, history,         statistics, keys, hooks and what they were still to be told. From the answer on it is not there for anybody; its name is free         when all of it is gone. A deletion that is interrupted goes on at the next start. It cannot be undone.",
+    params(("ns" = openapi::NamespaceParam, Path, description = "The namespace")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 202, description = "It goes; asking again answers when it is gone", body = GoingBody),
+    ))]
+pub(crate) async fn delete(
+    State(state): State<ApiState>,
+    InPath(ns): InPath<String>,
+) -> Result<Response, Problem> {
+    let name = NamespaceName::new(&ns).map_err(|_| Problem::no_namespace(&ns))?;
+    if state.node.delete_namespace(&name).await? == Removal::Unknown {
+        return Err(Problem::no_namespace(&ns));
+    }
+    if state.node.removed(&name, WAIT_FOR_REMOVAL).await {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let going = GoingBody { name: ns, state: "deleting" };
+    Ok((StatusCode::ACCEPTED, Json(going)).into_response())
+}
+
+/// Takes away what has happened in a namespace.
+#[utoipa::path(post, path = "/v1/namespaces/{ns}:clear", tag = "namespaces", operation_id = "clearNamespace",
+    description = "Its messages go, and with them mailboxes, deadlines, reports, history and statistics. Rules, keys, hooks (and what they \
+        are still to be told), devices and their rooms stay, and so do connections. A client that missed something which is gone is told so \
+        (`recovered: false`). It cannot be undone.",
+    params(("ns" = openapi::NamespaceParam, Path, description = "The namespace")),
+    responses((status = 200, description = "The namespace, whole", body = NamespaceBody)))]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) async fn clear() {}
 
 /// Suspends a namespace.
 #[utoipa::path(post, path = "/v1/namespaces/{ns}:suspend", tag = "namespaces", operation_id = "suspendNamespace",
@@ -286,7 +331,7 @@ pub(crate) async fn resume() {}
 fn writable(namespace: &Namespace) -> serde_json::Value {
     let mut whole = serde_json::to_value(NamespaceBody::of(namespace)).unwrap_or_default();
     if let Some(fields) = whole.as_object_mut() {
-        for read_only in ["state", "created_at", "limits"] {
+        for read_only in ["state", "created_at"] {
             fields.remove(read_only);
         }
     }
@@ -358,6 +403,9 @@ fn check(
     if let Some(jwt) = auth.and_then(|auth| auth.jwt.as_ref()) {
         settings.jwt = jwt.0.check(before.and_then(|before| before.jwt.as_ref()), &mut wrong);
     }
+    if let Some(limits) = &body.limits {
+        limits.0.check(&mut settings, &mut wrong);
+    }
     if let Some(outbox) = &body.outbox {
         settings.outbox = outbox.0.check(&mut wrong);
     }
@@ -397,7 +445,6 @@ fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>)
             auth.and_then(|auth| auth.jwt.as_ref()).is_some_and(|jwt| jwt.0.jwks_url.is_some()),
         ),
         ("auth.hook", auth.is_some_and(|auth| auth.hook.is_some())),
-        ("limits", body.limits.is_some()),
         ("origins", body.origins.is_some()),
     ];
     let mut unsupported: Vec<_> = fields

@@ -113,8 +113,10 @@ async fn a_suspended_namespace_refuses_until_it_goes_on() {
     assert_eq!(world.call("POST /v1/namespaces/none:suspend", "").await.status, StatusCode::NOT_FOUND);
     let unknown = world.call(&act("explode"), "").await;
     assert_eq!(unknown.status, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(unknown.headers["allow"], "GET, HEAD, PATCH");
-    for (path, allowed) in [("demo", "GET, HEAD, PATCH"), ("demo:suspend", "POST"), ("demo:resume", "POST")] {
+    assert_eq!(unknown.headers["allow"], "GET, HEAD, PATCH, DELETE");
+    for (path, allowed) in
+        [("demo", "GET, HEAD, PATCH, DELETE"), ("demo:suspend", "POST"), ("demo:clear", "POST")]
+    {
         let options = world.bare(&format!("OPTIONS /v1/namespaces/{path}"), "").await;
         assert_eq!(
             (options.status, &options.headers["allow"]),

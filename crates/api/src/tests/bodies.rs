@@ -255,7 +255,6 @@ async fn namespaces_that_are_refused() {
             {"name":"x","auth":{"mode":"hook","hook":{}},"presence":{},"limits":{"connections":0},"title":"t"}
             400 not_supported
               auth.hook: is not supported by this version; leave it out
-              limits: is not supported by this version; leave it out
               auth.mode: "hook" is not supported by this version, only "open" and "token" are
             {"name":"x","auth":{"mode":"token","jwt":{}}}
             400 invalid_request

@@ -18,7 +18,7 @@ impl World {
         (body["id"].as_str().unwrap().to_owned(), body["key"].as_str().unwrap().to_owned())
     }
 
-    async fn with_key(&self, key: &str, call: &str, body: &'static str) -> Answer {
+    pub(super) async fn with_key(&self, key: &str, call: &str, body: &'static str) -> Answer {
         self.bare(&format!("{call}\nauthorization: Bearer {key}"), body).await
     }
 

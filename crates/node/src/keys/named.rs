@@ -17,7 +17,7 @@ use crate::{Namespace, Node};
 pub const KEYS_MAX: usize = 100;
 
 /// How each begins in the settings; the name of its namespace and its id follow.
-const PREFIX: &str = "key/ns/";
+pub(crate) const PREFIX: &str = "key/ns/";
 
 /// How exactly it is kept when a key was last used, in milliseconds.
 const USED_GRAIN_MS: u64 = 60_000;
@@ -128,6 +128,10 @@ fn unhex(text: &str) -> Option<Digest> {
 impl NamedKey {
     pub(super) fn holds(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now < end)
+    }
+
+    pub(super) fn is_of(&self, namespace: &NamespaceName) -> bool {
+        self.namespace == *namespace
     }
 
     pub(super) fn access(&self) -> Access {

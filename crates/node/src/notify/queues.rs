@@ -174,6 +174,28 @@ impl Hooks {
         });
     }
 
+    /// A namespace goes: nobody is told anything of it any more, and what waited is cleared away.
+    pub(crate) fn let_go(&self, namespace: &NamespaceName) {
+        self.lock().retain(|key, queue| {
+            if key.namespace != *namespace {
+                return true;
+            }
+            queue.hook.store(None);
+            let used = queue.is_used();
+            if used {
+                self.shared.wake(queue);
+            }
+            used
+        });
+    }
+
+    /// Whether nothing of a namespace waits or is kept.
+    pub(crate) fn is_empty(&self, namespace: &NamespaceName) -> bool {
+        let queues = self.lock();
+        let mut own = queues.values().filter(|queue| queue.key.namespace == *namespace);
+        own.all(|queue| queue.piles() == Piles::default())
+    }
+
     /// Writes down what hooks are to be told, and in the same step what it is about; and has it told.
     pub(crate) async fn enqueue(
         &self,

@@ -9,7 +9,7 @@ use tidings_model::{NamespaceName, Timestamp, UserId};
 use tidings_store::{Store, StoreError};
 
 /// How each record begins in the settings.
-const PREFIX: &str = "stay/";
+pub(crate) const PREFIX: &str = "stay/";
 
 /// The number that no stay has been given yet, nor is given before it is raised.
 const NUMBERS: &str = "stays";

@@ -1,9 +1,12 @@
 //! What is accepted is counted in buckets, and what is trimmed is gone.
 
-use tidings_model::{Durability, Seq, Step, Timestamp};
+use tidings_model::{Durability, Granularity, NamespaceName, Ordinal, Seq, Step, Timestamp};
 
-use super::given::{append_new, chosen, demo, message, name, stored, topic};
-use crate::port::{Appended, Bucket, From, LogSlice, ReceiptRecord, Recording, Store, TraceStep};
+use super::given::{append, append_new, chosen, demo, device, message, name, register, stored, topic};
+use crate::port::{
+    Appended, Bucket, DueQueue, Erase, From, HookKey, Interval, LogSlice, Numbers, Order, Pile,
+    ReceiptRecord, Recording, Registration, Span, Store, TraceStep, Tries, WaitingNotice, Which,
+};
 
 const HOUR: u64 = 60 * 60 * 1000;
 
@@ -147,4 +150,92 @@ pub async fn what_is_trimmed_is_not_collapsed(store: &impl Store) {
     trim(store, first.seq.0).await;
     let appended = super::given::append(store, vec![keyed("b")]).await;
     assert!(matches!(&appended[..], [Appended::New(_, older)] if older.is_empty()), "{appended:?}");
+}
+
+/// Messages, deadlines, a device in a room, a row and a notice: in `demo` and in a namespace whose name goes on where that
+/// one ends.
+async fn fill(store: &impl Store, namespace: &NamespaceName) {
+    let mut new = message("m", &["all", "room:a"]);
+    (new.namespace, new.escalate_after) = (namespace.clone(), Some(std::time::Duration::from_secs(1)));
+    let mut later = message("later", &[]);
+    (later.namespace, later.deliver_at, later.sent_at) =
+        (namespace.clone(), Some(Timestamp(9_000)), Timestamp(9_000));
+    append(store, vec![new, later]).await;
+    let ann = Registration { namespace: namespace.clone(), ..device("d", "ann", 5) };
+    let device = register(store, ann).await;
+    let joined = store.change_rooms(namespace, device.device.ordinal, vec![name("a")], vec![]).await;
+    assert_eq!(joined.map(|rooms| rooms.len()).ok(), Some(1));
+    let interval = Interval { namespace: namespace.clone(), granularity: Granularity::Day, at: Timestamp(0) };
+    let row = (interval, Numbers { pushes: 1, ..Numbers::default() });
+    assert_eq!(store.tally(vec![row], vec![]).await.ok(), Some(()));
+    let hook = HookKey { namespace: namespace.clone(), hook: name("crm") };
+    let notice = WaitingNotice {
+        id: name("n1"),
+        since: Timestamp(1),
+        body: bytes::Bytes::from_static(b"{}"),
+        attempts: Tries::default(),
+    };
+    assert_eq!(store.enqueue(vec![(hook, notice)]).await.ok(), Some(()));
+}
+
+/// How much there is of a namespace: messages, deadlines, rows, devices, devices of the user, rooms, notices.
+async fn count(store: &impl Store, namespace: &NamespaceName) -> [usize; 7] {
+    let span = Span { first: Seq(1), last: Seq(99) };
+    let messages = store.browse(namespace, span, Order::OldestFirst, 99).await.unwrap_or_default();
+    let mut due = 0;
+    for queue in DueQueue::ALL {
+        let found = store.due(queue, Timestamp(0), Timestamp(99_000), 99).await.unwrap_or_default();
+        due += found.iter().filter(|one| one.namespace == *namespace).count();
+    }
+    let (from, until) = (Timestamp(0), Timestamp(9));
+    let rows = store.tallied(namespace, Granularity::Day, from, until, 9).await.unwrap_or_default();
+    let census = store.census(namespace).await.unwrap_or_default();
+    let devices: u64 = census.platforms.iter().map(|of| of.len()).sum();
+    let of_user = store.devices(namespace, Which::OfUser(name("ann"))).await.unwrap_or_default();
+    let hook = HookKey { namespace: namespace.clone(), hook: name("crm") };
+    let notices = store.notices(&hook, Pile::Waiting, 9).await.unwrap_or_default();
+    let lens = [messages.len(), due, rows.len(), devices as usize, of_user.len(), census.rooms.len()];
+    let [a, b, c, d, e, f] = lens;
+    [a, b, c, d, e, f, notices.len()]
+}
+
+/// "What has happened"; and "numbers go on where they were".
+pub async fn what_has_happened_is_erased(store: &impl Store) {
+    let other = name("demo2");
+    fill(store, &demo()).await;
+    fill(store, &other).await;
+    let before = count(store, &demo()).await;
+    assert_eq!(before, [2, 3, 1, 1, 1, 1, 1]);
+    for _ in 0..2 {
+        let erased = store.erase(&demo(), Erase::Happened).await;
+        erased.unwrap_or_else(|error| panic!("erase: {error}"));
+        assert_eq!(count(store, &demo()).await, [0, 0, 0, 1, 1, 1, 1]);
+    }
+    assert_eq!(count(store, &other).await, before);
+    let next = append_new(store, message("next", &["all"])).await;
+    assert_eq!((next.seq, next.topics[0].1), (Seq(3), 2));
+    assert!(read(store, "all", From::AfterOffset(0)).await.truncated, "whoever missed something is told");
+}
+
+/// "That, and devices with their rooms, and what hooks are to be told"; "ordinals go on where they were".
+pub async fn everything_is_erased(store: &impl Store) {
+    let other = name("demo2");
+    fill(store, &demo()).await;
+    fill(store, &other).await;
+    // More than goes in one change.
+    for index in 0..1_500 {
+        register(store, device(&format!("d{index}"), "bob", 5)).await;
+    }
+    let before = count(store, &other).await;
+    for _ in 0..2 {
+        let erased = store.erase(&demo(), Erase::Everything).await;
+        erased.unwrap_or_else(|error| panic!("erase: {error}"));
+        assert_eq!(count(store, &demo()).await, [0; 7]);
+        let bobs = store.devices(&demo(), Which::OfUser(name("bob"))).await;
+        assert_eq!(bobs.map(|devices| devices.len()).ok(), Some(0));
+    }
+    assert_eq!(count(store, &other).await, before);
+    let again = register(store, device("d", "ann", 6)).await;
+    assert!(again.new && again.device.rooms.is_empty());
+    assert_eq!((again.device.ordinal, again.device.cursor), (Ordinal(1_501), Seq(2)));
 }

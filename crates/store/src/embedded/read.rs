@@ -72,6 +72,32 @@ pub(super) fn topic_head(view: &View<'_>, prefix: &[u8]) -> Result<u64, StoreErr
     }
 }
 
+/// Some keys, and where the next ones begin, if there may be any.
+pub(super) type Keys = (Vec<Vec<u8>>, Option<Vec<u8>>);
+
+/// Of so many keys at once, those that go; and where the next ones begin, if there may be any.
+pub(super) fn keys(
+    disk: &Disk,
+    keyspace: Keyspace,
+    from: &[u8],
+    end: &[u8],
+    together: usize,
+    goes: impl Fn(&[u8]) -> bool,
+) -> Result<Keys, StoreError> {
+    let (mut keys, mut next) = (Vec::new(), None);
+    for (index, entry) in disk.view().range(keyspace, from, end).enumerate() {
+        let (key, _) = entry?;
+        if index == together {
+            next = Some(key.to_vec());
+            break;
+        }
+        if goes(&key) {
+            keys.push(key.to_vec());
+        }
+    }
+    Ok((keys, next))
+}
+
 fn topic_entry(prefix: &[u8], (key, value): &(Slice, Slice)) -> Result<(u64, Seq), StoreError> {
     let entry = || Ok((topic_entry::offset(prefix, key)?, topic_entry::decode(key, value)?));
     entry().map_err(|broken| Keyspace::TopicEntry.damaged(key, broken))

@@ -7,7 +7,7 @@
 //! Time comes before everything else in a queue, so that what is due next is found at once, whatever namespace it
 //! belongs to. Messages of one batch that are due together share an entry.
 
-use tidings_model::{Seq, Timestamp};
+use tidings_model::{NamespaceName, Seq, Timestamp};
 
 use super::codec::{self, Broken, Put, Reader};
 use crate::port::{Due, DueKind, DueQueue};
@@ -50,6 +50,12 @@ pub fn at(key: &[u8]) -> Result<Timestamp, Broken> {
     let mut reader = Reader(key);
     reader.u8()?;
     reader.u64().map(Timestamp)
+}
+
+/// Whether a key is one of this namespace.
+#[must_use]
+pub fn is_of(key: &[u8], namespace: &NamespaceName) -> bool {
+    key.get(10..).and_then(|rest| Reader(rest).namespace().ok()).as_ref() == Some(namespace)
 }
 
 /// The value of an entry.
@@ -105,6 +111,7 @@ mod tests {
         #[test]
         fn reads_back(due in any_due()) {
             let key = key(&due);
+            prop_assert!(is_of(&key, &due.namespace));
             prop_assert_eq!(at(&key), Ok(due.at));
             prop_assert_eq!(decode(&key, &value(&key, &due)), Ok(due));
         }
