@@ -1,7 +1,8 @@
 // Namespaces whose clients need a token: who gets in and as whom, what it may join, and what happens when it is over.
 
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
+import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
 
 import { Api } from './lib/api.mjs';
@@ -91,4 +92,55 @@ test('a token that was minted here is good, and its key is the namespace\'s own'
   assert.equal(ann.ready.device, 'd1');
   const { id } = await api.push({ to: { rooms: ['news'] }, data: 1 });
   await ann.waitForId(id);
+});
+
+for (const kind of KINDS) {
+  test(`who is here by a token that is revoked is sent away, and does not come back: ${kind}`, async (t) => {
+    const { server, api } = await shop(t);
+    const here = (user, claims) => connected(t, server, kind, { namespace: 'shop', device: `d-${user}`, token: token({ sub: user, ...claims }) });
+    const [ann, bob] = [await here('ann', { jti: 't1', iat: inSeconds(-10) }), await here('bob', { iat: inSeconds(-10) })];
+    const revoked = await api.call('POST', 'tokens:revoke', { jti: 't1', for: '1h' });
+    assert.equal(revoked.status, 200, revoked.text);
+    await until(`${ann.name} is told`, () => ann.notices.some(({ notice, data }) => notice === 'goaway' && data.code === 3500 && data.reconnect === false));
+    assert.equal(await outcome(t, server, kind, { namespace: 'shop', device: 'd-ann', token: token({ jti: 't1', iat: inSeconds(-10) }) }), 'refused');
+    const { id } = await api.push({ to: { all: true }, data: 1 });
+    await bob.waitForId(id);
+    assert.equal(bob.connects, 1, 'nobody else is');
+    assert.equal((await api.call('POST', 'tokens:revoke', { user: 'bob' })).status, 200);
+    await until(`${bob.name} is told`, () => bob.notices.some(({ notice, data }) => notice === 'goaway' && data.code === 3500));
+    const again = await connected(t, server, kind, { namespace: 'shop', device: 'd-bob', token: token({ sub: 'bob', iat: inSeconds(1) }) });
+    await again.waitForId((await api.push({ to: { users: ['bob'] }, data: 2 })).id);
+  });
+}
+
+test('tokens are verified with keys that are fetched, and with those that follow them', async (t) => {
+  const asked = [];
+  const keys = [];
+  const issuer = createServer((request, response) => {
+    asked.push(request.url);
+    response.end(JSON.stringify({ keys: keys.map(({ jwk }) => jwk) }));
+  });
+  await new Promise((resolve) => issuer.listen(0, '127.0.0.1', resolve));
+  t.after(() => issuer.close());
+  const pair = (kid) => {
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    return { kid, privateKey, jwk: { ...publicKey.export({ format: 'jwk' }), kid, use: 'sig', alg: 'ES256' } };
+  };
+  const by = ({ kid, privateKey }, claims) => {
+    const head = `${part({ alg: 'ES256', kid })}.${part({ sub: 'ann', exp: inSeconds(60), ...claims })}`;
+    return `${head}.${sign('sha256', Buffer.from(head), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`;
+  };
+  const [first, stranger] = [pair('2026-11'), pair('2026-12')];
+  keys.push(first);
+  const server = await Server.start(t);
+  const admin = new Api(server);
+  const jwt = { algorithms: ['ES256'], jwks_url: `http://127.0.0.1:${issuer.address().port}/keys`, allow_private: true };
+  const made = await admin.call('POST', '/v1/namespaces', { name: 'shop', auth: { mode: 'token', jwt } });
+  assert.equal(made.status, 201, made.text);
+  for (const kind of KINDS) await connected(t, server, kind, { namespace: 'shop', device: `d-${kind}`, token: by(first, {}) });
+  for (let n = 0; n < 10; n += 1) {
+    assert.equal(await outcome(t, server, 'ws', { namespace: 'shop', token: by({ ...stranger, kid: `made up ${n}` }, {}) }), 'refused');
+  }
+  assert.ok(asked.length <= 2, `asked ${asked.length} times`);
+  assert.deepEqual([...new Set(asked)], ['/keys']);
 });

@@ -57,6 +57,7 @@ pub(crate) use namespace::*;
         keys::list,
         keys::revoke,
         tokens::mint,
+        tokens::revoke,
         hooks::show,
         hooks::replay,
         devices::list,

@@ -19,6 +19,7 @@ use tidings_node::members::MoveError;
 use tidings_node::namespace::CreateError;
 use tidings_node::publish::PublishError;
 use tidings_node::rates::RetryAfter;
+use tidings_node::revoke::RevokeError;
 use tidings_node::simulate::SimulateError;
 use tidings_wire::problem::{self as wire, FieldError};
 
@@ -214,6 +215,15 @@ impl From<KeyError> for Problem {
         match why {
             KeyError::TooMany => Self::new(ErrorCode::CONFLICT, why.to_string()),
             KeyError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<RevokeError> for Problem {
+    fn from(why: RevokeError) -> Self {
+        match why {
+            RevokeError::TooMany => Self::new(ErrorCode::CONFLICT, why.to_string()),
+            RevokeError::Store(why) => why.into(),
         }
     }
 }

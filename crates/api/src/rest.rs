@@ -110,6 +110,7 @@ fn keyed(state: &ApiState) -> Routes {
         .route("get", "/v1/namespaces/{ns}/stats", needs(READ, get(stats::list)))
         .route("get", "/v1/namespaces/{ns}/stats/current", needs(READ, get(stats::current)))
         .route("post", "/v1/namespaces/{ns}/tokens", needs(MANAGE, post(tokens::mint)))
+        .route("post", "/v1/namespaces/{ns}/tokens:revoke", needs(MANAGE, post(tokens::revoke)))
         .route("post", "/v1/namespaces/{ns}/users:status", needs(READ, post(users::status)))
         .route("get", "/v1/namespaces/{ns}/users/{user}", needs(READ, get(users::show)))
         .route(

@@ -9,12 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidings_model::{Disconnect, NamespaceName};
+use tidings_node::revoke::Revoked;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::connection::{Connection, LINGER};
 use crate::local::Local;
-use crate::session;
+use crate::session::{self, Session};
 
 /// Time between two batches, on average.
 const TICK: Duration = Duration::from_millis(20);
@@ -70,9 +71,16 @@ pub(crate) async fn run(local: Rc<Local>, plan: Plan, of: usize, reply: oneshot:
 }
 
 /// Sends everybody away who is in a namespace now, a few at a time; when it is suspended, for as long as it is;
-/// when it goes, everybody.
-pub(crate) fn disperse(local: Rc<Local>, namespace: NamespaceName, why: Disconnect) {
+/// when it goes, everybody. Or only those that are here by a token that was revoked.
+pub(crate) fn disperse(local: Rc<Local>, namespace: NamespaceName, why: Disconnect, whose: Option<&Revoked>) {
     let mut order = in_no_order(local.all());
+    if let Some(revoked) = whose {
+        let takes = |session: &Session| {
+            session.namespace.name == namespace
+                && session.permit.as_deref().is_some_and(|permit| revoked.takes(permit))
+        };
+        order.retain(|connection| connection.sessions.borrow().iter().any(takes));
+    }
     let per_tick = (RETURNS_PER_SECOND as u128 * TICK.as_millis() / 1_000) as usize;
     tokio::task::spawn_local(async move {
         while !order.is_empty() {

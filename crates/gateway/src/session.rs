@@ -17,6 +17,7 @@ use tidings_node::join::JoinError;
 use tidings_node::namespace::AuthMode;
 use tidings_node::permit::Permit;
 use tidings_node::resume::{Missed, Since};
+use tidings_node::token::TokenError;
 
 use crate::connection::Connection;
 use crate::local::Local;
@@ -124,6 +125,9 @@ impl From<ConnectError> for Refusal {
     fn from(why: ConnectError) -> Self {
         match why {
             ConnectError::NoNamespace => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
+            ConnectError::Token(TokenError::NoKeys) => {
+                Self::new(ErrorCode::DEPENDENCY_UNAVAILABLE, TokenError::NoKeys.to_string())
+            }
             ConnectError::Token(why) => Self::new(ErrorCode::UNAUTHORIZED, why.to_string()),
             ConnectError::Forgotten => Self::new(ErrorCode::OVERLOADED, why.to_string()),
             ConnectError::Suspended => Self::new(ErrorCode::SUSPENDED, why.to_string()),
@@ -263,7 +267,7 @@ async fn prepare(
 ) -> Result<(Vec<(Topic, Position)>, Missed), Refusal> {
     let node = &local.node;
     // Whoever is sent away from here on finds it.
-    node.may_be_here(&session.namespace, identity.device.user.as_ref())?;
+    node.may_be_here(&session.namespace, identity.device.user.as_ref(), session.permit.as_deref())?;
     let mut rooms = node.came(identity, session.connection, local.index).await?;
     if !join.is_empty() {
         rooms = node.join(&session.namespace, session.ordinal, join).await?;
@@ -446,7 +450,7 @@ fn may_join(permit: &Permit, rooms: &[RoomName]) -> Result<(), Refusal> {
 }
 
 /// Takes a newer token: what it allows holds from now on, and until when.
-fn refresh(
+async fn refresh(
     local: &Local,
     connection: &Connection,
     session: &Session,
@@ -454,7 +458,7 @@ fn refresh(
     device: &DeviceId,
     token: &str,
 ) -> Result<String, Refusal> {
-    let permit = local.node.renew(&session.namespace, user, device, token)?;
+    let permit = local.node.renew(&session.namespace, user, device, token).await?;
     // When it ends is looked at within a minute, or when the one before would have ended.
     let expires_at = tidings_wire::time::rfc3339(permit.expires_at.0);
     let mut sessions = connection.sessions.borrow_mut();
@@ -482,7 +486,7 @@ pub(crate) async fn perform(
             let device = local.node.known(&session.namespace, session.ordinal).await?;
             let gone = || Refusal::new(ErrorCode::CONFLICT, "this device is not registered any more");
             let device = device.ok_or_else(gone)?;
-            refresh(local, connection, session, device.user.as_ref(), &device.id, &token)
+            refresh(local, connection, session, device.user.as_ref(), &device.id, &token).await
         }
         Request::Join(rooms) => {
             if session.permit.is_none() && session.namespace.settings().auth == AuthMode::Token {

@@ -164,7 +164,13 @@ fn take(local: &Local, message: ToShard) {
         ToShard::SendAway { namespace, devices: None, why } => {
             drop(hub);
             if let Some(local) = local.me.upgrade() {
-                drain::disperse(local, namespace, why);
+                drain::disperse(local, namespace, why, None);
+            }
+        }
+        ToShard::Revoked { namespace, which } => {
+            drop(hub);
+            if let Some(local) = local.me.upgrade() {
+                drain::disperse(local, namespace, Disconnect::INVALID_TOKEN, Some(&which));
             }
         }
         ToShard::Signal(signal) => {

@@ -123,8 +123,8 @@ impl Node {
     /// [`ConnectError`] says why it may not be here.
     pub async fn identify(&self, namespace: &NamespaceName, claim: Claim) -> Result<Identity, ConnectError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(ConnectError::NoNamespace)?;
-        let (claim, permit) = self.permit(&namespace, claim)?;
-        self.may_be_here(&namespace, claim.user.as_ref())?;
+        let (claim, permit) = self.permit(&namespace, claim).await?;
+        self.may_be_here(&namespace, claim.user.as_ref(), permit.as_deref())?;
         if let (Some(permit), Some(id)) = (&permit, &claim.device)
             && permit.device.is_none()
             && let Some(known) = self.device(&namespace, id).await?
@@ -160,12 +160,20 @@ impl Node {
     ///
     /// # Errors
     /// [`ConnectError`] says why not.
-    pub fn may_be_here(&self, namespace: &Namespace, user: Option<&UserId>) -> Result<(), ConnectError> {
+    pub fn may_be_here(
+        &self,
+        namespace: &Namespace,
+        user: Option<&UserId>,
+        permit: Option<&Permit>,
+    ) -> Result<(), ConnectError> {
         if namespace.is_gone() {
             return Err(ConnectError::NoNamespace);
         }
         if namespace.settings().suspended {
             return Err(ConnectError::Suspended);
+        }
+        if permit.is_some_and(|permit| namespace.is_revoked(permit, self.clock.now())) {
+            return Err(TokenError::Revoked.into());
         }
         match user.and_then(|user| namespace.blocked(user, self.clock.now())) {
             Some(_) => Err(ConnectError::Blocked),
@@ -174,7 +182,7 @@ impl Node {
     }
 
     /// Who a client is, by the rules of the namespace, and what it may do.
-    fn permit(
+    async fn permit(
         &self,
         namespace: &Namespace,
         claim: Claim,
@@ -183,7 +191,7 @@ impl Node {
             AuthMode::Open => Ok((claim, None)),
             AuthMode::Token => {
                 let token = claim.token.as_deref().ok_or(TokenError::Missing)?;
-                let permit = namespace.verify(token, self.clock.now())?;
+                let permit = self.verify(namespace, token).await?;
                 if claim.user.as_ref().is_some_and(|user| *user != permit.user) {
                     return Err(ConnectError::NotTheTokens("user"));
                 }
@@ -200,18 +208,32 @@ impl Node {
         }
     }
 
+    /// Reads a client's token. One that names a key which nobody knows has the keys fetched first, if that was not tried just now.
+    ///
+    /// # Errors
+    /// [`TokenError`] says why it opens nothing.
+    pub async fn verify(&self, namespace: &Namespace, token: &str) -> Result<Permit, TokenError> {
+        match namespace.verify(token, self.clock.now()) {
+            Err(TokenError::UnknownKey | TokenError::NoKeys) => {
+                self.look_for_keys(namespace).await;
+                namespace.verify(token, self.clock.now())
+            }
+            other => other,
+        }
+    }
+
     /// What a client may do from now on, by a newer token for the same user and device.
     ///
     /// # Errors
     /// [`ConnectError`]; what held before still holds then.
-    pub fn renew(
+    pub async fn renew(
         &self,
         namespace: &Namespace,
         user: Option<&UserId>,
         device: &DeviceId,
         token: &str,
     ) -> Result<Arc<Permit>, ConnectError> {
-        let permit = namespace.verify(token, self.clock.now())?;
+        let permit = self.verify(namespace, token).await?;
         if user != Some(&permit.user) {
             return Err(ConnectError::NotTheTokens("user"));
         }

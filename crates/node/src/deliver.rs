@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::Namespace;
 use crate::presence::signal::Signal;
+use crate::revoke::Revoked;
 
 /// Most messages that wait for a shard; with more, publishing waits for the shard.
 pub const INBOX_MESSAGES: usize = 4_096;
@@ -55,6 +56,13 @@ pub enum ToShard {
     },
     /// Members of a room are told of another one.
     Signal(Arc<Signal>),
+    /// Whoever is here by one of these tokens is to go.
+    Revoked {
+        /// Where they belong.
+        namespace: NamespaceName,
+        /// Which.
+        which: Arc<Revoked>,
+    },
     /// A device belongs to another user now: the connections of the one before are to end.
     Replaced {
         /// Where the device belongs.

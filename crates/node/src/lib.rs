@@ -22,6 +22,7 @@ pub mod forget;
 pub mod history;
 pub mod ids;
 pub mod join;
+pub(crate) mod jwks;
 pub mod keys;
 pub mod kick;
 pub mod ledger;
@@ -39,6 +40,7 @@ pub mod recall;
 pub mod remove;
 pub mod resume;
 pub mod retain;
+pub mod revoke;
 pub mod simulate;
 pub mod statistics;
 #[cfg(test)]
@@ -87,6 +89,8 @@ pub struct Node {
     pub(crate) statistics: statistics::Statistics,
     pub(crate) simulations: simulate::Simulations,
     pub(crate) devices: rates::Devices,
+    /// What calls on our own account.
+    pub(crate) outbound: tidings_outbound::hook::Client,
     /// Keyed at random: nobody can choose a user whose count is another's.
     pub(crate) hasher: RandomState,
     metrics: Arc<Metrics>,
@@ -139,11 +143,12 @@ impl Node {
         let mut namespaces = namespace::load(&*parts.store, parts.clock.now()).await?;
         namespaces.retain(|name, _| !going.contains(name));
         let (store, clock, metrics) = (&parts.store, &parts.clock, &parts.metrics);
+        let outbound = tidings_outbound::hook::Client::new(tidings_outbound::hook::Options::default());
         let hooks = notify::Hooks::start(
             Arc::clone(store),
             clock.clone(),
             Arc::clone(metrics),
-            tidings_outbound::hook::Client::new(tidings_outbound::hook::Options::default()),
+            outbound.clone(),
             &namespaces,
         );
         let hooks = hooks.await?;
@@ -169,6 +174,7 @@ impl Node {
             statistics,
             simulations: simulate::Simulations::new(parts.simulations),
             devices: rates::Devices::default(),
+            outbound,
             hasher: RandomState::new(),
             metrics: parts.metrics,
             name: parts.name,
@@ -181,6 +187,7 @@ impl Node {
         node.namespaces().iter().for_each(|namespace| node.watch(namespace));
         tokio::spawn(statistics::run(Arc::downgrade(&node)));
         tokio::spawn(retain::run(Arc::downgrade(&node)));
+        tokio::spawn(jwks::run(Arc::downgrade(&node)));
         tokio::spawn(history::indexer::run(Arc::downgrade(&node)));
         for name in going {
             node.keys.forget_all(&name);

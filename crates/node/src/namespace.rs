@@ -19,6 +19,7 @@ use crate::notify::Hook;
 use crate::permit::Permit;
 use crate::presence::{self, Interest};
 use crate::rates::Bucket;
+use crate::revoke::{self, Revocations};
 use crate::token::{self, Jwt, TokenError, Verifier};
 use crate::{Node, ToShard};
 
@@ -31,7 +32,8 @@ const OWN_KEY: &str = "signing/";
 pub(crate) const SETTINGS: [&str; 2] = [PREFIX, OWN_KEY];
 
 /// and any number below its name.
-pub(crate) const SETTINGS_BELOW: [&str; 3] = [kick::PREFIX, crate::keys::PREFIX, presence::PREFIX];
+pub(crate) const SETTINGS_BELOW: [&str; 4] =
+    [kick::PREFIX, crate::keys::PREFIX, presence::PREFIX, revoke::PREFIX];
 
 /// A namespace of this node.
 #[derive(Debug)]
@@ -42,7 +44,9 @@ pub struct Namespace {
     /// What tokens that are minted here are signed with. It stays.
     own_key: OwnKey,
     /// What verifies tokens, by the rules that hold now.
-    verifier: ArcSwap<Verifier>,
+    pub(crate) verifier: ArcSwap<Verifier>,
+    /// Which tokens are worth nothing any more.
+    pub(crate) revoked: ArcSwap<Revocations>,
     directory: Mutex<Directory>,
     /// Who is kept away, and until when.
     pub(crate) blocks: Mutex<Blocks>,
@@ -319,6 +323,7 @@ impl Namespace {
             interest: AtomicU32::new(settings.interest().bits()),
             presence: presence::Inbox::default(),
             settings: ArcSwap::from_pointee(settings),
+            revoked: ArcSwap::default(),
             directory: Mutex::new(directory),
             blocks: Mutex::default(),
             pushes: Bucket::default(),
@@ -340,7 +345,9 @@ impl Namespace {
 
     /// From now on these rules hold.
     fn set(&self, settings: Settings) {
-        self.verifier.store(Arc::new(Verifier::new(&self.own_key.0, settings.jwt.as_ref())));
+        let before = self.verifier.load();
+        let verifier = Verifier::after(&self.own_key.0, settings.jwt.as_ref(), Some(&before));
+        self.verifier.store(Arc::new(verifier));
         self.interest.store(settings.interest().bits(), Ordering::Release);
         self.settings.store(Arc::new(settings));
     }
@@ -363,7 +370,16 @@ impl Namespace {
     /// # Errors
     /// [`TokenError`] says why it opens nothing.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Permit, TokenError> {
-        self.verifier.load().verify(token, now)
+        let permit = self.verifier.load().verify(token, now)?;
+        if self.is_revoked(&permit, now) {
+            return Err(TokenError::Revoked);
+        }
+        Ok(permit)
+    }
+
+    /// Whether a permit comes of a token that has been revoked.
+    pub(crate) fn is_revoked(&self, permit: &Permit, now: Timestamp) -> bool {
+        self.revoked.load().take(permit, now)
     }
 
     /// Makes a token that this namespace verifies, whatever its rules are.
@@ -411,6 +427,7 @@ pub(crate) async fn load(
         })
         .collect();
     let mut blocks = kick::load(store, now).await?;
+    let mut revoked = revoke::load(store, now).await?;
     let mut namespaces = HashMap::new();
     for (key, value) in store.list(PREFIX).await? {
         let name = NamespaceName::new(&key[PREFIX.len()..]).map_err(|why| damaged(&key, &why))?;
@@ -424,6 +441,7 @@ pub(crate) async fn load(
         let namespace = Namespace::new(name.clone(), own_key, settings, directory);
         *namespace.blocks.lock().unwrap_or_else(PoisonError::into_inner) =
             blocks.remove(&name).unwrap_or_default();
+        namespace.revoked.store(Arc::new(revoked.remove(&name).unwrap_or_default()));
         namespaces.insert(name, namespace);
     }
     Ok(namespaces)

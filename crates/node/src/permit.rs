@@ -24,6 +24,10 @@ pub struct Permit {
     pub presence: Option<Vec<Pattern>>,
     /// When all of this ends.
     pub expires_at: Timestamp,
+    /// The id of the token that says so (`jti`), if it has one.
+    pub jti: Option<Box<str>>,
+    /// When that was issued; the beginning of time, when it does not say.
+    pub issued_at: Timestamp,
 }
 
 impl Permit {

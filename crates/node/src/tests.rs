@@ -26,6 +26,7 @@ use crate::{Clock, Metrics, Node, Parts, ToShard};
 
 mod escalation;
 mod history;
+mod jwks;
 mod kept;
 mod later;
 mod limits;

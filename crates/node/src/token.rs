@@ -5,13 +5,16 @@
 //! Whether it is too old or too new is told by the clock of the node.
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use jsonwebtoken::Algorithm;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use tidings_model::{DeviceId, Platform, RoomName, Timestamp, UserId};
+use tidings_outbound::hook::HookUrl;
 
+use crate::jwks::Jwks;
 use crate::permit::{Pattern, Permit};
 
 /// Longest token, in bytes.
@@ -37,6 +40,12 @@ pub struct Jwt {
     /// The public key of all others, in PEM.
     #[serde(default)]
     pub public_key: Option<String>,
+    /// Where the public keys of all others are, if there is a set of them.
+    #[serde(default)]
+    pub jwks_url: Option<String>,
+    /// Whether that may have a private address.
+    #[serde(default)]
+    pub allow_private: bool,
     /// What `iss` must be.
     #[serde(default)]
     pub issuer: Option<String>,
@@ -77,6 +86,9 @@ impl Jwt {
         if self.algorithms.iter().any(|algorithm| algorithm.family() != family) {
             return Err(("algorithms", "must be of one kind: one key verifies all of them".to_owned()));
         }
+        if let Some(url) = &self.jwks_url {
+            return self.check_set(url, family == AlgorithmFamily::Hmac);
+        }
         match (family, &self.secret, &self.public_key) {
             (AlgorithmFamily::Hmac, Some(secret), None) => self.check_secret(secret),
             (AlgorithmFamily::Hmac, None, _) => {
@@ -86,7 +98,7 @@ impl Jwt {
                 Err(("public_key", "does not go with HS256, HS384 and HS512".to_owned()))
             }
             (_, Some(_), _) => Err(("secret", format!("does not go with {first:?}"))),
-            (_, None, None) => Err(("public_key", format!("is required for {first:?}"))),
+            (_, None, None) => Err(("public_key", format!("or jwks_url is required for {first:?}"))),
             // It would be shown to whoever may read the rules.
             (_, None, Some(pem)) if pem.contains("PRIVATE KEY") => Err((
                 "public_key",
@@ -97,6 +109,31 @@ impl Jwt {
                 None => Err(("public_key", format!("is not a public key for {first:?} in PEM"))),
             },
         }
+    }
+
+    fn check_set(&self, url: &str, hmac: bool) -> Result<(), (&'static str, String)> {
+        if hmac {
+            return Err((
+                "jwks_url",
+                "does not go with HS256, HS384 and HS512: a secret is in no set".to_owned(),
+            ));
+        }
+        if self.secret.is_some() || self.public_key.is_some() {
+            return Err(("jwks_url", "does not go with secret and public_key".to_owned()));
+        }
+        let url = HookUrl::parse(url).map_err(|why| ("jwks_url", why.to_string()))?;
+        if !url.tls() && !self.allow_private {
+            return Err((
+                "jwks_url",
+                "must begin with https://: whoever sits in between would choose the keys".to_owned(),
+            ));
+        }
+        url.check_address(self.allow_private).map_err(|why| ("jwks_url", format!("must not be asked: {why}")))
+    }
+
+    /// Where its keys are, if they are elsewhere.
+    pub(crate) fn set_url(&self) -> Option<HookUrl> {
+        HookUrl::parse(self.jwks_url.as_deref()?).ok()
     }
 
     fn check_secret(&self, secret: &str) -> Result<(), (&'static str, String)> {
@@ -161,6 +198,15 @@ pub enum TokenError {
     /// It is for somebody else.
     #[error("the token is for another audience than this namespace")]
     Audience,
+    /// It is signed with a key that nobody knows.
+    #[error("the token is signed with a key that is not known here")]
+    UnknownKey,
+    /// The keys to verify it with cannot be had.
+    #[error("the keys to verify tokens with cannot be fetched now; retry later")]
+    NoKeys,
+    /// It was revoked.
+    #[error("the token was revoked")]
+    Revoked,
     /// A claim is missing or not what it must be.
     #[error("the claim {0} of the token is missing or not what it must be")]
     Claim(&'static str),
@@ -169,7 +215,13 @@ pub enum TokenError {
 /// What verifies the tokens of a namespace.
 pub(crate) struct Verifier {
     own: DecodingKey,
-    theirs: Option<(DecodingKey, Validation)>,
+    theirs: Option<(Theirs, Validation)>,
+}
+
+/// What verifies the tokens of a business system.
+enum Theirs {
+    Key(Arc<DecodingKey>),
+    Set(Arc<Jwks>),
 }
 
 impl fmt::Debug for Verifier {
@@ -184,6 +236,11 @@ struct Claims {
     exp: serde_json::Number,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<serde_json::Number>,
+    /// Of any type: what is no text names no token, and what is no number is no time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jti: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iat: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -214,12 +271,32 @@ fn validation(algorithms: &[Algorithm]) -> Validation {
 impl Verifier {
     /// `own` is the key of tokens that were minted here.
     pub(crate) fn new(own: &[u8; 32], jwt: Option<&Jwt>) -> Self {
+        Self::after(own, jwt, None)
+    }
+
+    /// The keys that it has fetched.
+    pub(crate) fn jwks(&self) -> Option<&Arc<Jwks>> {
+        match &self.theirs {
+            Some((Theirs::Set(jwks), _)) => Some(jwks),
+            Some((Theirs::Key(_), _)) | None => None,
+        }
+    }
+
+    /// The same in the place of another one, whose keys hold on where they come from the same place.
+    pub(crate) fn after(own: &[u8; 32], jwt: Option<&Jwt>, before: Option<&Self>) -> Self {
         let theirs = jwt.and_then(|jwt| {
             let family = jwt.algorithms.first()?.family();
-            let key = match (&jwt.secret, &jwt.public_key) {
-                (Some(secret), None) => DecodingKey::from_secret(secret.as_bytes()).ok()?,
-                (_, Some(pem)) => key_from_pem(family, pem)?,
-                (None, None) => return None,
+            let key = |key| Theirs::Key(Arc::new(key));
+            let key = match (&jwt.secret, &jwt.public_key, jwt.set_url()) {
+                (_, _, Some(url)) => {
+                    let same = |jwks: &&Arc<Jwks>| jwks.is_of(&url, jwt.allow_private, &jwt.algorithms);
+                    let known = before.and_then(Self::jwks).filter(same).cloned();
+                    let new = || Jwks::new(url.clone(), jwt.allow_private, jwt.algorithms.clone());
+                    Theirs::Set(known.unwrap_or_else(new))
+                }
+                (Some(secret), None, None) => key(DecodingKey::from_secret(secret.as_bytes()).ok()?),
+                (_, Some(pem), None) => key(key_from_pem(family, pem)?),
+                (None, None, None) => return None,
             };
             let mut validation = validation(&jwt.algorithms);
             if let Some(issuer) = &jwt.issuer {
@@ -249,8 +326,15 @@ impl Verifier {
         let decoded = if header.kid.as_deref() == Some(OWN) {
             jsonwebtoken::decode::<Claims>(token, &self.own, &validation(&[Algorithm::HS256]))
         } else {
-            let (key, validation) = self.theirs.as_ref().ok_or(TokenError::Algorithm)?;
-            jsonwebtoken::decode::<Claims>(token, key, validation)
+            let (theirs, validation) = self.theirs.as_ref().ok_or(TokenError::Algorithm)?;
+            if !validation.algorithms.contains(&header.alg) {
+                return Err(TokenError::Algorithm);
+            }
+            let key = match theirs {
+                Theirs::Key(key) => Arc::clone(key),
+                Theirs::Set(jwks) => jwks.key(header.kid.as_deref(), header.alg)?,
+            };
+            jsonwebtoken::decode::<Claims>(token, &key, validation)
         };
         permit(decoded.map_err(|why| of_library(&why))?.claims, now)
     }
@@ -313,6 +397,14 @@ fn permit(claims: Claims, now: Timestamp) -> Result<Permit, TokenError> {
             .transpose()?,
         // The leeway is for clocks, and not for whoever was let in by one: it ends a little later, all in all.
         expires_at: Timestamp(expires_at.0.saturating_add(LEEWAY_MS)),
+        jti: claims.jti.as_ref().and_then(|jti| jti.as_str()).map(Into::into),
+        issued_at: Timestamp(
+            claims
+                .iat
+                .as_ref()
+                .and_then(serde_json::Value::as_f64)
+                .map_or(0, |iat| (iat.max(0.0) * 1_000.0) as u64),
+        ),
     })
 }
 
@@ -323,6 +415,9 @@ pub(crate) fn mint(own: &[u8; 32], permit: &Permit, meta: Option<serde_json::Val
         sub: permit.user.to_string(),
         exp: (permit.expires_at.0 / 1_000).into(),
         nbf: None,
+        jti: permit.jti.as_deref().map(Into::into),
+        // With its milliseconds: what was issued before a time is told apart from what was not.
+        iat: Some((permit.issued_at.0 as f64 / 1_000.0).into()),
         device: permit.device.as_ref().map(ToString::to_string),
         platform: permit.platform.map(|platform| platform.as_str().to_owned()),
         rooms: permit.rooms.iter().map(ToString::to_string).collect(),

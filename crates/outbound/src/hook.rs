@@ -6,6 +6,7 @@
 //! are not used. This knows neither queues nor retries.
 
 mod connect;
+mod fetch;
 pub mod url;
 
 use std::fmt;

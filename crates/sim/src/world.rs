@@ -368,6 +368,7 @@ impl World {
                 drop(done);
             }
             ToShard::Replaced { .. } => panic!("no device changes its user here"),
+            ToShard::Revoked { .. } => panic!("no token is revoked here"),
             ToShard::SendAway { .. } => panic!("nobody is sent away here"),
             ToShard::Faults { .. } => panic!("no fault is made on purpose here"),
             ToShard::Signal(_) => panic!("no room asks to be told here"),

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, Sources, document, log};
 use crate::conformance::{self, ConformanceArgs};
+use crate::namespaces::{self, NamespaceArgs};
 use crate::{doctor, keep, run};
 
 /// Tidings: a push server. Without a command, `serve`.
@@ -36,6 +37,8 @@ enum Command {
     Export(ExportArgs),
     /// Make a store of what `export` wrote
     Import(ImportArgs),
+    /// Make, list, show, change, suspend, clear and delete namespaces of a server that runs
+    Namespace(NamespaceArgs),
     /// Look for errors in the configuration, and start nothing
     CheckConfig(ServeArgs),
     /// Print a commented configuration file with every default
@@ -157,6 +160,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Backup(args) => kept(args.store, |config| keep::back_up(config, &args.out)),
         Command::Export(args) => kept(args.store, |config| keep::export(config, &args.out)),
         Command::Import(args) => kept(args.store, |config| keep::import(config, &args.from)),
+        Command::Namespace(args) => ended(namespaces::run(args)),
         Command::CheckConfig(args) => check(args),
         Command::DefaultConfig => {
             print!("{}", document::default_file());

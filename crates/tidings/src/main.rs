@@ -10,6 +10,7 @@ mod greeting;
 mod keep;
 mod limits;
 mod listener;
+mod namespaces;
 mod networks;
 mod run;
 mod signals;

@@ -99,6 +99,7 @@ twins! {
     get_current_stats(GetCurrentStatsRequest) -> CurrentStats: "get" "/v1/namespaces/{ns}/stats/current" Query;
 
     mint_token(MintTokenRequest) -> Token: "post" "/v1/namespaces/{ns}/tokens" Body;
+    revoke_tokens(RevokeTokensRequest) -> RevokeTokensAnswer: "post" "/v1/namespaces/{ns}/tokens:revoke" Body;
     list_keys(ListKeysRequest) -> ListKeysAnswer: "get" "/v1/namespaces/{ns}/keys" Query;
     make_key(MakeKeyRequest) -> MadeKey: "post" "/v1/namespaces/{ns}/keys" Body;
     revoke_key(RevokeKeyRequest) -> RevokeKeyAnswer: "delete" "/v1/namespaces/{ns}/keys/{id}" Query;

@@ -303,6 +303,25 @@ pub(crate) struct TokenBody {
     expires_in: Option<Duration>,
 }
 
+/// Which tokens are revoked: `jti`; or `user`, perhaps with `before`; or `before`.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"user": "ann"}))]
+pub(crate) struct Revocation {
+    /// The id of one token.
+    #[schema(min_length = 1, max_length = 255)]
+    jti: Option<String>,
+    /// Those of a user.
+    user: Option<Name>,
+    /// Those that were issued before this, which is not later than now; now, when only a user is named.
+    #[schema(format = DateTime)]
+    before: Option<String>,
+    /// For how long it is kept: as long as the tokens would have been good; from 1s to 366d.
+    #[serde(rename = "for")]
+    #[schema(default = "30d")]
+    lasts: Option<Duration>,
+}
+
 /// `suspended`: pushes and clients are refused for now.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -190,7 +190,7 @@ pub(crate) struct NewNamespaceAuth {
     jwt: Option<NewNamespaceJwt>,
 }
 
-/// How tokens are verified: by a secret, or by a public key. An algorithm is what is said here, whatever a token says.
+/// How tokens are verified: by a secret, by a public key, or by a set of public keys. An algorithm is what is said here, whatever a token says.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewNamespaceJwt {
@@ -203,6 +203,13 @@ pub(crate) struct NewNamespaceJwt {
     /// For all others: PEM.
     #[schema(min_length = 1, max_length = 8192)]
     public_key: Option<String>,
+    /// Or where a set of them is (JWK set): an `https` URL, `http` only with `allow_private`. It is fetched from there and nowhere else, redirects are
+    /// not followed, and at most 64 KiB are read.
+    #[schema(min_length = 1, max_length = 2048, pattern = "^[hH][tT][tT][pP][sS]?://")]
+    jwks_url: Option<String>,
+    /// Whether that may have a private address; needs the admin key.
+    #[schema(default = false)]
+    allow_private: Option<bool>,
     /// What `iss` must be.
     #[schema(min_length = 1, max_length = 8192)]
     issuer: Option<String>,

@@ -6,11 +6,11 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
-use tidings_model::{DeviceId, ErrorCode, MessageId, Timestamp, limit};
-use tidings_node::Namespace;
+use tidings_model::{DeviceId, ErrorCode, MessageId, limit};
 use tidings_node::namespace::AuthMode;
 use tidings_node::permit::Permit;
 use tidings_node::token::TokenError;
+use tidings_node::{Namespace, Node};
 use tidings_wire::problem::FieldError;
 use utoipa::ToSchema;
 
@@ -72,7 +72,7 @@ pub(crate) async fn take(
     let (user, device) = match namespace.settings().auth {
         AuthMode::Open => (None, asked_for),
         AuthMode::Token => {
-            let permit = permit(&namespace, asked.token.as_deref(), request.headers(), state.node.now())?;
+            let permit = permit(&state.node, &namespace, asked.token.as_deref(), request.headers()).await?;
             (Some(permit.user), permit.device.or(asked_for))
         }
     };
@@ -95,17 +95,23 @@ pub(crate) async fn take(
 }
 
 /// What the token of a client says, which comes in the header or in the query.
-fn permit(
+async fn permit(
+    node: &Node,
     namespace: &Namespace,
     in_query: Option<&str>,
     headers: &HeaderMap,
-    now: Timestamp,
 ) -> Result<Permit, Problem> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
-    let verified = in_query.or(bearer).ok_or(TokenError::Missing);
-    let verified = verified.and_then(|token| namespace.verify(token, now));
-    verified.map_err(|why| Problem::new(ErrorCode::UNAUTHORIZED, why.to_string()))
+    let verified = match in_query.or(bearer) {
+        Some(token) => node.verify(namespace, token).await,
+        None => Err(TokenError::Missing),
+    };
+    verified.map_err(|why| {
+        let away = why == TokenError::NoKeys;
+        let code = if away { ErrorCode::DEPENDENCY_UNAVAILABLE } else { ErrorCode::UNAUTHORIZED };
+        Problem::new(code, why.to_string())
+    })
 }
 
 /// The ids in a body, each once.

@@ -228,6 +228,7 @@ fn patched(
     let (_, settings) = check(&body, Some(&before), now)?;
     if !by_admin {
         hooks::need_public(&settings.hooks, &before.hooks)?;
+        jwt::need_public(settings.jwt.as_ref(), before.jwt.as_ref())?;
     }
     let settings = Settings { created_at: before.created_at, suspended: before.suspended, ..settings };
     Ok((settings, before))
@@ -440,10 +441,6 @@ fn check(
 fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>) -> Vec<FieldError> {
     let fields = [
         ("state", body.state.is_some()),
-        (
-            "auth.jwt.jwks_url",
-            auth.and_then(|auth| auth.jwt.as_ref()).is_some_and(|jwt| jwt.0.jwks_url.is_some()),
-        ),
         ("auth.hook", auth.is_some_and(|auth| auth.hook.is_some())),
         ("origins", body.origins.is_some()),
     ];

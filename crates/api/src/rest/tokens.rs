@@ -8,7 +8,9 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tidings_model::{DeviceId, ErrorCode, Platform, RoomName, Timestamp, UserId};
+use tidings_node::ids;
 use tidings_node::permit::{Pattern, Permit};
+use tidings_node::revoke::{JTI_BYTES_MAX, LASTS_DEFAULT, LASTS_MAX, Revoked};
 use tidings_node::token::TOKEN_BYTES_MAX;
 use tidings_wire::time;
 use utoipa::ToSchema;
@@ -55,6 +57,8 @@ struct Body {
 pub(crate) struct TokenBody {
     /// What a client connects with.
     token: String,
+    /// What it can be revoked by.
+    jti: String,
     #[schema(format = DateTime)]
     expires_at: String,
 }
@@ -81,7 +85,8 @@ pub(crate) async fn mint(
             format!("the token would have {} bytes, at most {TOKEN_BYTES_MAX} are allowed", token.len());
         return Err(Problem::new(ErrorCode::INVALID_REQUEST, why));
     }
-    let body = TokenBody { token, expires_at: time::rfc3339(permit.expires_at.0) };
+    let jti = permit.jti.map(String::from).unwrap_or_default();
+    let body = TokenBody { token, jti, expires_at: time::rfc3339(permit.expires_at.0) };
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
@@ -106,8 +111,97 @@ fn check(body: &Body, now: Timestamp) -> Result<Permit, Problem> {
     let expires_at = Timestamp(now.after(life.unwrap_or(LIFE_DEFAULT)).0 / 1_000 * 1_000);
     match (user, wrong.is_empty()) {
         (Some(user), true) => {
-            Ok(Permit { user, device, platform, rooms, join, publish, presence, expires_at })
+            let (jti, issued_at) = (Some(ids::token().into()), now);
+            Ok(Permit { user, device, platform, rooms, join, publish, presence, expires_at, jti, issued_at })
         }
+        _ => Err(wrong.into_problem()),
+    }
+}
+
+/// What a revocation looks like in a request.
+pub(crate) const REVOKE_SHAPE: Shape = Shape::Object(&[
+    ("jti", Shape::Text),
+    ("user", Shape::Text),
+    ("before", Shape::Text),
+    ("for", Shape::Text),
+]);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeBody {
+    jti: Option<String>,
+    user: Option<String>,
+    before: Option<String>,
+    #[serde(rename = "for")]
+    lasts: Option<String>,
+}
+
+/// Tokens that are worth nothing any more.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RevokedBody {
+    /// Until when that is kept.
+    #[schema(format = DateTime)]
+    until: String,
+}
+
+/// Revokes tokens.
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/tokens:revoke", tag = "keys", operation_id = "revokeTokens",
+    description = "One token by its id, or those of a user, or all, that were issued (`iat`) before a time; a token without `iat` was issued before \
+        any time. They open nothing from now on, and connections with them end with 3500. Minted tokens and those of your own system alike.",
+    params(("ns" = openapi::NamespaceParam, Path, description = "The namespace")),
+    request_body(content = openapi::Revocation, description = "Which"),
+    responses((status = 200, description = "They are revoked", body = RevokedBody)))]
+pub(crate) async fn revoke(
+    State(state): State<ApiState>,
+    InPath(ns): InPath<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let body = json_body(request).await?;
+    let body: RevokeBody = shape::decode(&body, &REVOKE_SHAPE)?;
+    let (revoked, lasts) = check_revocation(&body, state.node.now())?;
+    let until = state.node.revoke_tokens(&namespace, revoked, lasts).await?;
+    Ok(Json(RevokedBody { until: time::rfc3339(until.0) }).into_response())
+}
+
+fn check_revocation(body: &RevokeBody, now: Timestamp) -> Result<(Revoked, Duration), Problem> {
+    let mut wrong = Wrong::default();
+    let lasts = wrong.duration("for", body.lasts.as_deref(), Duration::from_secs(1), LASTS_MAX);
+    let before = body.before.as_deref().and_then(|text| match time::parse_rfc3339(text) {
+        Some(ms) if ms <= now.0 => Some(Timestamp(ms)),
+        Some(_) => {
+            wrong.add("before", format!("is {}, must not be later than now", shown(text)));
+            None
+        }
+        None => {
+            wrong.add(
+                "before",
+                format!("is {}, must be a time like 2026-11-20T14:29:07Z (RFC 3339)", shown(text)),
+            );
+            None
+        }
+    });
+    let user = body.user.as_deref().and_then(|user| wrong.name("user", user, UserId::new));
+    if let Some(jti) = body.jti.as_deref()
+        && !(1..=JTI_BYTES_MAX).contains(&jti.len())
+    {
+        wrong.add("jti", format!("has {} bytes, must have 1 to {JTI_BYTES_MAX}", jti.len()));
+    }
+    let revoked = match (&body.jti, &body.user, &body.before) {
+        (Some(jti), None, None) => Some(Revoked::Token(jti.as_str().into())),
+        (None, Some(_), _) => user.map(|user| Revoked::User(user, before.unwrap_or(now))),
+        (None, None, Some(_)) => before.map(Revoked::All),
+        (Some(_), _, _) => {
+            wrong.add("jti", "names one token; leave user and before out");
+            None
+        }
+        (None, None, None) => {
+            wrong.add("jti", "or user or before is required");
+            None
+        }
+    };
+    match (revoked, wrong.is_empty()) {
+        (Some(revoked), true) => Ok((revoked, lasts.unwrap_or(LASTS_DEFAULT))),
         _ => Err(wrong.into_problem()),
     }
 }

@@ -80,6 +80,7 @@ fn requests_are_described_as_they_are_checked() {
         ("Purge", &rest::devices::SHAPE),
         ("StatusOf", &rest::users::STATUS_SHAPE),
         ("NewToken", &rest::tokens::SHAPE),
+        ("Revocation", &rest::tokens::REVOKE_SHAPE),
         ("NewHook", &rest::namespaces::HOOK_SHAPE),
     ] {
         same(&document(), &document()["components"]["schemas"][schema], shape, schema);

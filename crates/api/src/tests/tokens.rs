@@ -48,8 +48,8 @@ async fn a_namespace_says_who_may_connect() {
         (
             r#"{"jwks_url":"https://example.com/keys"}"#,
             expect![[r#"
-                400 not_supported
-                  auth.jwt.jwks_url: is not supported by this version; leave it out
+                400 invalid_request
+                  auth.jwt.algorithms: must name at least one
             "#]],
         ),
     ] {

@@ -28,6 +28,8 @@ fn permit() -> Permit {
         publish: Vec::new(),
         presence: None,
         expires_at: Timestamp(1_000_000),
+        jti: None,
+        issued_at: Timestamp(0),
     }
 }
 
@@ -73,7 +75,7 @@ async fn a_namespace_of_the_same_name_sees_nothing_of_the_old_one() {
     assert_eq!(world.node.delete_namespace(&demo()).await.unwrap(), Removal::Going);
     assert!(world.node.namespace("demo").is_none());
     // Whoever was on the way in is turned away.
-    let inside = world.node.may_be_here(&ann.namespace, None);
+    let inside = world.node.may_be_here(&ann.namespace, None, None);
     assert!(matches!(inside, Err(ConnectError::NoNamespace)), "{inside:?}");
     let pushed = world.node.publish(&demo(), push(users(&["ann"]))).await;
     assert!(matches!(pushed, Err(PublishError::NoNamespace)), "{pushed:?}");

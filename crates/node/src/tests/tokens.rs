@@ -22,6 +22,8 @@ fn hs256() -> Jwt {
         algorithms: vec![Algorithm::HS256],
         secret: Some(SECRET.to_owned()),
         public_key: None,
+        jwks_url: None,
+        allow_private: false,
         issuer: None,
         audience: None,
     }
@@ -142,6 +144,8 @@ fn a_public_key_is_no_secret() {
             algorithms: vec![algorithm],
             secret: None,
             public_key: Some(public.clone()),
+            jwks_url: None,
+            allow_private: false,
             issuer: None,
             audience: None,
         };
@@ -214,6 +218,8 @@ fn what_is_minted_is_read_back() {
         publish: vec![Pattern::new("*").unwrap()],
         presence: None,
         expires_at: NOW.after(Duration::from_secs(60)),
+        jti: Some("t1".into()),
+        issued_at: NOW,
     };
     let token = crate::token::mint(&OWN, &permit, Some(json!({"plan": "free"}))).unwrap();
     let read = Verifier::new(&OWN, None).verify(&token, NOW).unwrap();
@@ -263,15 +269,15 @@ async fn a_client_is_who_its_token_says() {
 
     // A newer token is taken for the same user only.
     let (user, device) = (UserId::new("ann").unwrap(), DeviceId::new("d1").unwrap());
-    assert!(world.node.renew(&namespace, Some(&user), &device, &minted).is_ok());
+    assert!(world.node.renew(&namespace, Some(&user), &device, &minted).await.is_ok());
     let bob = by_secret(&claims(json!({"sub": "bob"})));
     assert!(matches!(
-        world.node.renew(&namespace, Some(&user), &device, &bob),
+        world.node.renew(&namespace, Some(&user), &device, &bob).await,
         Err(ConnectError::NotTheTokens("user"))
     ));
     let other_device = DeviceId::new("d2").unwrap();
     assert!(matches!(
-        world.node.renew(&namespace, Some(&user), &other_device, &minted),
+        world.node.renew(&namespace, Some(&user), &other_device, &minted).await,
         Err(ConnectError::NotTheTokens("device"))
     ));
 
@@ -302,6 +308,8 @@ async fn a_minted_token_is_good_after_a_restart() {
         publish: Vec::new(),
         presence: Some(Vec::new()),
         expires_at: NOW.after(Duration::from_secs(60)),
+        jti: Some("t1".into()),
+        issued_at: NOW,
     };
     let token = namespace.mint(&permit, None).unwrap();
     let again = World::start(store, Vec::new(), |_| ()).await;

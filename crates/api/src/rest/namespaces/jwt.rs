@@ -1,11 +1,12 @@
 //! How the tokens of a namespace's business system are verified.
 
 use serde::{Deserialize, Serialize};
+use tidings_model::ErrorCode;
 use tidings_node::token::{Algorithm, Jwt};
 use utoipa::ToSchema;
 
-use crate::openapi;
 use crate::shape::{Shape, shown};
+use crate::{Problem, openapi};
 
 /// What a secret is shown as; written, it stands for the one that there was.
 const HIDDEN: &str = "***";
@@ -18,6 +19,7 @@ pub(super) const SHAPE: Shape = Shape::Object(&[
     ("secret", Shape::Text),
     ("public_key", Shape::Text),
     ("jwks_url", Shape::Text),
+    ("allow_private", Shape::Flag),
     ("issuer", Shape::Text),
     ("audience", Shape::Text),
 ]);
@@ -28,7 +30,8 @@ pub(super) struct JwtBody {
     algorithms: Option<Vec<String>>,
     secret: Option<String>,
     public_key: Option<String>,
-    pub(super) jwks_url: Option<String>,
+    jwks_url: Option<String>,
+    allow_private: Option<bool>,
     issuer: Option<String>,
     audience: Option<String>,
 }
@@ -44,6 +47,13 @@ pub(super) struct JwtShown {
     secret: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<String>,
+    /// Where the keys are fetched from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_url: Option<String>,
+    /// Whether that may have a private address.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    allow_private: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     issuer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +66,8 @@ impl JwtShown {
             algorithms: jwt.algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect(),
             secret: jwt.secret.as_ref().map(|_| HIDDEN),
             public_key: jwt.public_key.clone(),
+            jwks_url: jwt.jwks_url.clone(),
+            allow_private: jwt.allow_private,
             issuer: jwt.issuer.clone(),
             audience: jwt.audience.clone(),
         }
@@ -82,6 +94,7 @@ impl JwtBody {
         for (field, text) in [
             ("secret", &self.secret),
             ("public_key", &self.public_key),
+            ("jwks_url", &self.jwks_url),
             ("issuer", &self.issuer),
             ("audience", &self.audience),
         ] {
@@ -100,16 +113,25 @@ impl JwtBody {
             algorithms,
             secret,
             public_key: self.public_key.clone(),
+            jwks_url: self.jwks_url.clone(),
+            allow_private: self.allow_private.unwrap_or(false),
             issuer: self.issuer.clone(),
             audience: self.audience.clone(),
         };
-        // A set of keys is said to be not supported, which is all there is to say then.
-        if self.jwks_url.is_none()
-            && let Err((field, message)) = jwt.check()
-        {
+        if let Err((field, message)) = jwt.check() {
             wrong(&format!("auth.jwt.{field}"), message);
             return None;
         }
         Some(jwt)
     }
+}
+
+/// Refuses keys from a private address, unless they came from there before: what is inside is the operator's to open.
+pub(super) fn need_public(jwt: Option<&Jwt>, before: Option<&Jwt>) -> Result<(), Problem> {
+    let same =
+        |jwt: &Jwt| before.is_some_and(|before| before.allow_private && before.jwks_url == jwt.jwks_url);
+    if jwt.is_some_and(|jwt| jwt.allow_private && !same(jwt)) {
+        return Err(Problem::field(ErrorCode::FORBIDDEN, "auth.jwt.allow_private", "needs the admin key"));
+    }
+    Ok(())
 }
