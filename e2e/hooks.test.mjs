@@ -138,3 +138,31 @@ test('a namespace whose hook hangs harms no other, and a stop is orderly all the
   // With exit code 0, or it complains.
   await server.stop();
 });
+
+test('a hook is tried out, its attempts are on record, and what was given up is shown', async (t) => {
+  const receiver = await Receiver.start(t);
+  const { api } = await away(t, [receiver.hook()]);
+  const tried = await api.call('POST', 'hooks/crm/test');
+  assert.equal(tried.status, 200, describe(tried));
+  const { outcome, status, failure, type, id, ms } = tried.json;
+  assert.deepEqual([outcome, status, failure, type], ['accepted', 204, null, 'test']);
+  assert.ok(ms >= 0);
+  const { body, headers } = receiver.told[0];
+  const [, at, signature] = SIGNATURE.exec(headers['tidings-signature']);
+  assert.equal(signature, createHmac('sha256', SECRET).update(`${at}.`).update(body).digest('hex'));
+  assert.deepEqual([JSON.parse(body).type, JSON.parse(body).data, JSON.parse(body).id], ['test', {}, id]);
+  receiver.answer = (told) => (told < 3 ? 503 : 204);
+  assert.deepEqual([(await api.call('POST', 'hooks/crm/test')).json.outcome, receiver.told.length], ['refused', 2]);
+  await push(api, 1, 'm');
+  await until('it is heard', () => receiver.messages.includes('m-0'), { ms: 20_000 });
+  await until('the attempts are on record', async () => (await api.get('hooks/crm/log')).items.length === 2, { ms: 10_000 });
+  const log = (await api.get('hooks/crm/log')).items;
+  assert.deepEqual(log.map((each) => [each.type, each.outcome, each.status]), [['undelivered', 'accepted', 204], ['undelivered', 'refused', 503]]);
+  const listed = (await api.get('hooks')).items;
+  assert.deepEqual([listed.length, listed[0].name, listed[0].last.outcome, listed[0].waiting], [1, 'crm', 'accepted', 0]);
+  assert.ok(!JSON.stringify(listed).includes(SECRET));
+  assert.deepEqual(await api.get('hooks/crm/dead'), { items: [], next_cursor: null });
+  await receiver.stop();
+  assert.equal((await api.call('POST', 'hooks/crm/test')).json.outcome, 'unreachable');
+  assert.equal((await api.call('POST', 'hooks/nobody/test')).status, 404);
+});

@@ -185,3 +185,103 @@ for (const kind of ['ws', 'sio4-ws', 'sio4-polling', 'sio2-ws', 'sse']) {
     assert.equal(ann.received.length, 0);
   });
 }
+
+for (const [kind, ask] of [
+  ['ws', (client, fields) => client.command({ cmd: 'presence', ...fields })],
+  ['sio4-ws', (client, fields) => client.command('presence', fields)],
+]) {
+  test(`${kind}: a client asks who is in a room, and does not want to be told`, async (t) => {
+    const { server, api } = await watched(t, { presence: { notify: true } });
+    const ann = await connected(t, server, kind, { user: 'ann', device: 'a', rooms: ['lobby'] });
+    const others = [];
+    for (const name of ['bob', 'carl', 'dora']) others.push(await connected(t, server, 'ws', { user: name, device: name, rooms: ['lobby'] }));
+    await others[2].close();
+    await until('dora is away', async () => !(await api.get('users/dora')).online);
+    const first = await ask(ann, { room: 'lobby', limit: 2 });
+    assert.deepEqual([first.room, first.online, first.members], ['lobby', 3, [{ user: 'ann', device: 'a' }, { user: 'bob', device: 'bob' }]]);
+    const second = await ask(ann, { room: 'lobby', limit: 2, cursor: first.next_cursor });
+    assert.deepEqual([second.members, second.next_cursor], [[{ user: 'carl', device: 'carl' }], null]);
+    assert.equal((await ask(ann, { notify: false })).notify, false);
+    const before = ann.notices.length;
+    await others[0].leave(['lobby']);
+    assert.equal((await ask(ann, { notify: true })).notify, true);
+    await others[1].leave(['lobby']);
+    await ann.waitUntil('ann hears of carl', () => ann.notices.length > before);
+    assert.deepEqual(ann.notices.slice(before).map(({ notice, data }) => `${notice} ${data.user}`), ['left carl']);
+  });
+}
+
+test('a token says whose presence is seen', async (t) => {
+  const { server, api } = await watched(t, { presence: { notify: true } });
+  const changed = await api.call('PATCH', '/v1/namespaces/demo', { auth: { mode: 'token' } });
+  assert.equal(changed.status, 200, describe(changed));
+  const token = async (fields) => {
+    const minted = await api.call('POST', 'tokens', fields);
+    assert.equal(minted.status, 201, describe(minted));
+    return minted.json.token;
+  };
+  const client = async (name, fields) => connected(t, server, 'ws', { device: name, token: await token({ user: name, rooms: ['lobby'], ...fields }) });
+  const insider = await client('insider', {});
+  const warden = await client('warden', { presence: ['yard*'] });
+  const names = async (who, room) => {
+    try {
+      return (await who.command({ cmd: 'presence', room })).members.map(({ user }) => user);
+    } catch (error) {
+      return error.refusal?.code ?? String(error);
+    }
+  };
+  assert.deepEqual(await names(insider, 'lobby'), ['insider', 'warden']);
+  assert.deepEqual(await names(insider, 'yard-1'), 'forbidden');
+  assert.deepEqual(await names(warden, 'lobby'), 'forbidden');
+  assert.deepEqual(await names(warden, 'yard-1'), []);
+  await client('late', {});
+  await insider.waitUntil('who is in the room hears', () => insider.notices.some(({ data }) => data.user === 'late'));
+  await warden.command({ cmd: 'ping' });
+  assert.deepEqual(warden.notices, []);
+});
+
+test('connections are listed page by page, and one is ended', async (t) => {
+  const { server, api } = await watched(t, {});
+  const clients = {};
+  for (const [kind, device] of [['ws', 'd1'], ['sio4-ws', 'd2'], ['sio4-polling', 'd3'], ['sse', 'd4'], ['ws', 'd1']]) {
+    (clients[device] ??= []).push(await connected(t, server, kind, { user: device === 'd4' ? 'bob' : 'ann', device }));
+  }
+  const pages = [];
+  let cursor = null;
+  do {
+    const page = await api.get(`connections?limit=2${cursor === null ? '' : `&cursor=${cursor}`}`);
+    assert.ok(page.items.length <= 2);
+    pages.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor !== null);
+  assert.deepEqual(
+    pages.map(({ device, user, protocol, transport }) => [device, user, protocol, transport].join(' ')).sort(),
+    ['d1 ann json websocket', 'd1 ann json websocket', 'd2 ann engineio4 websocket', 'd3 ann engineio4 polling', 'd4 bob sse stream'],
+  );
+  for (const { address, since, outbox } of pages) {
+    assert.equal(address, '127.0.0.1');
+    assert.ok(Math.abs(Date.parse(since) - Date.now()) < 60_000, since);
+    assert.ok(outbox.frames >= 0 && outbox.bytes >= 0);
+  }
+  assert.equal((await api.get('connections?user=bob')).items.length, 1);
+  assert.equal((await api.get('connections?device=d1&user=bob')).items.length, 0);
+  assert.equal((await api.get('connections?user=nobody')).items.length, 0);
+  for (const [query, field] of [['limit=0', 'limit'], ['cursor=x', 'cursor'], ['user=', 'user']]) {
+    const refused = await api.call('GET', `connections?${query}`);
+    assert.deepEqual([refused.status, refused.json.errors?.[0].field], [400, field], describe(refused));
+  }
+  const [victim] = clients.d2;
+  const id = pages.find(({ device }) => device === 'd2').connection;
+  assert.equal(id, victim.ready.connection);
+  assert.equal((await api.call('DELETE', `connections/${id}`)).status, 204);
+  await victim.waitUntil('it is told to go', () => victim.notices.some(({ notice, data }) => notice === 'goaway' && data.code === 3503));
+  await until('it is gone', async () => (await api.get('connections?device=d2')).items.length === 0);
+  for (const gone of [id, 'c0', 'nonsense']) assert.equal((await api.call('DELETE', `connections/${gone}`)).status, 404);
+  assert.equal((await api.get('connections')).items.length, 4, 'the others stay');
+  // Another namespace sees none of them, and ends none.
+  assert.equal((await api.call('POST', '/v1/namespaces', { name: 'other', auth: { mode: 'open' } })).status, 201);
+  const other = new Api(server, { namespace: 'other' });
+  assert.deepEqual((await other.get('connections')).items, []);
+  const theirs = (await api.get('connections')).items[0].connection;
+  assert.equal((await other.call('DELETE', `connections/${theirs}`)).status, 404);
+});

@@ -105,7 +105,7 @@ pub(crate) fn after_name(text: &str) -> Result<String, Problem> {
     decoded.ok_or_else(|| no_cursor(text))
 }
 
-fn no_cursor(text: &str) -> Problem {
+pub(crate) fn no_cursor(text: &str) -> Problem {
     let message = format!("is {}, must be the next_cursor of an answer", shape::shown(text));
     Problem::field(ErrorCode::INVALID_REQUEST, "cursor", message)
 }

@@ -16,6 +16,7 @@ mod grpc;
 pub mod health;
 pub mod metrics;
 pub mod openapi;
+mod page;
 pub mod problem;
 mod push;
 pub mod request_id;

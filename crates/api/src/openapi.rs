@@ -20,8 +20,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
-    acks, batch, devices, history, hooks, keys, messages, namespaces, receipts, report, rooms, simulations,
-    stats, tokens, trace, users,
+    acks, batch, connections, devices, history, hooks, keys, messages, namespaces, receipts, report, rooms,
+    simulations, stats, tokens, trace, users,
 };
 use crate::{health, metrics};
 
@@ -58,8 +58,14 @@ pub(crate) use namespace::*;
         keys::revoke,
         tokens::mint,
         tokens::revoke,
+        hooks::list,
         hooks::show,
+        hooks::test,
+        hooks::log,
+        hooks::dead,
         hooks::replay,
+        connections::list,
+        connections::end,
         devices::list,
         devices::show,
         devices::forget,
@@ -89,6 +95,7 @@ pub(crate) use namespace::*;
         (name = "namespaces", description = "Tenants"),
         (name = "keys", description = "Who may call, and for what"),
         (name = "devices", description = "What is registered"),
+        (name = "connections", description = "Who is connected"),
         (name = "rooms", description = "Named sets of devices"),
         (name = "users", description = "People, by their devices"),
         (name = "simulations", description = "Faults on purpose, for whoever tests how a client recovers"),
@@ -176,9 +183,10 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: 
     add(creates, &[ErrorCode::NOT_SUPPORTED]);
     add(pushes || creates, &[ErrorCode::CONFLICT]);
     add(writes, &[ErrorCode::STORAGE_FULL]);
-    add(pushes, &[ErrorCode::OVERLOADED]);
+    let asks_shards = path.ends_with("/connections") && !writes;
+    add(pushes || asks_shards || path.ends_with("/test"), &[ErrorCode::OVERLOADED]);
     let bounded = path.ends_with("/simulations") || path.ends_with("/keys");
-    add(bounded && has_body || path.ends_with("/connections"), &[ErrorCode::CONFLICT]);
+    add(bounded && has_body || path.ends_with("/connections") && writes, &[ErrorCode::CONFLICT]);
     add(pushes, &[ErrorCode::SUSPENDED]);
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in codes {

@@ -13,6 +13,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tidings_model::ErrorCode;
 use tidings_node::StoreError;
+use tidings_node::connections::ConnectionsError;
 use tidings_node::keys::KeyError;
 use tidings_node::kick::KickError;
 use tidings_node::members::MoveError;
@@ -233,6 +234,15 @@ impl From<MoveError> for Problem {
         match why {
             MoveError::TooMany(_) => Self::new(ErrorCode::INVALID_REQUEST, why.to_string()),
             MoveError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<ConnectionsError> for Problem {
+    fn from(why: ConnectionsError) -> Self {
+        match why {
+            ConnectionsError::Busy => Self::new(ErrorCode::OVERLOADED, why.to_string()),
+            ConnectionsError::Store(why) => why.into(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod acks;
 pub(crate) mod batch;
+pub(crate) mod connections;
 pub(crate) mod devices;
 pub(crate) mod history;
 pub(crate) mod hooks;
@@ -97,6 +98,12 @@ fn keyed(state: &ApiState) -> Routes {
         .route("post", "/v1/namespaces/{ns}/devices:purge", needs(MANAGE, post(devices::purge)))
         .route("get", "/v1/namespaces/{ns}/devices/{device}", needs(READ, get(devices::show)))
         .route("delete", "/v1/namespaces/{ns}/devices/{device}", needs(MANAGE, delete(devices::forget)))
+        .route("get", "/v1/namespaces/{ns}/connections", needs(READ, get(connections::list)))
+        .route("delete", "/v1/namespaces/{ns}/connections/{id}", needs(MANAGE, delete(connections::end)))
+        .route("get", "/v1/namespaces/{ns}/hooks", needs(READ, get(hooks::list)))
+        .route("get", "/v1/namespaces/{ns}/hooks/{hook}/dead", needs(READ, get(hooks::dead)))
+        .route("get", "/v1/namespaces/{ns}/hooks/{hook}/log", needs(READ, get(hooks::log)))
+        .route("post", "/v1/namespaces/{ns}/hooks/{hook}/test", needs(MANAGE, post(hooks::test)))
         .route("get", "/v1/namespaces/{ns}/hooks/{hook}", needs(READ, get(hooks::show)))
         .route("post", "/v1/namespaces/{ns}/hooks/{hook}/replay", needs(MANAGE, post(hooks::replay)))
         .route("get", "/v1/namespaces/{ns}/rooms", needs(READ, get(rooms::list)))

@@ -5,6 +5,7 @@ pub(crate) mod origins;
 mod seats;
 
 use std::hash::RandomState;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -17,8 +18,7 @@ use tidings_node::metrics::Refused;
 use crate::session::Refusal;
 use crate::settings::Settings;
 use origins::Origins;
-pub(crate) use seats::Place;
-use seats::Seats;
+use seats::{Seat, Seats};
 
 /// Addresses whose rates are known sharply.
 const ADDRESSES: usize = 1 << 16;
@@ -33,6 +33,24 @@ pub(crate) struct Door {
     /// The second in which a refusal was last logged, and how many there were since.
     logged: AtomicU64,
     unlogged: AtomicU64,
+}
+
+/// A place, for as long as it is kept, and where whoever has it is.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _seat: Seat,
+    /// As few bytes as can be: every connection has one.
+    address: Ipv6Addr,
+}
+
+impl Place {
+    pub(crate) fn address(&self) -> ClientAddress {
+        if self.address.is_unspecified() {
+            ClientAddress::LOCAL
+        } else {
+            ClientAddress::new(IpAddr::V6(self.address))
+        }
+    }
 }
 
 /// Why somebody may not come in.
@@ -90,7 +108,11 @@ impl Door {
         {
             return Err(Closed::TooFast);
         }
-        self.seats.take(counted)
+        let address = client.ip().map_or(Ipv6Addr::UNSPECIFIED, |ip| match ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        });
+        self.seats.take(counted).map(|seat| Place { _seat: seat, address })
     }
 
     /// Counts a refusal, and logs one in each second: who is refused is often many.

@@ -8,12 +8,14 @@
 
 mod command;
 mod connection;
+mod connections;
 mod dialect;
 mod door;
 mod drain;
 mod expiry;
 mod http;
 mod local;
+mod presence;
 mod pressure;
 mod react;
 mod session;

@@ -21,6 +21,7 @@ use tidings_node::token::TokenError;
 
 use crate::connection::Connection;
 use crate::local::Local;
+use crate::presence::{self, Presence};
 
 /// Messages of a mailbox that are read at once.
 const REPLAY_MESSAGES: usize = 64;
@@ -30,6 +31,8 @@ const REPLAY_MESSAGES: usize = 64;
 pub(crate) struct Session {
     pub(crate) namespace: Arc<Namespace>,
     pub(crate) ordinal: Ordinal,
+    /// Whether it does not want to be told of others.
+    pub(crate) hushed: bool,
     pub(crate) connection: u64,
     pub(crate) member: MemberKey,
     /// What its user is counted by.
@@ -66,6 +69,8 @@ pub(crate) enum Request {
     Ack(Vec<MessageId>),
     /// A newer token.
     Refresh(String),
+    /// Who else is here.
+    Presence(Presence),
 }
 
 impl Refusal {
@@ -228,6 +233,7 @@ pub(crate) async fn open(
     let session = Session {
         namespace: Arc::clone(&identity.namespace),
         ordinal: identity.device.ordinal,
+        hushed: false,
         connection: local.next_connection(),
         member,
         user: local.node.counted(&identity),
@@ -488,6 +494,7 @@ pub(crate) async fn perform(
             let device = device.ok_or_else(gone)?;
             refresh(local, connection, session, device.user.as_ref(), &device.id, &token).await
         }
+        Request::Presence(presence) => presence::perform(local, connection, session, presence).await,
         Request::Join(rooms) => {
             if session.permit.is_none() && session.namespace.settings().auth == AuthMode::Token {
                 return Err(Refusal::new(

@@ -173,6 +173,16 @@ fn take(local: &Local, message: ToShard) {
                 drain::disperse(local, namespace, Disconnect::INVALID_TOKEN, Some(&which));
             }
         }
+        ToShard::Connections { namespace, devices, reply } => {
+            drop(hub);
+            // Who asked may have given up.
+            let _ = reply.try_send(local.live(&namespace, &devices));
+        }
+        ToShard::End { namespace, device, connection, why } => {
+            let peers = hub.peers_of_device(&namespace, device);
+            drop(hub);
+            local.end(&namespace, peers, connection, why);
+        }
         ToShard::Signal(signal) => {
             drop(hub);
             local.signal(&signal);

@@ -26,7 +26,8 @@ impl Local {
                 let sessions = connection.sessions.borrow();
                 let session = sessions.iter().find(|session| session.member == member);
                 session.is_some_and(|session| {
-                    session.permit.as_ref().is_none_or(|permit| permit.may_see(&signal.room, true))
+                    !session.hushed
+                        && session.permit.as_ref().is_none_or(|permit| permit.may_see(&signal.room, true))
                 })
             };
             if !may_see {

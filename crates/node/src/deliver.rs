@@ -7,6 +7,7 @@ use tidings_model::{Disconnect, NamespaceName, Ordinal, RoomName, Seq, Topic};
 use tokio::sync::mpsc;
 
 use crate::Namespace;
+use crate::connections::Live;
 use crate::presence::signal::Signal;
 use crate::revoke::Revoked;
 
@@ -52,6 +53,26 @@ pub enum ToShard {
         /// Whose; `None` for everybody.
         devices: Option<Arc<[u32]>>,
         /// What they are told.
+        why: Disconnect,
+    },
+    /// Who asks wants to know the connections of these devices.
+    Connections {
+        /// Where they belong.
+        namespace: NamespaceName,
+        /// Whose.
+        devices: Arc<[u32]>,
+        /// Where the answer goes.
+        reply: mpsc::Sender<Vec<Live>>,
+    },
+    /// A connection is to end.
+    End {
+        /// Where it belongs.
+        namespace: NamespaceName,
+        /// Whose it is.
+        device: Ordinal,
+        /// Its number.
+        connection: u64,
+        /// What it is told.
         why: Disconnect,
     },
     /// Members of a room are told of another one.

@@ -15,6 +15,7 @@
 pub mod ack;
 pub mod clock;
 pub mod connect;
+pub mod connections;
 pub mod deliver;
 pub mod due;
 pub mod escalate;

@@ -201,6 +201,31 @@ impl Node {
         Ok((members.collect(), next))
     }
 
+    /// The devices in a room that are online, in a fixed order: how many there are, and those after `after`, at most `limit`.
+    /// The last answer says where to go on, if there is more.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn present(
+        &self,
+        namespace: &Namespace,
+        room: &RoomName,
+        after: Option<Ordinal>,
+        limit: usize,
+    ) -> Result<(u64, Vec<Device>, Option<Ordinal>), StoreError> {
+        let start = after.map_or(0, |after| after.0.saturating_add(1));
+        let present = {
+            let directory = namespace.directory();
+            directory.room(room).map(|members| members & directory.online()).unwrap_or_default()
+        };
+        let mut ordinals: Vec<Ordinal> = present.range(start..).take(limit + 1).map(Ordinal).collect();
+        let more = ordinals.len() > limit;
+        ordinals.truncate(limit);
+        let next = if more { ordinals.last().copied() } else { None };
+        let found = self.store.devices(&namespace.name, Which::Ordinals(ordinals)).await?;
+        Ok((present.len(), found.into_iter().flatten().collect(), next))
+    }
+
     /// The rooms of a namespace by name: those after `after`, at most `limit`, each with how many devices are in it and how many of
     /// them are online. The second answer says whether there is more.
     #[must_use]

@@ -6,10 +6,11 @@
 //! known here.
 //!
 //! Reading order: `hook` (what is configured), `body` (what is sent), `queues` (who has what waiting), `sender` (the
-//! actor of one hook), `pace` (when it tries again).
+//! actor of one hook), `pace` (when it tries again), `log` (what came of it lately).
 
 mod body;
 mod hook;
+mod log;
 mod pace;
 mod queues;
 mod sender;
@@ -18,15 +19,16 @@ use std::collections::HashMap;
 
 use futures_util::future::join_all;
 use tidings_model::{HookName, NoticeId, Timestamp};
-use tidings_store::{HookKey, StoreError, Tries, WaitingNotice};
+use tidings_store::{HookKey, StoreError, Tries};
 
 use crate::presence::Interest;
 use crate::{Namespace, Node};
 pub(crate) use body::rfc3339;
 pub use hook::{Hook, SECRET_BYTES, Secret};
+pub use log::{ATTEMPTS_MAX, Attempt};
 pub(crate) use queues::Hooks;
 pub use tidings_outbound::hook::{Failure, HookUrl, URL_BYTES_MAX, UrlError};
-pub use tidings_store::Piles;
+pub use tidings_store::{Piles, WaitingNotice};
 
 /// What a notice is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,11 @@ pub struct Notice {
     pub data: String,
 }
 
+/// Too many hooks are being tried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many hooks are being tried out")]
+pub struct TooManyTests;
+
 /// Notices as they are written down.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
@@ -172,6 +179,48 @@ impl Node {
     pub async fn replay(&self, namespace: &Namespace, hook: &HookName) -> Result<Option<u64>, StoreError> {
         match key_of(namespace, hook) {
             Some(key) => self.hooks.replay(&key).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Tells a hook that it is being tried out: now, once, signed like anything else. What came of it; `None` when there is
+    /// no such hook.
+    ///
+    /// # Errors
+    /// When too many hooks are being tried out.
+    pub async fn try_hook(
+        &self,
+        namespace: &Namespace,
+        hook: &HookName,
+    ) -> Result<Option<Attempt>, TooManyTests> {
+        let settings = namespace.settings();
+        let Some(hook) = settings.hooks.iter().find(|known| known.name == *hook) else { return Ok(None) };
+        let now = self.now();
+        let id = self.ids.next(now);
+        let id = NoticeId::new(id.as_str()).unwrap_or_else(|_| unreachable!("one name is like another"));
+        let body = body::with(&id, &namespace.name, "test", now, "{}");
+        self.hooks.try_out(hook, id, body).await.map(Some).ok_or(TooManyTests)
+    }
+
+    /// What came of the last attempts at a hook, the newest first; `None` when there is no such hook.
+    #[must_use]
+    pub fn hook_log(&self, namespace: &Namespace, hook: &HookName) -> Option<Vec<Attempt>> {
+        key_of(namespace, hook).map(|key| self.hooks.log(&key))
+    }
+
+    /// What a hook was not told in time and is kept: behind `after`, at most `limit`. `None` when there is no such hook.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn dead_letters(
+        &self,
+        namespace: &Namespace,
+        hook: &HookName,
+        after: Option<NoticeId>,
+        limit: usize,
+    ) -> Result<Option<Vec<WaitingNotice>>, StoreError> {
+        match key_of(namespace, hook) {
+            Some(key) => self.hooks.dead(&key, after, limit).await.map(Some),
             None => Ok(None),
         }
     }

@@ -371,6 +371,7 @@ impl World {
             ToShard::Revoked { .. } => panic!("no token is revoked here"),
             ToShard::SendAway { .. } => panic!("nobody is sent away here"),
             ToShard::Faults { .. } => panic!("no fault is made on purpose here"),
+            ToShard::Connections { .. } | ToShard::End { .. } => panic!("nobody asks for connections here"),
             ToShard::Signal(_) => panic!("no room asks to be told here"),
         }
     }

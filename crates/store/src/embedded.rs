@@ -445,6 +445,18 @@ impl Notices for EmbeddedStore {
         Box::pin(self.read(limit <= INLINE_READS, move |disk| read::notices(disk, &prefix, limit)))
     }
 
+    fn notices_after(
+        &self,
+        of: &HookKey,
+        pile: Pile,
+        after: &NoticeId,
+        limit: usize,
+    ) -> Answer<'_, Vec<WaitingNotice>> {
+        let (prefix, after) = (crate::kv::notice::prefix(of, pile), crate::kv::notice::key(of, pile, after));
+        let little = limit <= INLINE_READS;
+        Box::pin(self.read(little, move |disk| read::notices_after(disk, &prefix, after, limit)))
+    }
+
     fn attempted(&self, of: &HookKey, id: &NoticeId, attempts: Tries) -> Answer<'_, ()> {
         let key = crate::kv::notice::key(of, Pile::Waiting, id);
         Box::pin(self.submit(Attempt { key, attempts }))

@@ -79,6 +79,17 @@ pub enum Body<'a> {
         /// Their ids.
         ids: Vec<Cow<'a, str>>,
     },
+    /// Ask who is in a room, or say whether to be told of others.
+    Presence {
+        /// The room that is asked about.
+        room: Option<Cow<'a, str>>,
+        /// How many at most.
+        limit: Option<u64>,
+        /// Where to go on.
+        cursor: Option<Cow<'a, str>>,
+        /// Whether the connection is to be told of others from now on.
+        notify: Option<bool>,
+    },
     /// Send to a room.
     Publish {
         /// Its name.
@@ -209,7 +220,7 @@ macro_rules! fields {
 fields! {
     Id = "id", Cmd = "cmd", Token = "token", Device = "device", User = "user", Platform = "platform",
     Positions = "positions", Rooms = "rooms", Ids = "ids", Room = "room", Event = "event", Data = "data",
-    Set = "set", Method = "method",
+    Set = "set", Method = "method", Limit = "limit", Cursor = "cursor", Notify = "notify",
 }
 
 impl fmt::Display for Field {

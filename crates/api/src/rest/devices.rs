@@ -13,12 +13,10 @@ use tidings_wire::time;
 use utoipa::ToSchema;
 
 use crate::extract::{self, InPath, InQuery, json_body, namespace};
+use crate::page::Asked;
 use crate::shape::{self, Shape, shown};
 use crate::wrong::Wrong;
 use crate::{ApiState, Problem, openapi};
-
-const LIMIT_DEFAULT: usize = 100;
-const LIMIT_MAX: usize = 1_000;
 
 /// The shortest and the longest time without a sign of life.
 const INACTIVE_MIN: Duration = Duration::from_secs(60);
@@ -32,14 +30,6 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[("inactive_for", Shape::Text), (
 struct Body {
     inactive_for: Option<String>,
     dry_run: Option<bool>,
-}
-
-/// What is asked for.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
-    limit: Option<String>,
-    cursor: Option<String>,
 }
 
 /// A registered device.
@@ -105,8 +95,7 @@ pub(crate) async fn list(
     InQuery(asked): InQuery<Asked>,
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
-    let limit = extract::limit(asked.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
-    let after = asked.cursor.as_deref().map(extract::after_ordinal).transpose()?;
+    let (limit, after) = asked.page(extract::after_ordinal)?;
     let (devices, next) = state.node.devices_of(&namespace, after, limit).await?;
     let items = devices.iter().map(|(device, online)| Registered::of(device, *online)).collect();
     Ok(Json(DevicesListed { items, next_cursor: next.map(extract::ordinal_cursor) }).into_response())

@@ -20,6 +20,7 @@ use tidings_wire::time;
 use utoipa::ToSchema;
 
 use crate::extract::{self, InPath, InQuery, json_body, namespace};
+use crate::page::Asked;
 use crate::shape::{self, Object, Shape, shown};
 use crate::{ApiState, Problem, openapi};
 
@@ -31,9 +32,6 @@ mod mailbox;
 pub(crate) mod offline;
 mod outbox;
 mod presence;
-
-const LIMIT_DEFAULT: usize = 100;
-const LIMIT_MAX: usize = 1_000;
 
 /// How long a caller waits at most until a namespace is gone.
 const WAIT_FOR_REMOVAL: Duration = Duration::from_secs(3);
@@ -156,14 +154,6 @@ pub(crate) struct NamespacesBody {
 
 #[cfg(test)]
 pub(crate) use hooks::SHAPE as HOOK_SHAPE;
-
-/// What is asked for.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
-    limit: Option<String>,
-    cursor: Option<String>,
-}
 
 /// Creates a namespace.
 #[utoipa::path(post, path = "/v1/namespaces", tag = "namespaces", operation_id = "createNamespace",
@@ -471,8 +461,7 @@ pub(crate) async fn list(
     State(state): State<ApiState>,
     InQuery(asked): InQuery<Asked>,
 ) -> Result<Response, Problem> {
-    let limit = extract::limit(asked.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
-    let after = asked.cursor.as_deref().map(extract::after_name).transpose()?;
+    let (limit, after) = asked.page(extract::after_name)?;
     let later = |namespace: &Arc<Namespace>| {
         after.as_ref().is_none_or(|after| namespace.name.as_str() > after.as_str())
     };

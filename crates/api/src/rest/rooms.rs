@@ -12,6 +12,7 @@ use tidings_node::members::Whom;
 use utoipa::ToSchema;
 
 use crate::extract::{self, InPath, InQuery, json_body, namespace};
+use crate::page::Asked;
 use crate::shape::{self, Shape};
 use crate::wrong::Wrong;
 use crate::{ApiState, Problem, openapi};
@@ -74,17 +75,6 @@ pub(crate) async fn show(
     Ok(Json(RoomBody { room: room.to_string(), online, total: members.len(), platforms }).into_response())
 }
 
-const LIMIT_DEFAULT: usize = 100;
-const LIMIT_MAX: usize = 1_000;
-
-/// What is asked for.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
-    limit: Option<String>,
-    cursor: Option<String>,
-}
-
 /// A page of rooms.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RoomsBody {
@@ -120,8 +110,7 @@ pub(crate) async fn list(
     InQuery(asked): InQuery<Asked>,
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
-    let limit = extract::limit(asked.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
-    let after = asked.cursor.as_deref().map(extract::after_name).transpose()?;
+    let (limit, after) = asked.page(extract::after_name)?;
     let (rooms, more) = state.node.rooms_of(&namespace, after.as_deref(), limit);
     let last = rooms.last().filter(|_| more);
     let next_cursor = last.map(|(name, ..)| extract::name_cursor(name.as_str()));
@@ -168,8 +157,7 @@ pub(crate) async fn members(
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
     let room = extract::name("room", &room, RoomName::new)?;
-    let limit = extract::limit(asked.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
-    let after = asked.cursor.as_deref().map(extract::after_ordinal).transpose()?;
+    let (limit, after) = asked.page(extract::after_ordinal)?;
     let (members, next) = state.node.members(&namespace, &room, after, limit).await?;
     let items = members.into_iter().map(|(device, online)| MemberBody {
         device: device.id.to_string(),

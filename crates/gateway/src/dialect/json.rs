@@ -10,6 +10,7 @@ use tidings_wire::json::{self, Body, Command, Id};
 use super::{Dialect, goaway};
 use crate::connection::Connection;
 use crate::local::Local;
+use crate::presence;
 use crate::session::{self, Refusal, Request};
 
 /// Most commands in one frame.
@@ -114,6 +115,9 @@ fn step(connection: &Connection, command: &Command<'_>) -> Result<Step, Refusal>
         Body::Leave { rooms } => Request::Leave(session::names("rooms", rooms)?),
         Body::Ack { ids } => Request::Ack(session::names("ids", ids)?),
         Body::Refresh { token } => Request::Refresh(token.to_string()),
+        Body::Presence { room, limit, cursor, notify } => {
+            presence::read(room.as_deref(), *limit, cursor.as_deref(), *notify)?
+        }
         Body::Publish { .. } => return Err(Refusal::not_supported("publish")),
         Body::Device { .. } => return Err(Refusal::not_supported("device")),
         Body::Rpc { .. } => return Err(Refusal::not_supported("rpc")),

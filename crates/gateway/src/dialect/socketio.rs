@@ -17,6 +17,7 @@ use super::{conformance, goaway_because};
 use crate::command::Application;
 use crate::connection::Connection;
 use crate::local::Local;
+use crate::presence;
 use crate::session::{self, Opened, Refusal, Request, Session};
 
 mod auth;
@@ -180,6 +181,7 @@ fn read(name: &str, argument: Option<&RawValue>) -> Result<Request, Refusal> {
             Ok(Request::Ack(session::names("ids", ids)?))
         }
         "refresh" => Ok(Request::Refresh(auth::token(argument.ok_or_else(missing)?)?)),
+        "presence" => presence::read_argument(argument.ok_or_else(missing)?),
         "publish" | "device" | "rpc" => Err(Refusal::not_supported(name)),
         _ => {
             let name: String = name.chars().take(64).collect();

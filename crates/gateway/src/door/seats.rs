@@ -1,4 +1,4 @@
-//! How many are in: altogether, and from each address. Whoever has a [`Place`] is counted until it is
+//! How many are in: altogether, and from each address. Whoever has a [`Seat`] is counted until it is
 //! dropped, wherever that happens.
 
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ struct Table {
 
 /// A place: one pointer, and nothing of its own.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<Table>);
+pub(crate) struct Seat(Arc<Table>);
 
 impl Seats {
     /// `limit` altogether, `per_address` from each address; 0 for as many as there are.
@@ -48,13 +48,13 @@ impl Seats {
     }
 
     /// Takes a place for somebody from `address`, where that is counted.
-    pub(super) fn take(&self, address: Option<u64>) -> Result<Place, Closed> {
+    pub(super) fn take(&self, address: Option<u64>) -> Result<Seat, Closed> {
         let one_more = |taken: usize| (taken < self.house.limit).then_some(taken + 1);
         let counted = self.house.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
         counted.map_err(|_| Closed::Full(self.house.limit))?;
         // From here on a place gives back what was counted.
         let Some(address) = address.filter(|_| self.per_address > 0) else {
-            return Ok(Place(Arc::clone(&self.anybody)));
+            return Ok(Seat(Arc::clone(&self.anybody)));
         };
         let mut tables = self.house.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let table = tables.entry(address).or_insert_with(|| {
@@ -69,11 +69,11 @@ impl Seats {
             return Err(Closed::Address(self.per_address));
         }
         table.taken.fetch_add(1, Ordering::Relaxed);
-        Ok(Place(Arc::clone(table)))
+        Ok(Seat(Arc::clone(table)))
     }
 }
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
         let Table { house, address, taken } = &*self.0;
         if let Some(address) = address {
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_place_is_one_pointer() {
-        assert_eq!(size_of::<Option<Place>>(), size_of::<usize>());
+        assert_eq!(size_of::<Option<Seat>>(), size_of::<usize>());
     }
 
     proptest! {
@@ -105,7 +105,7 @@ mod tests {
             steps in prop::collection::vec((any::<bool>(), prop::option::of(0u64..3), 0usize..8), 0..60),
         ) {
             let seats = Seats::new(limit, per_address);
-            let mut here: Vec<(Option<u64>, Place)> = Vec::new();
+            let mut here: Vec<(Option<u64>, Seat)> = Vec::new();
             for (comes, address, index) in steps {
                 if comes {
                     let same = here.iter().filter(|(one, _)| *one == address).count();

@@ -213,6 +213,12 @@ impl Shard {
         std::iter::successors(first, next).collect()
     }
 
+    /// The connection that a member is on.
+    #[must_use]
+    pub fn peer_of(&self, key: MemberKey) -> Option<PeerKey> {
+        self.members.get(key).map(|member| member.peer)
+    }
+
     /// Subscribes a member to a room. Idempotent.
     pub fn join(&mut self, key: MemberKey, name: &RoomName) {
         let Some(place) = self.members.get(key).map(|member| member.place) else { return };

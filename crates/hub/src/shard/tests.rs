@@ -31,6 +31,7 @@ use super::faults::{Effect, Fault, FaultOn};
 use super::*;
 
 mod faults;
+mod signals;
 mod withdrawn;
 
 struct Script {

@@ -7,12 +7,16 @@ use super::Notice;
 
 /// The body for a notice. Its id is one that the node has made: letters and digits.
 pub(super) fn of(id: &NoticeId, namespace: &NamespaceName, notice: &Notice) -> Bytes {
+    with(id, namespace, notice.kind.as_str(), notice.at, &notice.data)
+}
+
+/// The body for what is no notice, but looks like one.
+pub(super) fn with(id: &NoticeId, namespace: &NamespaceName, kind: &str, at: Timestamp, data: &str) -> Bytes {
     debug_assert!(
-        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&notice.data).is_ok(),
-        "what happened is a JSON object: {}",
-        notice.data
+        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(data).is_ok(),
+        "what happened is a JSON object: {data}"
     );
-    let (kind, time, data) = (notice.kind.as_str(), rfc3339(notice.at), &notice.data);
+    let time = rfc3339(at);
     Bytes::from(format!(
         r#"{{"id":"{id}","type":"{kind}","namespace":"{namespace}","time":"{time}","data":{data}}}"#
     ))

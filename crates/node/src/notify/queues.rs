@@ -6,21 +6,28 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use tidings_model::NamespaceName;
-use tidings_outbound::hook::{Client, Failure, HookUrl};
-use tidings_store::{HookKey, Pile, Piles, Store, StoreError};
+use tidings_model::{NamespaceName, NoticeId};
+use tidings_outbound::hook::{self as destined, Client, Failure, HookUrl, Line};
+use tidings_store::{HookKey, Pile, Piles, Store, StoreError, WaitingNotice};
 use tokio::sync::{Notify, Semaphore, watch};
 
+use super::log::{Attempt, Log};
 use super::sender::{STEP, Sender};
 use super::{Hook, Told};
 use crate::{Clock, Metrics, Namespace};
 
 /// Most hooks that are called at once; the next ones wait for their turn, for no longer than a call takes.
 const CALLS_MAX: usize = 512;
+
+/// Most hooks that are tried out at once; one more is refused.
+const TESTS_MAX: usize = 16;
+
+/// The type of what a hook is told when it is tried out.
+const TEST: &str = "test";
 
 /// How long a call that is under way may take when the node stops. It is made again after the start.
 pub(super) const STOP_GRACE: Duration = Duration::from_millis(500);
@@ -45,6 +52,8 @@ pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) bounds: Bounds,
     pub(super) calls: Semaphore,
+    /// How many more hooks may be tried out at once.
+    tests: Semaphore,
     pub(super) stopping: watch::Sender<bool>,
     /// How many senders are at work.
     running: watch::Sender<usize>,
@@ -62,6 +71,8 @@ pub(super) struct Queue {
     pub(super) changed: Notify,
     /// Whether its sender is at work. Locked by whoever would change that.
     at_work: Mutex<bool>,
+    /// What came of the last attempts.
+    pub(super) log: Log,
     /// It was configured anew: what it failed at before says nothing any more.
     pub(super) renewed: AtomicBool,
 }
@@ -76,6 +87,7 @@ impl Queue {
             changed: Notify::new(),
             at_work: Mutex::new(false),
             renewed: AtomicBool::new(false),
+            log: Log::default(),
         })
     }
 
@@ -251,6 +263,34 @@ impl Hooks {
         self.lock().get(key).map_or(Piles::default(), |queue| queue.piles())
     }
 
+    /// What came of the last attempts, the newest first.
+    pub(super) fn log(&self, key: &HookKey) -> Vec<Attempt> {
+        self.lock().get(key).map(|queue| queue.log.newest()).unwrap_or_default()
+    }
+
+    /// Tells a hook something now, once and whatever waits for it. `None` when too many are being tested.
+    pub(super) async fn try_out(&self, hook: &Hook, id: NoticeId, body: Bytes) -> Option<Attempt> {
+        let _turn = self.shared.tests.try_acquire().ok()?;
+        let mut line = Line::new(self.shared.client.clone(), hook.destination());
+        let told = destined::Told { id: id.to_string(), body };
+        let (at, began) = (self.shared.clock.now(), Instant::now());
+        let outcome = line.tell(&told, at).await;
+        Some(Attempt { at, id, kind: TEST.to_owned(), took: began.elapsed(), outcome })
+    }
+
+    /// What was given up and is kept, in order: behind `after`, at most `limit`.
+    pub(super) async fn dead(
+        &self,
+        key: &HookKey,
+        after: Option<NoticeId>,
+        limit: usize,
+    ) -> Result<Vec<WaitingNotice>, StoreError> {
+        match after {
+            Some(after) => self.shared.store.notices_after(key, Pile::Dead, &after, limit).await,
+            None => self.shared.store.notices(key, Pile::Dead, limit).await,
+        }
+    }
+
     pub(super) async fn look(&self, url: &HookUrl, allow_private: bool) -> Result<(), Failure> {
         self.shared.client.look(url, allow_private).await
     }
@@ -293,6 +333,7 @@ impl Shared {
             client,
             bounds: BOUNDS,
             calls: Semaphore::new(CALLS_MAX),
+            tests: Semaphore::new(TESTS_MAX),
             stopping,
             running,
         }

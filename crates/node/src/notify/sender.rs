@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidings_model::{NoticeId, Timestamp};
 use tidings_outbound::hook::{Failure, Line, Told};
@@ -14,6 +14,7 @@ use tidings_store::{Pile, StoreError, WaitingNotice};
 use tokio::sync::watch;
 
 use super::Hook;
+use super::log::{self, Attempt};
 use super::pace::Pace;
 use super::queues::{Duty, Queue, STOP_GRACE, Shared};
 use crate::metrics::HookOutcome;
@@ -120,7 +121,11 @@ impl Sender {
             return Ok(Turn::Wait(wait));
         }
         let told = Told { id: first.id.to_string(), body: first.body.clone() };
+        let (id, kind) = (first.id.clone(), log::kind_of(&first.body));
+        let (at, began) = (self.shared.clock.now(), Instant::now());
         let heard = self.tell(&hook, &told).await;
+        let outcome = heard.clone();
+        self.queue.log.add(Attempt { at, id, kind, took: began.elapsed(), outcome });
         let outcome = heard.as_ref().map_or_else(Failure::word, |_| "accepted");
         self.shared.metrics.hook_attempts.get_or_create(&HookOutcome { outcome }).inc();
         match heard {

@@ -361,3 +361,75 @@ async fn members_are_told_of_each_other() {
     let count = signals(&mut watched.world).len();
     assert_eq!(count, 1_000);
 }
+
+/// A shard that answers what it is asked about connections: each device that is named has these.
+async fn answering(mut inbox: mpsc::Receiver<ToShard>, connections: Vec<(u32, u64)>) -> Vec<u64> {
+    let mut ended = Vec::new();
+    while let Some(told) = inbox.recv().await {
+        match told {
+            ToShard::Connections { devices, reply, .. } => {
+                let live = connections.iter().filter(|(device, _)| devices.contains(device));
+                let live = live.map(|(device, connection)| crate::connections::Live {
+                    device: tidings_model::Ordinal(*device),
+                    connection: *connection,
+                    protocol: "json",
+                    transport: "websocket",
+                    address: tidings_model::ClientAddress::LOCAL,
+                    since: Timestamp(0),
+                    frames: 0,
+                    bytes: 0,
+                });
+                reply.try_send(live.collect()).unwrap();
+            }
+            ToShard::End { connection, .. } => ended.push(connection),
+            _ => {}
+        }
+    }
+    ended
+}
+
+#[tokio::test]
+async fn connections_are_asked_for_page_by_page() {
+    use crate::connections::Whose;
+    let mut watched = Watched::new(&[]).await;
+    let mut connections = Vec::new();
+    for (device, user) in
+        [("a", "ann"), ("a", "ann"), ("a", "ann"), ("b", "bob"), ("c", "ann"), ("d", "dora")]
+    {
+        let (who, number) = watched.came(device, user).await;
+        connections.push((who.device.ordinal.0, number));
+    }
+    let (gone, number) = watched.came("e", "eve").await;
+    watched.went((gone, number));
+    let inbox = watched.world.inboxes.remove(0);
+    let shard = tokio::spawn(answering(inbox, connections));
+    let node = Arc::clone(&watched.world.node);
+    let namespace = node.namespace("demo").unwrap();
+    let all = async |user: Option<&str>, device: Option<&str>, limit| {
+        let whose = Whose {
+            user: user.map(|name| name.parse().unwrap()),
+            device: device.map(|name| name.parse().unwrap()),
+        };
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let (page, next) = node.connections(&namespace, &whose, after, limit).await.unwrap();
+            assert!(page.len() <= limit);
+            seen.extend(page.iter().map(|(live, device)| format!("{}{}", device.id, live.connection)));
+            match next {
+                Some(next) => after = Some(next),
+                None => return seen.join(" "),
+            }
+        }
+    };
+    for limit in 1..=7 {
+        assert_eq!(all(None, None, limit).await, "a1 a2 a3 b4 c5 d6", "{limit}");
+        assert_eq!(all(Some("ann"), None, limit).await, "a1 a2 a3 c5", "{limit}");
+        assert_eq!(all(Some("ann"), Some("c"), limit).await, "c5", "{limit}");
+        assert_eq!(all(Some("bob"), Some("c"), limit).await, "", "{limit}");
+        assert_eq!(all(Some("nobody"), None, limit).await, "", "{limit}");
+    }
+    assert!(node.disconnect(&namespace, 4).await);
+    assert!(!node.disconnect(&namespace, 7).await, "it has gone");
+    drop((watched, node, namespace));
+    assert_eq!(shard.await.unwrap(), [4]);
+}

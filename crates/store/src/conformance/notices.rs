@@ -35,6 +35,14 @@ pub async fn notices_wait_in_the_order_of_their_ids(store: &impl Store) {
     assert_eq!(ids(store, &one, Pile::Waiting, 0).await, [""; 0]);
     assert_eq!(ids(store, &one, Pile::Dead, 9).await, [""; 0]);
     assert_eq!(store.notices(&one, Pile::Waiting, 1).await.unwrap(), [notice("01")]);
+    let behind = async |after: &str, limit| {
+        let found = store.notices_after(&one, Pile::Waiting, &name(after), limit).await.unwrap();
+        found.into_iter().map(|notice| notice.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(behind("02", 9).await, ["03", "04"]);
+    assert_eq!(behind("02", 1).await, ["03"]);
+    assert_eq!(behind("0", 2).await, ["01", "02"]);
+    assert_eq!(behind("04", 2).await, [""; 0]);
     let gone = vec![name("01"), name("03"), name("never")];
     assert_eq!(store.remove(&one, Pile::Waiting, gone).await.unwrap(), 2);
     assert_eq!(store.remove(&one, Pile::Dead, vec![name("02")]).await.unwrap(), 0);

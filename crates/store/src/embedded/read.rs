@@ -247,13 +247,25 @@ pub(super) fn tallied(
 
 /// The first ones of a pile, by the prefix of its keys.
 pub(super) fn notices(disk: &Disk, prefix: &[u8], limit: usize) -> Result<Vec<WaitingNotice>, StoreError> {
-    let entries = disk.view().scan(Keyspace::Notice, prefix).take(limit);
-    entries
-        .map(|entry| {
-            let (key, value) = entry?;
-            notice::decode(&key, &value).map_err(|broken| Keyspace::Notice.damaged(&key, broken))
-        })
-        .collect()
+    disk.view().scan(Keyspace::Notice, prefix).take(limit).map(read_notice).collect()
+}
+
+/// The next ones of a pile behind a key.
+pub(super) fn notices_after(
+    disk: &Disk,
+    prefix: &[u8],
+    mut after: Vec<u8>,
+    limit: usize,
+) -> Result<Vec<WaitingNotice>, StoreError> {
+    // The first key that can come next, and one that is behind all of the pile: an id is text.
+    after.push(0);
+    let end = [prefix, &[0xff]].concat();
+    disk.view().range(Keyspace::Notice, &after, &end).take(limit).map(read_notice).collect()
+}
+
+fn read_notice(entry: Result<(Slice, Slice), StoreError>) -> Result<WaitingNotice, StoreError> {
+    let (key, value) = entry?;
+    notice::decode(&key, &value).map_err(|broken| Keyspace::Notice.damaged(&key, broken))
 }
 
 /// How much there is for each hook.

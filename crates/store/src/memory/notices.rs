@@ -46,6 +46,22 @@ impl Notices for MemoryStore {
         })
     }
 
+    fn notices_after(
+        &self,
+        of: &HookKey,
+        pile: Pile,
+        after: &NoticeId,
+        limit: usize,
+    ) -> Answer<'_, Vec<WaitingNotice>> {
+        let (of, after) = (of.clone(), after.clone());
+        self.answer(move |state| {
+            let behind =
+                |(hook, found, id): &(HookKey, Pile, NoticeId)| *hook == of && *found == pile && *id > after;
+            let all = state.notices.iter().filter(|(key, _)| behind(key));
+            all.map(|(_, notice)| notice.clone()).take(limit).collect()
+        })
+    }
+
     fn attempted(&self, of: &HookKey, id: &NoticeId, attempts: Tries) -> Answer<'_, ()> {
         let key = (of.clone(), Pile::Waiting, id.clone());
         self.answer(move |state| {

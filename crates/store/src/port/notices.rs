@@ -22,6 +22,15 @@ pub trait Notices {
     /// The first ones of a pile.
     fn notices(&self, of: &HookKey, pile: Pile, limit: usize) -> Answer<'_, Vec<WaitingNotice>>;
 
+    /// The next ones of a pile, behind this id, whether it is there or not.
+    fn notices_after(
+        &self,
+        of: &HookKey,
+        pile: Pile,
+        after: &NoticeId,
+        limit: usize,
+    ) -> Answer<'_, Vec<WaitingNotice>>;
+
     /// Notes how the attempts at something that waits have gone; nothing when it does not wait (any more). Not
     /// synced on its own: losing it tells the hook sooner.
     fn attempted(&self, of: &HookKey, id: &NoticeId, attempts: Tries) -> Answer<'_, ()>;

@@ -115,6 +115,12 @@ impl<'a> Fields<'a> {
             "join" => Body::Join { rooms: self.list(Field::Rooms)? },
             "leave" => Body::Leave { rooms: self.list(Field::Rooms)? },
             "ack" => Body::Ack { ids: self.list(Field::Ids)? },
+            "presence" => Body::Presence {
+                room: self.text(Field::Room)?,
+                limit: self.value(Field::Limit, "a whole number")?,
+                cursor: self.text(Field::Cursor)?,
+                notify: self.value(Field::Notify, "true or false")?,
+            },
             "publish" => Body::Publish {
                 room: self.required(Field::Room)?,
                 event: self.required(Field::Event)?,
@@ -134,6 +140,15 @@ impl<'a> Fields<'a> {
     fn text(&mut self, field: Field) -> Result<Option<Cow<'a, str>>, CommandError<'a>> {
         let Some(raw) = self.take_some(field) else { return Ok(None) };
         string(raw.get()).map(Some).ok_or(CommandError::BadField(field, "a string"))
+    }
+
+    fn value<T: for<'b> Deserialize<'b>>(
+        &mut self,
+        field: Field,
+        expected: &'static str,
+    ) -> Result<Option<T>, CommandError<'a>> {
+        let Some(raw) = self.take_some(field) else { return Ok(None) };
+        serde_json::from_str(raw.get()).map(Some).map_err(|_| CommandError::BadField(field, expected))
     }
 
     fn required(&mut self, field: Field) -> Result<Cow<'a, str>, CommandError<'a>> {

@@ -41,7 +41,10 @@ fn commands_of_the_contract() {
            {"id":7,"cmd":"device"}
            {"id":8,"cmd":"device","set":{"tags":["a"]}}
            {"id":9,"cmd":"rpc","method":"m","data":[]}
-           {"cmd":"ping","id":-1.5e3}"#,
+           {"cmd":"ping","id":-1.5e3}
+           {"cmd":"presence","room":"lobby","limit":10,"cursor":"x"}
+           {"cmd":"presence","notify":false}
+           {"cmd":"presence","room":"lobby","limit":-1}"#,
         &expect![[r#"
             1 Connect { token: Some("t.o.k"), device: Some("d1"), user: Some("ann"), platform: Some("web"), positions: [("room:lobby", 3, 17)] }
             2 Connect { token: None, device: None, user: None, platform: None, positions: [] }
@@ -53,7 +56,10 @@ fn commands_of_the_contract() {
             7 Device { set: None }
             8 Device { set: Some(RawValue({"tags":["a"]})) }
             9 Rpc { method: "m", data: Some(RawValue([])) }
-            -1.5e3 Ping"#]],
+            -1.5e3 Ping
+            – Presence { room: Some("lobby"), limit: Some(10), cursor: Some("x"), notify: None }
+            – Presence { room: None, limit: None, cursor: None, notify: Some(false) }
+            – refused: field `limit` must be a whole number"#]],
     );
 }
 
