@@ -71,8 +71,7 @@ impl Log {
 }
 
 /// The type of a notice, from what is sent of it.
-#[must_use]
-pub fn kind_of(body: &Bytes) -> String {
+pub(super) fn kind_of(body: &Bytes) -> String {
     #[derive(Deserialize)]
     struct Kind {
         #[serde(rename = "type")]
