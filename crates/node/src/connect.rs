@@ -315,12 +315,13 @@ impl Node {
     /// A connection of a device has gone.
     pub fn went(&self, namespace: &Arc<Namespace>, went: Went) {
         let Went { device, connection, shard, user, settled, why } = went;
+        let at = self.clock.now();
         let alone = namespace.directory().disconnect(device, connection, shard, user);
         if let Some(alone) = alone.filter(|_| namespace.interest().has(Interest::WENT)) {
-            let (last, at) = (alone.of_device, self.clock.now());
+            let last = alone.of_device;
             namespace.presence.push(Hint::Went { who: device, user, connection, why, last, at });
         }
-        self.ledger.settle(&namespace.name, device, settled.unwrap_or_default(), self.clock.now());
+        self.ledger.settle(&namespace.name, device, settled.unwrap_or_default(), at);
     }
 
     /// Whether a device has a connection.

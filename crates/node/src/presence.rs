@@ -18,6 +18,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tidings_model::{DeviceId, NamespaceName, Ordinal, Seq, Timestamp, UserId};
@@ -27,6 +28,9 @@ pub(crate) use stay::{Numbers, PREFIX};
 
 use crate::notify::NoticeKind;
 use crate::{Namespace, Node};
+
+/// How long everything that has happened may take to be written down when the node stops.
+const FLUSH_WAIT: Duration = Duration::from_secs(2);
 
 /// What of a namespace anybody wants to know: a bit for each [`NoticeKind`], and one for signals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,7 +132,8 @@ impl Node {
     /// Waits until everything that has happened so far is told, or written down to be.
     pub(crate) async fn flush_presence(&self) {
         for namespace in self.namespaces() {
-            namespace.presence.flushed().await;
+            // What cannot be written down now is made good by the next start, as far as it can be.
+            let _ = tokio::time::timeout(FLUSH_WAIT, namespace.presence.flushed()).await;
         }
     }
 }

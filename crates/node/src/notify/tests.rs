@@ -400,14 +400,31 @@ async fn what_was_given_up_may_be_replayed() {
     drop(first);
     let second = node(&store, &time).await;
     assert_eq!(second.hook_piles(&demo, &key.hook), Some(Piles { waiting: 0, dead: 300 }));
+    let mut shown = Vec::new();
+    loop {
+        let after = shown.last().cloned();
+        let page = second.dead_letters(&demo, &key.hook, after, 128).await.unwrap().unwrap();
+        if page.is_empty() {
+            break;
+        }
+        shown.extend(page.into_iter().map(|notice| notice.id));
+    }
+    assert!(shown.len() == 300 && shown.is_sorted(), "{shown:?}");
+    assert_eq!(second.hook_log(&demo, &key.hook), Some(vec![]));
     assert_eq!(second.replay(&demo, &key.hook).await.unwrap(), Some(300));
     assert_eq!(receiver.numbers(300).await, (0..300).collect::<Vec<_>>());
     second.hooks.stop().await;
+    let log = second.hook_log(&demo, &key.hook).unwrap();
+    assert_eq!(log.len(), ATTEMPTS_MAX);
+    assert!(log.iter().all(|attempt| attempt.word() == "accepted" && attempt.kind == "undelivered"));
     assert_eq!(store.piles().await.unwrap(), []);
     assert_eq!(second.hook_piles(&demo, &key.hook), Some(Piles::default()));
     let nobody = "nobody".parse().unwrap();
     assert_eq!(second.replay(&demo, &nobody).await.unwrap(), None);
     assert_eq!(second.hook_piles(&demo, &nobody), None);
+    assert_eq!(second.hook_log(&demo, &nobody), None);
+    assert_eq!(second.dead_letters(&demo, &nobody, None, 1).await.unwrap(), None);
+    assert_eq!(second.try_hook(&demo, &nobody).await, Ok(None));
 }
 
 #[tokio::test]
@@ -436,4 +453,21 @@ fn a_hook_is_kept_as_it_was_configured() {
     for (from, to) in [("crm", "C R M"), ("https", "gopher"), ("escalated", "exploded")] {
         assert!(serde_json::from_str::<Hook>(&text.replace(from, to)).is_err(), "{to}");
     }
+}
+
+#[tokio::test]
+async fn a_hook_is_tried_out() {
+    let (store, time) = (Arc::new(MemoryStore::new(Epoch(7))), Arc::new(AtomicU64::new(1_000)));
+    let mut receiver = Receiver::start(&[204, 503]).await;
+    let node = node(&store, &time).await;
+    let hook = receiver.hook("crm");
+    let namespace = namespace(&node, vec![hook.clone()]).await;
+    for (word, status) in [("accepted", 204), ("refused", 503)] {
+        let tried = node.try_hook(&namespace, &hook.name).await.unwrap().unwrap();
+        assert_eq!((tried.word(), tried.status(), tried.kind.as_str()), (word, Some(status), "test"));
+        let (id, body) = receiver.told.recv().await.unwrap();
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((id.as_str(), &body["type"]), (tried.id.as_str(), &"test".into()));
+    }
+    assert_eq!(store.piles().await.unwrap(), [], "nothing of it waits");
 }
