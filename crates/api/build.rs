@@ -43,6 +43,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".tidings.v1.Message.data",
             "#[serde(deserialize_with = \"crate::grpc::json::text\")]",
         )
+        .field_attribute(
+            ".tidings.v1.DeadLetter.notice",
+            "#[serde(deserialize_with = \"crate::grpc::json::text\")]",
+        )
         .field_attribute(".tidings.v1.SimulateRequest.lasts", "#[serde(rename = \"for\")]")
         .field_attribute(".tidings.v1.RevokeTokensRequest.lasts", "#[serde(rename = \"for\")]");
     builder = builder.field_attribute(

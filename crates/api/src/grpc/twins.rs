@@ -82,6 +82,8 @@ twins! {
     user_status(UserStatusRequest) -> UserStatusAnswer: "post" "/v1/namespaces/{ns}/users:status" Body;
     disconnect_user(DisconnectUserRequest) -> DisconnectUserAnswer:
         "delete" "/v1/namespaces/{ns}/users/{user}/connections" Query;
+    list_connections(ListConnectionsRequest) -> ListConnectionsAnswer: "get" "/v1/namespaces/{ns}/connections" Query;
+    disconnect(DisconnectRequest) -> DisconnectAnswer: "delete" "/v1/namespaces/{ns}/connections/{id}" Query;
     list_devices(ListDevicesRequest) -> ListDevicesAnswer: "get" "/v1/namespaces/{ns}/devices" Query;
     get_device(GetDeviceRequest) -> Device: "get" "/v1/namespaces/{ns}/devices/{device}" Query;
     forget_device(ForgetDeviceRequest) -> ForgetDeviceAnswer: "delete" "/v1/namespaces/{ns}/devices/{device}" Query;
@@ -107,6 +109,11 @@ twins! {
     simulate(SimulateRequest) -> Simulation: "post" "/v1/namespaces/{ns}/simulations" Body;
     end_simulation(EndSimulationRequest) -> EndSimulationAnswer:
         "delete" "/v1/namespaces/{ns}/simulations/{id}" Query;
+    list_hooks(ListHooksRequest) -> ListHooksAnswer: "get" "/v1/namespaces/{ns}/hooks" Query;
+    test_hook(TestHookRequest) -> HookAttempt: "post" "/v1/namespaces/{ns}/hooks/{hook}/test" Query;
+    get_hook_log(GetHookLogRequest) -> HookLog: "get" "/v1/namespaces/{ns}/hooks/{hook}/log" Query;
+    list_dead_letters(ListDeadLettersRequest) -> ListDeadLettersAnswer:
+        "get" "/v1/namespaces/{ns}/hooks/{hook}/dead" Query;
     get_hook(GetHookRequest) -> HookQueue: "get" "/v1/namespaces/{ns}/hooks/{hook}" Query;
     replay_hook(ReplayHookRequest) -> ReplayHookAnswer: "post" "/v1/namespaces/{ns}/hooks/{hook}/replay" Query;
 
