@@ -17,6 +17,8 @@ const RAW: &[&str] = &[
     "MintTokenRequest.meta",
     "CreateNamespaceRequest.json",
     "ChangeNamespaceRequest.json",
+    "PutDeviceRequest.json",
+    "ChangeDeviceRequest.json",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -45,6 +47,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         )
         .field_attribute(
             ".tidings.v1.DeadLetter.notice",
+            "#[serde(deserialize_with = \"crate::grpc::json::text\")]",
+        )
+        .field_attribute(
+            ".tidings.v1.Device.metadata",
             "#[serde(deserialize_with = \"crate::grpc::json::text\")]",
         )
         .field_attribute(".tidings.v1.SimulateRequest.lasts", "#[serde(rename = \"for\")]")

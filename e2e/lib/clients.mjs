@@ -157,7 +157,7 @@ class SocketIoClient extends Client {
       this.ready = ready;
     });
     for (const event of this.events) socket.on(event, (...args) => this.#message(event, args));
-    for (const notice of ['recall', 'presence', 'joined', 'left', 'goaway']) {
+    for (const notice of ['recall', 'presence', 'joined', 'left', 'room', 'goaway']) {
       socket.on(notice, (data) => this.notices.push({ notice, data }));
     }
     await Promise.race([this.waitConnected(), refused]);
@@ -302,7 +302,7 @@ class WsClient extends Client {
         atOnce?.(item.ok);
         resolve(item.ok);
       } else reject(Object.assign(new Error(`refused: ${JSON.stringify(item.error)}`), { refusal: item.error }));
-    } else if (item.goaway || item.presence || item.recall || item.joined || item.left) {
+    } else if (item.goaway || item.presence || item.recall || item.joined || item.left || item.room) {
       this.notices.push({ notice: Object.keys(item)[0], data: Object.values(item)[0] });
     } else {
       this.problems.push({ what: 'neither push nor answer nor notice', item });
@@ -384,7 +384,7 @@ class SseClient extends Client {
     });
     source.addEventListener('ready', (event) => (this.ready = JSON.parse(event.data)));
     for (const event of this.events) source.addEventListener(event, (message) => this.#message(event, message));
-    for (const notice of ['recall', 'presence', 'joined', 'left', 'goaway']) {
+    for (const notice of ['recall', 'presence', 'joined', 'left', 'room', 'goaway']) {
       source.addEventListener(notice, (event) => this.notices.push({ notice, data: JSON.parse(event.data) }));
     }
     source.addEventListener('error', (event) => {

@@ -5,6 +5,7 @@
 //! checked with, and the paths against the router. It knows what errors there are by rules, not path by path.
 
 mod body;
+mod device;
 mod namespace;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::rest::{
 use crate::{health, metrics};
 
 pub(crate) use body::*;
+pub(crate) use device::*;
 pub(crate) use namespace::*;
 
 #[derive(OpenApi)]
@@ -68,10 +70,13 @@ pub(crate) use namespace::*;
         connections::end,
         devices::list,
         devices::show,
+        devices::put,
+        devices::change,
         devices::forget,
         devices::purge,
         rooms::list,
         rooms::show,
+        rooms::change,
         rooms::members,
         rooms::add,
         rooms::remove,
@@ -188,6 +193,8 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: 
     let bounded = path.ends_with("/simulations") || path.ends_with("/keys");
     add(bounded && has_body || path.ends_with("/connections") && writes, &[ErrorCode::CONFLICT]);
     add(pushes, &[ErrorCode::SUSPENDED]);
+    let named = path.ends_with("/devices/{device}") || path.ends_with("/rooms/{room}");
+    add(named && has_body, &[ErrorCode::CONFLICT]);
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in codes {
         by_status.entry(code.status).or_default().push(code);

@@ -21,6 +21,7 @@ use tidings_node::namespace::CreateError;
 use tidings_node::publish::PublishError;
 use tidings_node::rates::RetryAfter;
 use tidings_node::revoke::RevokeError;
+use tidings_node::rooms::RoomError;
 use tidings_node::simulate::SimulateError;
 use tidings_wire::problem::{self as wire, FieldError};
 
@@ -177,6 +178,11 @@ impl From<PublishError> for Problem {
         match why {
             PublishError::NoNamespace => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
             PublishError::Suspended => Self::new(ErrorCode::SUSPENDED, why.to_string()),
+            PublishError::RoomSuspended { index, room } => Self::field(
+                ErrorCode::SUSPENDED,
+                format!("to.rooms[{index}]"),
+                format!("{} is suspended", crate::shape::shown(room.as_str())),
+            ),
             PublishError::Conflict => Self::field(
                 ErrorCode::CONFLICT,
                 "id",
@@ -243,6 +249,15 @@ impl From<ConnectionsError> for Problem {
         match why {
             ConnectionsError::Busy => Self::new(ErrorCode::OVERLOADED, why.to_string()),
             ConnectionsError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<RoomError> for Problem {
+    fn from(why: RoomError) -> Self {
+        match why {
+            RoomError::TooMany => Self::new(ErrorCode::CONFLICT, why.to_string()),
+            RoomError::Store(why) => why.into(),
         }
     }
 }

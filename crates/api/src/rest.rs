@@ -20,7 +20,7 @@ pub(crate) mod users;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use tidings_node::keys::Scope;
 
@@ -97,6 +97,8 @@ fn keyed(state: &ApiState) -> Routes {
         .route("get", "/v1/namespaces/{ns}/devices", needs(READ, get(devices::list)))
         .route("post", "/v1/namespaces/{ns}/devices:purge", needs(MANAGE, post(devices::purge)))
         .route("get", "/v1/namespaces/{ns}/devices/{device}", needs(READ, get(devices::show)))
+        .route("put", "/v1/namespaces/{ns}/devices/{device}", needs(MANAGE, put(devices::put)))
+        .route("patch", "/v1/namespaces/{ns}/devices/{device}", needs(MANAGE, patch(devices::change)))
         .route("delete", "/v1/namespaces/{ns}/devices/{device}", needs(MANAGE, delete(devices::forget)))
         .route("get", "/v1/namespaces/{ns}/connections", needs(READ, get(connections::list)))
         .route("delete", "/v1/namespaces/{ns}/connections/{id}", needs(MANAGE, delete(connections::end)))
@@ -108,6 +110,7 @@ fn keyed(state: &ApiState) -> Routes {
         .route("post", "/v1/namespaces/{ns}/hooks/{hook}/replay", needs(MANAGE, post(hooks::replay)))
         .route("get", "/v1/namespaces/{ns}/rooms", needs(READ, get(rooms::list)))
         .route("get", "/v1/namespaces/{ns}/rooms/{room}", needs(READ, get(rooms::show)))
+        .route("patch", "/v1/namespaces/{ns}/rooms/{room}", needs(MANAGE, patch(rooms::change)))
         .route("get", "/v1/namespaces/{ns}/rooms/{room}/members", needs(READ, get(rooms::members)))
         .route("post", "/v1/namespaces/{ns}/rooms/{room}/members", needs(MANAGE, post(rooms::add)))
         .route("delete", "/v1/namespaces/{ns}/rooms/{room}/members", needs(MANAGE, delete(rooms::remove)))

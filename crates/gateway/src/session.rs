@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use tidings_hub::{Attach, CatchUp, MemberKey};
 use tidings_model::{
     DeviceId, Disconnect, ErrorCode, Message, MessageId, NamespaceName, Ordinal, Platform, Position,
@@ -22,6 +23,8 @@ use tidings_node::token::TokenError;
 use crate::connection::Connection;
 use crate::local::Local;
 use crate::presence::{self, Presence};
+
+mod own;
 
 /// Messages of a mailbox that are read at once.
 const REPLAY_MESSAGES: usize = 64;
@@ -67,6 +70,8 @@ pub(crate) enum Request {
     Join(Vec<RoomName>),
     Leave(Vec<RoomName>),
     Ack(Vec<MessageId>),
+    /// Its own record: shown, or changed by a merge patch and then shown.
+    Device(Option<Map<String, Value>>),
     /// A newer token.
     Refresh(String),
     /// Who else is here.
@@ -151,6 +156,9 @@ impl From<JoinError> for Refusal {
             JoinError::TooManyRooms { .. } => {
                 Self { field: Some("rooms".to_owned()), ..Self::field("", why) }
             }
+            JoinError::Suspended(_) => {
+                Self { field: Some("rooms".to_owned()), ..Self::new(ErrorCode::SUSPENDED, why.to_string()) }
+            }
             JoinError::Gone => Self::new(ErrorCode::CONFLICT, why.to_string()),
             JoinError::Store(why) => why.into(),
         }
@@ -219,7 +227,9 @@ pub(crate) async fn open(
     let mut join = join;
     if let Some(permit) = &identity.permit {
         may_join(permit, &join)?;
-        join.extend(permit.rooms.iter().cloned());
+        // A room that is suspended is no reason to stay outside.
+        let open = permit.rooms.iter().filter(|room| !identity.namespace.is_suspended(room));
+        join.extend(open.cloned());
     }
     let attach = Attach {
         peer: connection.key,
@@ -489,25 +499,19 @@ pub(crate) async fn perform(
             if session.permit.is_none() {
                 return Err(Refusal::new(ErrorCode::CONFLICT, "this namespace has no tokens"));
             }
-            let device = local.node.known(&session.namespace, session.ordinal).await?;
-            let gone = || Refusal::new(ErrorCode::CONFLICT, "this device is not registered any more");
-            let device = device.ok_or_else(gone)?;
+            let device = own::device(local, session).await?;
             refresh(local, connection, session, device.user.as_ref(), &device.id, &token).await
         }
         Request::Presence(presence) => presence::perform(local, connection, session, presence).await,
         Request::Join(rooms) => {
-            if session.permit.is_none() && session.namespace.settings().auth == AuthMode::Token {
-                return Err(Refusal::new(
-                    ErrorCode::FORBIDDEN,
-                    "this namespace wants a token by now; connect again",
-                ));
-            }
+            still_let_in(session)?;
             if let Some(permit) = &session.permit {
                 may_join(permit, &rooms)?;
             }
             let rooms = local.node.join(&session.namespace, session.ordinal, rooms).await?;
             Ok(rooms_json(&rooms))
         }
+        Request::Device(patch) => own::record(local, session, patch).await,
         Request::Leave(rooms) => {
             let rooms = local.node.leave(&session.namespace, session.ordinal, rooms).await?;
             Ok(rooms_json(&rooms))
@@ -520,6 +524,14 @@ pub(crate) async fn perform(
             Ok(format!(r#"{{"acked":{},"unknown":[{}]}}"#, outcome.acked.len(), unknown.join(",")))
         }
     }
+}
+
+/// Whether what let a client in would let it in today.
+fn still_let_in(session: &Session) -> Result<(), Refusal> {
+    if session.permit.is_none() && session.namespace.settings().auth == AuthMode::Token {
+        return Err(Refusal::new(ErrorCode::FORBIDDEN, "this namespace wants a token by now; connect again"));
+    }
+    Ok(())
 }
 
 fn rooms_json(rooms: &[RoomName]) -> String {

@@ -8,7 +8,7 @@ use tidings_hub::Frame;
 use tidings_hub::broadcast;
 use tidings_model::NamespaceName;
 use tidings_node::metrics::Unsent;
-use tidings_node::presence::signal::Signal;
+use tidings_node::presence::signal::{Signal, SignalKind};
 use tidings_wire::push::{self, Codec, Format};
 use tidings_wire::{socketio, sse};
 
@@ -25,9 +25,11 @@ impl Local {
             let may_see = {
                 let sessions = connection.sessions.borrow();
                 let session = sessions.iter().find(|session| session.member == member);
+                // Whoever is in a room may know that it is suspended.
                 session.is_some_and(|session| {
-                    !session.hushed
-                        && session.permit.as_ref().is_none_or(|permit| permit.may_see(&signal.room, true))
+                    signal.kind == SignalKind::Room
+                        || !session.hushed
+                            && session.permit.as_ref().is_none_or(|permit| permit.may_see(&signal.room, true))
                 })
             };
             if !may_see {

@@ -56,7 +56,7 @@ error_codes! {
     NOT_SUPPORTED = "not_supported" 400 Unimplemented "This version cannot do what was asked";
     UNAUTHORIZED = "unauthorized" 401 Unauthenticated "A valid key is needed";
     FORBIDDEN = "forbidden" 403 PermissionDenied "The key or client may not do this";
-    SUSPENDED = "suspended" 403 FailedPrecondition "The namespace is suspended";
+    SUSPENDED = "suspended" 403 FailedPrecondition "The namespace or the room is suspended";
     NOT_FOUND = "not_found" 404 NotFound "There is no such thing";
     METHOD_NOT_ALLOWED = "method_not_allowed" 405 Unimplemented "The path exists, but not with this method";
     CONFLICT = "conflict" 409 AlreadyExists "It contradicts what is there already";

@@ -5,7 +5,8 @@
 //! keeps its own representation and converts at its edge.
 //!
 //! Reading order: [`name`] (what things are called), [`topic`] (where messages are logged),
-//! [`target`] (who is meant), [`message`] (what was accepted), [`step`] (what becomes of it), [`disconnect`] (how a connection ends),
+//! [`target`] (who is meant), [`message`] (what was accepted), [`step`] (what becomes of it),
+//! [`profile`] (what is kept of a device), [`disconnect`] (how a connection ends),
 //! [`address`] (where a client is), [`granularity`] (intervals of statistics), [`limit`] (how large anything may be).
 
 pub mod address;
@@ -15,6 +16,7 @@ pub mod granularity;
 pub mod limit;
 pub mod message;
 pub mod name;
+pub mod profile;
 pub mod step;
 pub mod target;
 pub mod time;
@@ -27,8 +29,9 @@ pub use granularity::Granularity;
 pub use message::{Durability, Message, Priority, Push};
 pub use name::{
     CollapseKey, DeviceId, EventName, HookName, KeyName, MessageId, NameError, NamespaceName, NoticeId,
-    RoomName, UserId,
+    RoomName, Tag, UserId,
 };
+pub use profile::{Profile, Quiet, Vendor, VendorToken, Window, Zone};
 pub use step::{DropReason, Step};
 pub use target::{Except, Platform, Target};
 pub use time::Timestamp;

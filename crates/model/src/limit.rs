@@ -82,3 +82,27 @@ pub const OUTBOX_FRAMES: std::ops::RangeInclusive<usize> = 16..=1_000_000;
 
 /// How many bytes may wait for one connection: what may be said.
 pub const OUTBOX_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
+
+/// Longest tag of a device, in bytes.
+pub const TAG_BYTES_MAX: usize = 64;
+
+/// Most tags of a device.
+pub const TAGS_MAX: usize = 64;
+
+/// Largest metadata of a device, in bytes of JSON.
+pub const METADATA_BYTES_MAX: usize = 4 * 1024;
+
+/// Deepest nesting of the metadata of a device.
+pub const METADATA_DEPTH_MAX: usize = 10;
+
+/// Longest token of a device, in bytes of JSON.
+pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
+
+/// Most rooms that a device may have muted.
+pub const MUTED_ROOMS_MAX: usize = 1_000;
+
+/// Most hours of the day in which a device may want to be left alone.
+pub const QUIET_WINDOWS_MAX: usize = 8;
+
+/// Longest name of a time zone, in bytes.
+pub const ZONE_BYTES_MAX: usize = 64;

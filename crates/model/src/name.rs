@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::limit::{COLLAPSE_KEY_BYTES_MAX, NAME_BYTES_MAX, NAMESPACE_BYTES_MAX};
+use crate::limit::{COLLAPSE_KEY_BYTES_MAX, NAME_BYTES_MAX, NAMESPACE_BYTES_MAX, TAG_BYTES_MAX};
 
 /// Why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl fmt::Display for NameError {
                 write!(f, "must match [a-z0-9][a-z0-9_-]{{0,49}}, but does not at byte {at}")
             }
             Self::Reserved => f.write_str(
-                "is reserved by clients or by the server (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener, ready, goaway, dropped, recall, presence, joined, left)",
+                "is reserved by clients or by the server (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener, ready, goaway, dropped, recall, presence, joined, left, room)",
             ),
         }
     }
@@ -121,6 +121,8 @@ names! {
     NoticeId => check_printable;
     /// What a newer message has in common with an older one that it replaces: 1–64 bytes, no control characters.
     CollapseKey => check_collapse_key;
+    /// What the business system puts on devices to find them by: 1–64 bytes, no control characters.
+    Tag => check_tag;
     /// The name of an event as clients see it: 1–255 bytes, no control characters, not reserved.
     EventName => check_event;
 }
@@ -131,6 +133,10 @@ fn check_printable(text: &str) -> Result<(), NameError> {
 
 fn check_collapse_key(text: &str) -> Result<(), NameError> {
     check_text(text, COLLAPSE_KEY_BYTES_MAX)
+}
+
+fn check_tag(text: &str) -> Result<(), NameError> {
+    check_text(text, TAG_BYTES_MAX)
 }
 
 fn check_text(text: &str, limit: usize) -> Result<(), NameError> {
@@ -192,7 +198,7 @@ fn check_event(text: &str) -> Result<(), NameError> {
         || text.starts_with("reconnect")
         || matches!(text, "error" | "ping" | "pong" | "newListener" | "removeListener")
         // Ours: a client could not tell them from what the server says of itself.
-        || matches!(text, "ready" | "goaway" | "dropped" | RECALL_EVENT | "presence" | "joined" | "left");
+        || matches!(text, "ready" | "goaway" | "dropped" | RECALL_EVENT | "presence" | "joined" | "left" | "room");
     if reserved { Err(NameError::Reserved) } else { Ok(()) }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub use tidings_hub::directory::{ConnectionLimits, TooMany, UserKey};
 use tidings_model::{DeviceId, Disconnect, NamespaceName, Ordinal, Platform, RoomName, Seq, UserId};
 use tidings_store::port::Which;
-use tidings_store::{Device, Registration, StoreError};
+use tidings_store::{Device, Registered, Registration, StoreError};
 
 use crate::metrics::Refused;
 use crate::namespace::AuthMode;
@@ -142,18 +142,24 @@ impl Node {
                 now: self.clock.now(),
             })
             .await?;
+        self.registered(&namespace, &registered).await;
         let device = registered.device;
-        if let Some((old, rooms)) = registered.replaced {
-            namespace.directory().forget(old, &rooms);
-            let person = Person { ordinal: old, device: device.id.clone(), user: None };
-            namespace.has_left(Who::Person(person), &rooms, self.clock.now());
+        Ok(Identity { namespace, device, new: registered.new, permit })
+    }
+
+    /// A device has been registered: everybody here is to know, and to forget who it was before.
+    pub(crate) async fn registered(&self, namespace: &Namespace, registered: &Registered) {
+        let device = &registered.device;
+        if let Some((old, rooms)) = &registered.replaced {
+            namespace.directory().forget(*old, rooms);
+            let person = Person { ordinal: *old, device: device.id.clone(), user: None };
+            namespace.has_left(Who::Person(person), rooms, self.clock.now());
             let mask = namespace.directory().shards_of(&[old.0]);
-            let replaced = ToShard::Replaced { namespace: namespace.name.clone(), device: old };
+            let replaced = ToShard::Replaced { namespace: namespace.name.clone(), device: *old };
             self.shards.tell(mask, replaced).await;
         }
         namespace.directory().register(device.ordinal, device.platform);
-        self.expose(&namespace, &device).await;
-        Ok(Identity { namespace, device, new: registered.new, permit })
+        self.expose(namespace, device).await;
     }
 
     /// Whether the operator lets this user in.

@@ -159,6 +159,7 @@ impl Node {
                 Err(
                     why @ (PublishError::NoNamespace
                     | PublishError::Suspended
+                    | PublishError::RoomSuspended { .. }
                     | PublishError::Conflict
                     | PublishError::Overloaded
                     | PublishError::TooOften(_)

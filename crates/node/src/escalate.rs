@@ -6,14 +6,18 @@
 //! a provider took it, the next rung has its own deadline; when none is left, the device is undelivered.
 //!
 //! A receipt of any device of a user ends it for all of them: the message has been seen.
+//!
+//! A device that is not to be disturbed is left alone, and nobody is told: it waits. When that is over while the message
+//! lives, it is looked at again, by a deadline of its own.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use roaring::RoaringBitmap;
 use tidings_hub::shard::Ordinals;
-use tidings_model::{Durability, Message, NamespaceName, Ordinal, Seq, Step};
+use tidings_model::{Durability, Message, NamespaceName, Ordinal, Seq, Step, Timestamp};
 use tidings_outbound::{Outcome, Wake};
 use tidings_store::port::Which;
 use tidings_store::{Device, Due, DueKind, StoreError};
@@ -21,6 +25,7 @@ use tidings_store::{Device, Due, DueKind, StoreError};
 use crate::ledger::{Claim, Entry, Tried};
 use crate::notify::{Notice, NoticeKind};
 use crate::presence::Interest;
+use crate::quiet::{Hush, hush};
 use crate::{Namespace, Node};
 
 /// Devices that are looked at together.
@@ -31,6 +36,22 @@ const ATTEMPTS: usize = 32;
 
 /// Providers at most: a rung is counted in a byte.
 pub const PROVIDERS_MAX: usize = 16;
+
+/// Devices that are left alone are looked at again when the first of them may be disturbed, but no more of them in a second.
+const AGAIN_PER_SECOND: usize = 1_000;
+
+/// Which devices of a message are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Those without a receipt, from this rung on.
+    Rung(u8),
+    /// Those that were left alone.
+    Again,
+}
+
+/// Devices that are to be left alone for now, by why and until when.
+#[derive(Debug, Default)]
+struct LeftAlone(BTreeMap<(Option<Timestamp>, String), Vec<u32>>);
 
 impl Node {
     /// After how long without a receipt a message with this wish is escalated here; `None` when there is nobody who
@@ -46,11 +67,15 @@ impl Node {
     pub(crate) async fn escalate_all(&self, entries: &[Due]) -> Result<Vec<Due>, StoreError> {
         let mut next = Vec::new();
         for due in entries {
-            let DueKind::Escalate(rung) = due.what else { continue };
+            let look = match due.what {
+                DueKind::Escalate(rung) => Look::Rung(rung),
+                DueKind::Again => Look::Again,
+                DueKind::Deliver | DueKind::Expire => continue,
+            };
             let Some(namespace) = self.namespace(due.namespace.as_str()) else { continue };
             let messages = self.store.messages(&namespace.name, due.seqs.clone()).await?;
             for message in messages.into_iter().flatten() {
-                next.extend(self.escalate(&namespace, &message, rung).await?);
+                next.extend(self.escalate(&namespace, &message, look).await?);
             }
         }
         Ok(next)
@@ -60,32 +85,77 @@ impl Node {
         &self,
         namespace: &Namespace,
         message: &Message,
-        rung: u8,
-    ) -> Result<Option<Due>, StoreError> {
+        look: Look,
+    ) -> Result<Vec<Due>, StoreError> {
         let books = self.books(message).await;
         if !message.is_live(self.now()) || books.record.recalled_at.is_some() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let pending: Vec<u32> = books.pending().iter().collect();
-        let mut again = false;
+        let (rung, pending) = match look {
+            Look::Rung(0) => (0, books.pending()),
+            Look::Rung(rung) => (rung, books.pending() - &books.record.held),
+            Look::Again => (0, books.held()),
+        };
+        let mut alone = LeftAlone::default();
+        let mut taken = false;
+        let pending: Vec<u32> = pending.iter().collect();
         for chunk in pending.chunks(DEVICES) {
             let ordinals = chunk.iter().copied().map(Ordinal).collect();
             let devices = self.store.devices(&namespace.name, Which::Ordinals(ordinals)).await?;
             let mut left = Vec::with_capacity(chunk.len());
             for device in devices.into_iter().flatten() {
-                if !self.user_has_it(namespace, &device, &books.record.acked).await? {
-                    left.push(device);
+                if self.user_has_it(namespace, &device, &books.record.acked).await? {
+                    continue;
+                }
+                match hush(message, &device, self.now()) {
+                    Some(hush) => alone.add(hush, device.ordinal),
+                    None => left.push(device),
                 }
             }
-            again |= self.climb(namespace, message, usize::from(rung), left).await?;
+            let before = if look == Look::Again { books.tried_for() } else { RoaringBitmap::new() };
+            taken |= self.climb(namespace, message, usize::from(rung), left, &before).await?;
         }
-        let more_rungs = usize::from(rung) + 1 < self.providers.len();
-        Ok((again && more_rungs).then(|| Due {
-            at: self.now().after(message.escalate_after.unwrap_or_default()),
-            what: DueKind::Escalate(rung + 1),
-            namespace: namespace.name.clone(),
-            seqs: vec![message.seq],
-        }))
+        let held = self.leave_alone(message, look, alone).await?;
+        let due = |at, what| Due { at, what, namespace: namespace.name.clone(), seqs: vec![message.seq] };
+        let mut next = Vec::new();
+        next.extend(held.map(|at| due(at, DueKind::Again)));
+        if taken && usize::from(rung) + 1 < self.providers.len() {
+            let at = self.now().after(message.escalate_after.unwrap_or_default());
+            next.push(due(at, DueKind::Escalate(rung + 1)));
+        }
+        Ok(next)
+    }
+
+    /// Notes whom nothing was tried for because they are not to be disturbed, and holds those for whom that is over while the
+    /// message lives. Answers when they are to be looked at again.
+    async fn leave_alone(
+        &self,
+        message: &Message,
+        look: Look,
+        alone: LeftAlone,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        if alone.0.is_empty() && look != Look::Again {
+            return Ok(None);
+        }
+        let is_held = |until: &Option<Timestamp>| until.is_some_and(|until| until < message.expires_at);
+        let held = alone.0.iter().filter(|((until, _), _)| is_held(until));
+        let first = held.clone().filter_map(|((until, _), _)| *until).min();
+        let held: RoaringBitmap = held.flat_map(|(_, devices)| devices.iter().copied()).collect();
+        let seconds = held.len() / AGAIN_PER_SECOND as u64;
+        let change = move |entry: &mut Entry, now| {
+            // Whoever was held and is not any more has been dealt with.
+            match look {
+                Look::Rung(_) => entry.record.held |= held,
+                Look::Again => entry.record.held = held,
+            }
+            for ((_, why), devices) in alone.0 {
+                entry.note_with(now, Step::Muted, &Ordinals::from(devices), why);
+            }
+        };
+        let changed = self.ledger.change(&message.namespace, message.seq, Durability::Durable, change).await;
+        changed.ok_or_else(|| StoreError::Io("who is left alone could not be written down".to_owned()))?;
+        let not_before = self.now().after(Duration::from_secs(seconds));
+        Ok(first.map(|first| first.max(not_before)))
     }
 
     /// Whether another device of the same user has given a receipt.
@@ -100,14 +170,15 @@ impl Node {
         Ok(devices.into_iter().flatten().any(|other| acked.contains(other.ordinal.0)))
     }
 
-    /// Tries these devices from a rung on, until each was taken by a provider or none is left. Answers whether any was
-    /// taken.
+    /// Tries these devices from a rung on, until each was taken by a provider or none is left. `before` are those that were tried
+    /// when somebody last looked. Answers whether any was taken.
     async fn climb(
         &self,
         namespace: &Namespace,
         message: &Message,
         from: usize,
         mut devices: Vec<Device>,
+        before: &RoaringBitmap,
     ) -> Result<bool, StoreError> {
         let mut taken = false;
         for rung in from..self.providers.len() {
@@ -122,6 +193,7 @@ impl Node {
         }
         // On later rungs, whoever no provider is left for was taken by one before.
         if from == 0 {
+            devices.retain(|device| !before.contains(device.ordinal.0));
             self.undelivered(namespace, message, devices).await?;
         }
         Ok(taken)
@@ -212,6 +284,12 @@ impl Node {
     async fn tell(&self, namespace: &Namespace, mut notices: Vec<Notice>) -> Result<(), StoreError> {
         notices.retain(|notice| namespace.wants(notice.kind));
         if notices.is_empty() { Ok(()) } else { self.notify(namespace, notices).await }
+    }
+}
+
+impl LeftAlone {
+    fn add(&mut self, hush: Hush, device: Ordinal) {
+        self.0.entry((hush.until, hush.why)).or_default().push(device.0);
     }
 }
 

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use roaring::RoaringBitmap;
 use tidings_model::{Disconnect, Ordinal};
-use tidings_store::port::Which;
 use tidings_store::{Device, StoreError};
 
+use crate::devices::Filter;
 use crate::presence::{Person, Who};
 use crate::{Namespace, Node, ToShard};
 
@@ -18,37 +17,20 @@ const LOOKED_AT: usize = 1_000;
 /// Devices that are forgotten at once: each is a change of its own, and they share the disk.
 const SIDE_BY_SIDE: usize = 256;
 
-impl Node {
-    /// All devices of a namespace in a fixed order: those after `after`, at most `limit`, each with whether it is online. The second
-    /// answer says where to go on, if there is more.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn devices_of(
-        &self,
-        namespace: &Namespace,
-        after: Option<Ordinal>,
-        limit: usize,
-    ) -> Result<(Vec<(Device, bool)>, Option<Ordinal>), StoreError> {
-        let start = after.map_or(0, |after| after.0.saturating_add(1));
-        let (mut ordinals, online): (Vec<Ordinal>, RoaringBitmap) = {
-            let directory = namespace.directory();
-            // Of each platform only as many as may be needed.
-            let some = directory.platforms().iter().flat_map(|of| of.range(start..).take(limit + 1));
-            let some: RoaringBitmap = some.collect();
-            (some.iter().take(limit + 1).map(Ordinal).collect(), directory.online().clone())
-        };
-        let more = ordinals.len() > limit;
-        ordinals.truncate(limit);
-        let next = if more { ordinals.last().copied() } else { None };
-        let found = self.store.devices(&namespace.name, Which::Ordinals(ordinals)).await?;
-        let devices = found.into_iter().flatten().map(|device| {
-            let is_online = online.contains(device.ordinal.0);
-            (device, is_online)
-        });
-        Ok((devices.collect(), next))
-    }
+/// Which devices are to be forgotten.
+#[derive(Clone, Debug)]
+pub struct Purge {
+    /// Those that were last seen so long ago.
+    pub inactive_for: Duration,
+    /// And of which this is true.
+    pub filter: Filter,
+    /// Those with a token too.
+    pub with_tokens: bool,
+    /// Nothing is to be done.
+    pub dry_run: bool,
+}
 
+impl Node {
     /// Forgets a device: its connections end, it is in no room, and nothing waits for it. When it comes again it is a new one.
     /// False when there is none.
     ///
@@ -81,26 +63,28 @@ impl Node {
         .await
     }
 
-    /// Forgets the devices that are not online and were last seen so long ago. Answers how many these are; in a dry run nothing
-    /// else is done.
+    /// Forgets the devices that are not online and were last seen so long ago, if what is asked for is true of them. One with a
+    /// token stays unless it is said otherwise: its vendor reaches it, whether it connects or not. Answers how many these are;
+    /// in a dry run nothing else is done.
     ///
     /// # Errors
     /// When the store cannot be read or written; some may have been forgotten.
     pub async fn purge(
         self: &Arc<Self>,
         namespace: &Arc<Namespace>,
-        inactive_for: Duration,
-        dry_run: bool,
+        purge: &Purge,
     ) -> Result<u64, StoreError> {
         let now = self.clock.now();
         let (mut after, mut count) = (None, 0);
         loop {
-            let (devices, next) = self.devices_of(namespace, after, LOOKED_AT).await?;
-            let gone =
-                |(device, online): &(Device, bool)| !online && now.since(device.seen_at) >= inactive_for;
+            let (devices, next) = self.devices_of(namespace, &purge.filter, after, LOOKED_AT).await?;
+            let gone = |(device, online): &(Device, bool)| {
+                let reachable = !purge.with_tokens && !device.profile.tokens.is_empty();
+                !online && !reachable && now.since(device.seen_at) >= purge.inactive_for
+            };
             let gone: Vec<Ordinal> =
                 devices.iter().filter(|one| gone(one)).map(|(device, _)| device.ordinal).collect();
-            if dry_run {
+            if purge.dry_run {
                 count += gone.len() as u64;
             } else {
                 let forgetting = stream::iter(gone).map(|device| self.forget(namespace, device));

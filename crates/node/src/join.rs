@@ -25,6 +25,9 @@ pub enum JoinError {
         /// The most that is allowed.
         limit: usize,
     },
+    /// The operator has suspended a room that the device is not in.
+    #[error("the room {0} is suspended")]
+    Suspended(RoomName),
     /// The device belongs to another user now.
     #[error("this device has been taken over by another user")]
     Gone,
@@ -73,7 +76,7 @@ fn new_ones(before: &[RoomName], rooms: &[RoomName]) -> Vec<RoomName> {
 }
 
 impl Node {
-    /// Puts a device into rooms. Idempotent. Answers all the rooms it is in.
+    /// Puts a device into rooms, as it asks itself. Idempotent. Answers all the rooms it is in.
     ///
     /// # Errors
     /// [`JoinError`]; it joined none of the rooms then.
@@ -83,12 +86,26 @@ impl Node {
         device: Ordinal,
         rooms: Vec<RoomName>,
     ) -> Result<Vec<RoomName>, JoinError> {
+        self.put_into(namespace, device, rooms, false).await
+    }
+
+    /// The same; the server puts devices into suspended rooms, too.
+    pub(crate) async fn put_into(
+        self: &Arc<Self>,
+        namespace: &Arc<Namespace>,
+        device: Ordinal,
+        rooms: Vec<RoomName>,
+        by_server: bool,
+    ) -> Result<Vec<RoomName>, JoinError> {
         let limit = namespace.settings().most_rooms();
         let turn = self.turns.of(device).await;
         let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
         let found = found.into_iter().flatten().next().ok_or(JoinError::Gone)?;
         let person = Person::of(&found);
         let (fresh, mut after) = (new_ones(&found.rooms, &rooms), found.rooms);
+        if let Some(room) = fresh.iter().find(|room| !by_server && namespace.is_suspended(room)) {
+            return Err(JoinError::Suspended(room.clone()));
+        }
         after.extend_from_slice(&rooms);
         after.sort_unstable();
         after.dedup();

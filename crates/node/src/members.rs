@@ -127,7 +127,7 @@ impl Node {
             self.leave(namespace, device, vec![room.clone()]).await?;
             return Ok(OneMoved::Changed);
         }
-        match self.join(namespace, device, vec![room.clone()]).await {
+        match self.put_into(namespace, device, vec![room.clone()], true).await {
             Ok(_) => Ok(OneMoved::Changed),
             Err(JoinError::TooManyRooms { .. }) => {
                 let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
@@ -137,7 +137,7 @@ impl Node {
                     .next()
                     .map_or(OneMoved::Gone, |found| OneMoved::Full(found.id)))
             }
-            Err(JoinError::Gone) => Ok(OneMoved::Gone),
+            Err(JoinError::Gone | JoinError::Suspended(_)) => Ok(OneMoved::Gone),
             Err(JoinError::Store(why)) => Err(why),
         }
     }

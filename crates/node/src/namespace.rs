@@ -20,6 +20,7 @@ use crate::permit::Permit;
 use crate::presence::{self, Interest};
 use crate::rates::Bucket;
 use crate::revoke::{self, Revocations};
+use crate::rooms::{self, Suspended};
 use crate::token::{self, Jwt, TokenError, Verifier};
 use crate::{Node, ToShard};
 
@@ -32,8 +33,8 @@ const OWN_KEY: &str = "signing/";
 pub(crate) const SETTINGS: [&str; 2] = [PREFIX, OWN_KEY];
 
 /// and any number below its name.
-pub(crate) const SETTINGS_BELOW: [&str; 4] =
-    [kick::PREFIX, crate::keys::PREFIX, presence::PREFIX, revoke::PREFIX];
+pub(crate) const SETTINGS_BELOW: [&str; 5] =
+    [kick::PREFIX, crate::keys::PREFIX, presence::PREFIX, revoke::PREFIX, rooms::PREFIX];
 
 /// A namespace of this node.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub struct Namespace {
     pub(crate) blocks: Mutex<Blocks>,
     /// How many pushes there have been lately.
     pub(crate) pushes: Bucket,
+    /// The rooms that are suspended.
+    pub(crate) suspended_rooms: Mutex<Suspended>,
     turn: Arc<tokio::sync::Mutex<()>>,
     /// What anybody wants to know of it, by the rules that hold now.
     interest: AtomicU32,
@@ -327,6 +330,7 @@ impl Namespace {
             directory: Mutex::new(directory),
             blocks: Mutex::default(),
             pushes: Bucket::default(),
+            suspended_rooms: Mutex::default(),
             turn: Arc::default(),
             gone: AtomicBool::new(false),
         })
@@ -428,6 +432,7 @@ pub(crate) async fn load(
         .collect();
     let mut blocks = kick::load(store, now).await?;
     let mut revoked = revoke::load(store, now).await?;
+    let mut suspended = rooms::load(store).await?;
     let mut namespaces = HashMap::new();
     for (key, value) in store.list(PREFIX).await? {
         let name = NamespaceName::new(&key[PREFIX.len()..]).map_err(|why| damaged(&key, &why))?;
@@ -442,6 +447,8 @@ pub(crate) async fn load(
         *namespace.blocks.lock().unwrap_or_else(PoisonError::into_inner) =
             blocks.remove(&name).unwrap_or_default();
         namespace.revoked.store(Arc::new(revoked.remove(&name).unwrap_or_default()));
+        *namespace.suspended_rooms.lock().unwrap_or_else(PoisonError::into_inner) =
+            suspended.remove(&name).unwrap_or_default();
         namespaces.insert(name, namespace);
     }
     Ok(namespaces)

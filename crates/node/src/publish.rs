@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use tidings_hub::Delivery;
 use tidings_hub::directory::Meant;
 use tidings_model::{
-    DeviceId, Durability, Except, Message, NamespaceName, Ordinal, Push, Target, Topic, UserId,
+    DeviceId, Durability, Except, Message, NamespaceName, Ordinal, Push, RoomName, Target, Topic, UserId,
 };
 use tidings_store::{Appended, NewMessage, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -55,6 +55,14 @@ pub enum PublishError {
     /// The operator has suspended the namespace.
     #[error("the namespace is suspended")]
     Suspended,
+    /// The operator has suspended a room that it is for.
+    #[error("the room {room} is suspended")]
+    RoomSuspended {
+        /// Where it stands among the rooms of the target.
+        index: usize,
+        /// Its name.
+        room: RoomName,
+    },
     /// Another push was accepted under the same id.
     #[error("another push was accepted with this id")]
     Conflict,
@@ -188,6 +196,9 @@ impl Node {
         }
         if settings.suspended {
             return Err(PublishError::Suspended);
+        }
+        if let Some(index) = namespace.first_suspended(&push.to.rooms) {
+            return Err(PublishError::RoomSuspended { index, room: push.to.rooms[index].clone() });
         }
         let limit = settings.largest_data();
         if push.data.len() > limit {

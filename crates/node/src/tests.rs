@@ -24,6 +24,7 @@ use crate::publish::{Accepted, PublishError};
 use crate::resume::Since;
 use crate::{Clock, Metrics, Node, Parts, ToShard};
 
+mod alone;
 mod escalation;
 mod history;
 mod jwks;
@@ -31,6 +32,7 @@ mod kept;
 mod later;
 mod limits;
 mod presence;
+mod profile;
 mod removal;
 mod simulate;
 mod statistics;

@@ -195,7 +195,8 @@ fn because(state: State, steps: &[Happened]) -> Step {
     let telling = match state {
         State::Acked => last(&[Step::Acked]).or(Some(Step::Acked)),
         State::Waiting => {
-            last(&[Step::Queued, Step::Written, Step::ConnectionLost, Step::SimulatedLoss, Step::Undelivered])
+            let waits = [Step::Queued, Step::Written, Step::ConnectionLost, Step::SimulatedLoss];
+            last(&[&waits[..], &[Step::Undelivered, Step::Muted]].concat())
         }
         State::Escalated => last(&[Step::ProviderAccepted, Step::ProviderRefused, Step::Escalated]),
         State::Expired => last(&[Step::Expired]),

@@ -10,6 +10,7 @@
 //! Times are milliseconds since the Unix epoch. Sets of devices are lists of ordinals when they are small, else bitmaps in
 //! the portable format of roaring, as base64. This file knows no files and no clock.
 
+mod described;
 mod export;
 mod import;
 mod line;

@@ -54,6 +54,7 @@ macro_rules! store_conformance {
                 deadlines: messages_leave_deadlines, what_is_due_comes_in_the_order_of_time,
                     what_was_dealt_with_is_gone;
                 devices: a_new_device_starts_at_the_head, a_known_device_is_recognised,
+                    what_is_kept_of_a_device_stays_with_it, what_is_kept_is_its_users,
                     another_user_starts_anew, what_is_forgotten_comes_as_new, nobody_is_another_user_than_somebody,
                     ordinals_are_never_reused, rooms_are_idempotent, rooms_are_sorted,
                     rooms_of_nobody_are_none, cursors_never_go_back, devices_are_found_each_way,

@@ -47,18 +47,18 @@ use tokio::task::coop::unconstrained;
 
 use crate::kv::namespace_head::Heads;
 use crate::port::{
-    Answer, Appended, Bucket, Census, Deadlines, Device, Devices, Due, DueQueue, Erase, From, HookKey,
-    Interval, LogSlice, Messages, NewMessage, Notices, Numbers, Pile, Piles, ReceiptRecord, Receipts,
-    Recording, Registered, Registration, Retention, Settings, Statistics, StoreError, TraceStep, Tries,
-    WaitingNotice, Which,
+    Answer, Appended, Bucket, Census, Deadlines, Description, Device, Devices, Due, DueQueue, Erase, From,
+    HookKey, Interval, LogSlice, Messages, NewMessage, Notices, Numbers, Pile, Piles, ReceiptRecord,
+    Receipts, Recording, Registered, Registration, Retention, Settings, Statistics, StoreError, TraceStep,
+    Tries, WaitingNotice, Which,
 };
 use disk::Disk;
 pub(crate) use fresh::Fresh;
 pub use moment::{Copied, CopyError, Moment, Progress};
 pub use stats::WriterStats;
 use verb::{
-    Append, Attempt, ChangePile, ChangeRooms, Deal, Enqueue, Forget, Put, Record, Register, Remove, Settle,
-    Tally, Task, Trim, Verb,
+    Append, Attempt, ChangePile, ChangeRooms, Deal, Describe, Enqueue, Forget, Put, Record, Register, Remove,
+    Settle, Tally, Task, Trim, Verb,
 };
 use writer::Command;
 
@@ -327,6 +327,10 @@ impl Deadlines for EmbeddedStore {
 impl Devices for EmbeddedStore {
     fn register(&self, registration: Registration) -> Answer<'_, Registered> {
         Box::pin(self.submit(Register(registration)))
+    }
+
+    fn describe(&self, description: Description) -> Answer<'_, Option<Registered>> {
+        Box::pin(self.submit(Describe(description)))
     }
 
     fn change_rooms(

@@ -23,8 +23,8 @@ mod tests;
 pub use embedded::{Copied, CopyError, EmbeddedStore, Moment, Options, Progress, WriterStats};
 pub use memory::MemoryStore;
 pub use port::{
-    Appended, Attempts, Bucket, Census, Deadlines, Device, Devices, Due, DueKind, DueQueue, Erase, Found,
-    From, History, HookKey, Interval, LogSlice, Messages, NewMessage, Notices, Numbers, Order, Pile, Piles,
-    ReceiptRecord, Receipts, Recording, Registered, Registration, Retention, Settings, Span, Statistics,
-    Store, StoreError, Term, TraceStep, Tries, WaitingNotice, Which,
+    Appended, Attempts, Bucket, Census, Deadlines, Description, Device, Devices, Due, DueKind, DueQueue,
+    Erase, Found, From, History, HookKey, Interval, LogSlice, Messages, NewMessage, Notices, Numbers, Order,
+    Pile, Piles, ReceiptRecord, Receipts, Recording, Registered, Registration, Retention, Settings, Span,
+    Statistics, Store, StoreError, Term, TraceStep, Tries, WaitingNotice, Which,
 };

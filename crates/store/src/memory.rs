@@ -11,16 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tidings_model::{
     CollapseKey, DeviceId, Durability, Epoch, Granularity, Message, MessageId, NamespaceName, NoticeId,
-    Ordinal, Platform, RoomName, Seq, Timestamp, Topic, UserId,
+    Ordinal, Platform, Profile, RoomName, Seq, Timestamp, Topic, UserId,
 };
 
 use crate::kv;
 use crate::kv::message_id::KnownId;
 use crate::port::{
-    Answer, Appended, Bucket, Census, Deadlines, Device, Devices, Due, DueQueue, Erase, Found, From, History,
-    HookKey, Interval, LogSlice, Messages, NewMessage, Numbers, Order, Pile, ReceiptRecord, Receipts,
-    Recording, Registered, Registration, Retention, Settings, Span, Statistics, StoreError, Term, TraceStep,
-    WaitingNotice, Which,
+    Answer, Appended, Bucket, Census, Deadlines, Description, Device, Devices, Due, DueQueue, Erase, Found,
+    From, History, HookKey, Interval, LogSlice, Messages, NewMessage, Numbers, Order, Pile, ReceiptRecord,
+    Receipts, Recording, Registered, Registration, Retention, Settings, Span, Statistics, StoreError, Term,
+    TraceStep, WaitingNotice, Which,
 };
 use crate::rules::{self, Verdict};
 
@@ -69,6 +69,7 @@ struct Known {
     cursor: Seq,
     created_at: Timestamp,
     seen_at: Timestamp,
+    profile: Arc<Profile>,
 }
 
 impl MemoryStore {
@@ -214,6 +215,11 @@ impl Devices for MemoryStore {
     fn register(&self, registration: Registration) -> Answer<'_, Registered> {
         let namespace = registration.namespace.clone();
         self.change(&namespace, move |namespace| namespace.register(registration))
+    }
+
+    fn describe(&self, description: Description) -> Answer<'_, Option<Registered>> {
+        let namespace = description.namespace.clone();
+        self.change(&namespace, move |namespace| namespace.describe(description))
     }
 
     fn change_rooms(
@@ -601,10 +607,31 @@ impl Namespace {
             cursor: self.head,
             created_at: registration.now,
             seen_at: registration.now,
+            profile: Arc::default(),
         };
         let answer = device.to_device(ordinal);
         self.devices.insert(ordinal, device);
         Registered { device: answer, new: true, replaced }
+    }
+
+    fn describe(&mut self, description: Description) -> Option<Registered> {
+        let Description { namespace, device: id, only, user, platform, profile, now } = description;
+        let ordinal = self.ordinals.get(&id).copied();
+        if only.is_some() && only != ordinal {
+            return None;
+        }
+        let before = ordinal.and_then(|ordinal| self.devices.get(&ordinal));
+        let platform = platform.or(before.map(|device| device.platform)).unwrap_or_default();
+        let seen_at = before.map(|device| device.seen_at);
+        let registration = Registration { namespace, device: id, user, platform, now };
+        let mut registered = self.register(registration);
+        let known = self.devices.get_mut(&registered.device.ordinal)?;
+        known.profile = profile;
+        if !registered.new {
+            known.seen_at = seen_at.unwrap_or(now);
+        }
+        registered.device = known.to_device(registered.device.ordinal);
+        Some(registered)
     }
 
     fn device(&self, ordinal: Ordinal) -> Option<Device> {
@@ -637,6 +664,7 @@ impl Known {
             cursor: self.cursor,
             created_at: self.created_at,
             seen_at: self.seen_at,
+            profile: Arc::clone(&self.profile),
         }
     }
 }

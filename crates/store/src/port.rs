@@ -13,7 +13,8 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 use tidings_model::{
     CollapseKey, DeviceId, DropReason, Durability, Epoch, EventName, Except, Message, MessageId,
-    NamespaceName, Ordinal, Platform, Priority, RoomName, Seq, Step, Target, Timestamp, Topic, UserId,
+    NamespaceName, Ordinal, Platform, Priority, Profile, RoomName, Seq, Step, Target, Timestamp, Topic,
+    UserId,
 };
 
 mod history;
@@ -106,6 +107,11 @@ pub trait Devices {
     /// ordinal, no rooms and a cursor at the head: what waits for the old user is not for the new one.
     fn register(&self, registration: Registration) -> Answer<'_, Registered>;
 
+    /// Sets what is kept of a device, durably; one that is not known is registered as [`Devices::register`] does it, and one
+    /// that is to have another user starts anew in the same way. It does not count as seen. `None` when it was to be a certain
+    /// device and is not (any more).
+    fn describe(&self, description: Description) -> Answer<'_, Option<Registered>>;
+
     /// Puts a device into rooms and takes it out of others; what is in both lists it leaves. Idempotent.
     /// Answers the rooms it is in now, sorted; none when there is no such device.
     fn change_rooms(
@@ -168,6 +174,8 @@ pub enum DueKind {
     Deliver,
     /// Whoever has given no receipt is to be tried by this rung of the ladder, counted from 0.
     Escalate(u8),
+    /// Devices for which no other way was tried because they were not to be disturbed are looked at again.
+    Again,
     /// The life of the messages is over.
     Expire,
 }
@@ -178,7 +186,7 @@ impl DueKind {
     pub const fn queue(self) -> DueQueue {
         match self {
             Self::Deliver => DueQueue::Deliver,
-            Self::Escalate(_) => DueQueue::Escalate,
+            Self::Escalate(_) | Self::Again => DueQueue::Escalate,
             Self::Expire => DueQueue::Expire,
         }
     }
@@ -373,6 +381,25 @@ pub struct Registration {
     pub now: Timestamp,
 }
 
+/// What is to be kept of a device.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Where it belongs.
+    pub namespace: NamespaceName,
+    /// Its id.
+    pub device: DeviceId,
+    /// The device that it must be.
+    pub only: Option<Ordinal>,
+    /// Whose it is, if anybody's.
+    pub user: Option<UserId>,
+    /// What it is; `None` for what it is already.
+    pub platform: Option<Platform>,
+    /// What else is kept of it.
+    pub profile: Arc<Profile>,
+    /// The time.
+    pub now: Timestamp,
+}
+
 /// A registered device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -392,9 +419,11 @@ pub struct Device {
     pub created_at: Timestamp,
     /// When it was last seen.
     pub seen_at: Timestamp,
+    /// What else is kept of it.
+    pub profile: Arc<Profile>,
 }
 
-/// The answer to a [`Registration`].
+/// The answer to a [`Registration`] or a [`Description`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registered {
     /// The device as it is now. Its platform is the one just given.
@@ -441,6 +470,8 @@ pub struct ReceiptRecord {
     pub escalated: RoaringBitmap,
     /// For each rung of the ladder, whom it was to be tried for.
     pub attempts: Vec<Attempts>,
+    /// The devices for which another way is to be tried only when they want to be disturbed again.
+    pub held: RoaringBitmap,
     /// When it was recalled.
     pub recalled_at: Option<Timestamp>,
     /// The message that announces this to those who have it.

@@ -20,7 +20,7 @@ use crate::port::{
     Bucket, Census, Device, Due, DueQueue, From, HookKey, Interval, Numbers, Order, Pile, Piles,
     ReceiptRecord, Recording, Span, Term, TraceStep, Tries, WaitingNotice, Which,
 };
-use crate::{EmbeddedStore, LogSlice, Options, StoreError};
+use crate::{DueKind, EmbeddedStore, LogSlice, Options, StoreError};
 
 /// A directory to write to. One in memory, where there is one: these tests ask what was written, and an
 /// `fdatasync` of a real disk would only make them slow.
@@ -157,7 +157,7 @@ pub(crate) async fn everything(store: &impl crate::Store) -> Result<Everything, 
 
 /// Puts something of every kind into a store.
 pub(crate) async fn fill(store: &impl crate::Store) {
-    use crate::conformance::given::{append, chosen, device, message, register};
+    use crate::conformance::given::{append, chosen, described, device, message, register};
     use crate::conformance::notices;
     for index in 0..6 {
         let topics: &[&str] = if index % 2 == 0 { &["all"] } else { &["room:a", "user:ann"] };
@@ -167,6 +167,16 @@ pub(crate) async fn fill(store: &impl crate::Store) {
         let ordinal = register(store, device(&format!("d{index}"), user, index)).await.device.ordinal;
         let rooms = vec!["a".parse().unwrap(), format!("r{index}").parse().unwrap()];
         store.change_rooms(&demo(), ordinal, rooms, vec![]).await.unwrap();
+        if index % 2 == 1 {
+            store.describe(described(&format!("d{index}"), user, index)).await.unwrap();
+        }
+        let again = Due {
+            at: Timestamp(90 + index),
+            what: DueKind::Again,
+            namespace: demo(),
+            seqs: vec![Seq(index + 1)],
+        };
+        store.deal(vec![], vec![again]).await.unwrap();
         let settled = vec![(ordinal, Seq(index), Timestamp(50 + index))];
         store.settle(&demo(), settled).await.unwrap();
         let record = ReceiptRecord {
@@ -175,6 +185,7 @@ pub(crate) async fn fill(store: &impl crate::Store) {
             dropped: [(9..11).collect(), Default::default(), (11..12).collect()],
             ack_times: vec![4],
             recalled_at: (index == 2).then_some(Timestamp(60)),
+            held: (0..index as u32 / 3).collect(),
             ..ReceiptRecord::default()
         };
         let by = (0..9).collect();

@@ -86,10 +86,13 @@ twins! {
     disconnect(DisconnectRequest) -> DisconnectAnswer: "delete" "/v1/namespaces/{ns}/connections/{id}" Query;
     list_devices(ListDevicesRequest) -> ListDevicesAnswer: "get" "/v1/namespaces/{ns}/devices" Query;
     get_device(GetDeviceRequest) -> Device: "get" "/v1/namespaces/{ns}/devices/{device}" Query;
+    put_device(PutDeviceRequest) -> Device: "put" "/v1/namespaces/{ns}/devices/{device}" Only("json");
+    change_device(ChangeDeviceRequest) -> Device: "patch" "/v1/namespaces/{ns}/devices/{device}" Only("json");
     forget_device(ForgetDeviceRequest) -> ForgetDeviceAnswer: "delete" "/v1/namespaces/{ns}/devices/{device}" Query;
     purge_devices(PurgeDevicesRequest) -> PurgeDevicesAnswer: "post" "/v1/namespaces/{ns}/devices:purge" Body;
     list_rooms(ListRoomsRequest) -> ListRoomsAnswer: "get" "/v1/namespaces/{ns}/rooms" Query;
     get_room(GetRoomRequest) -> Room: "get" "/v1/namespaces/{ns}/rooms/{room}" Query;
+    change_room(ChangeRoomRequest) -> Room: "patch" "/v1/namespaces/{ns}/rooms/{room}" Body;
     list_room_members(ListRoomMembersRequest) -> ListRoomMembersAnswer:
         "get" "/v1/namespaces/{ns}/rooms/{room}/members" Query;
     add_room_members(RoomMembersRequest) -> AddRoomMembersAnswer:

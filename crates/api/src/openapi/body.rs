@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::device::Tag;
+
 /// 1 to 255 bytes of UTF-8, no control characters.
 #[derive(Serialize, ToSchema)]
 #[schema(
@@ -332,6 +334,15 @@ pub(crate) enum NamespaceStateWord {
     Suspended,
 }
 
+/// What to change of a room.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RoomPatch, example = json!({"suspended": true}))]
+pub(crate) struct RoomPatchBody {
+    /// Whether clients cannot join it and nothing can be pushed to it.
+    suspended: bool,
+}
+
 /// Whom a call is about: at least one of these.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -354,6 +365,13 @@ pub(crate) struct WhomBody {
 pub(crate) struct PurgeBody {
     /// From 1m to 3660d.
     inactive_for: Duration,
+    /// Only devices of this platform.
+    platform: Option<PlatformWord>,
+    /// Only devices with this tag.
+    tag: Option<Tag>,
+    /// Devices with a token for phone push, too: their vendors reach them, whether they connect or not.
+    #[schema(default = false)]
+    with_tokens: Option<bool>,
     #[schema(default = false)]
     dry_run: Option<bool>,
 }

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use tidings_model::{ErrorCode, NamespaceName, Timestamp};
 use tidings_node::Namespace;
 use tidings_node::keys::Access;
+use tidings_node::merge_patch::merge;
 use tidings_node::namespace::{AuthMode, Settings};
 use tidings_node::remove::Removal;
 use tidings_wire::problem::FieldError;
@@ -327,25 +328,6 @@ fn writable(namespace: &Namespace) -> serde_json::Value {
         }
     }
     whole
-}
-
-/// RFC 7396, section 2.
-fn merge(target: &mut serde_json::Value, patch: serde_json::Value) {
-    let serde_json::Value::Object(patch) = patch else {
-        *target = patch;
-        return;
-    };
-    if !target.is_object() {
-        *target = serde_json::json!({});
-    }
-    let Some(target) = target.as_object_mut() else { return };
-    for (name, value) in patch {
-        if value.is_null() {
-            target.remove(&name);
-        } else {
-            merge(target.entry(name).or_insert(serde_json::Value::Null), value);
-        }
-    }
 }
 
 /// What a namespace is to be like, which had these rules before.

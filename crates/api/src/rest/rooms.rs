@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tidings_model::{DeviceId, ErrorCode, Platform, RoomName, UserId};
+use tidings_node::Namespace;
 use tidings_node::members::Whom;
 use utoipa::ToSchema;
 
@@ -22,6 +23,8 @@ use crate::{ApiState, Problem, openapi};
 #[schema(as = Room)]
 pub(crate) struct RoomBody {
     room: String,
+    /// Whether clients cannot join it and nothing can be pushed to it.
+    suspended: bool,
     /// Devices that are connected.
     online: u64,
     /// Devices, connected or not.
@@ -54,12 +57,17 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
     let room = extract::name("room", &room, RoomName::new)?;
+    Ok(Json(in_numbers(&namespace, &room)).into_response())
+}
+
+fn in_numbers(namespace: &Namespace, room: &RoomName) -> RoomBody {
+    let suspended = namespace.is_suspended(room);
     // Copies, so that nobody else waits for the directory while they are intersected.
     let (members, online, by_platform) = {
         let directory = namespace.directory();
-        let Some(members) = directory.room(&room).cloned() else {
+        let Some(members) = directory.room(room).cloned() else {
             let (online, total, platforms) = (0, 0, BTreeMap::new());
-            return Ok(Json(RoomBody { room: room.to_string(), online, total, platforms }).into_response());
+            return RoomBody { room: room.to_string(), suspended, online, total, platforms };
         };
         let by_platform = directory.platforms().each_ref().map(|platform| &members & platform);
         (members, directory.online().clone(), by_platform)
@@ -72,7 +80,39 @@ pub(crate) async fn show(
         }
     }
     let online = members.intersection_len(&online);
-    Ok(Json(RoomBody { room: room.to_string(), online, total: members.len(), platforms }).into_response())
+    RoomBody { room: room.to_string(), suspended, online, total: members.len(), platforms }
+}
+
+/// What a change of a room looks like in a request.
+pub(crate) const PATCH_SHAPE: Shape = Shape::Object(&[("suspended", Shape::Flag)]);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatchBody {
+    suspended: Option<bool>,
+}
+
+/// Suspends a room, or lets it go on.
+#[utoipa::path(patch, path = "/v1/namespaces/{ns}/rooms/{room}", tag = "rooms", operation_id = "changeRoom",
+    description = "Clients cannot join a suspended room, and pushes to it are refused (`suspended`). Who is in it stays in it, gets what waits, \
+        and can leave; the server can move devices into it and out of it. Nobody has to be in it. At most 1,000 rooms of a namespace.",
+    params(
+        ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
+        ("room" = openapi::Name, Path, description = "The room"),
+    ),
+    request_body(content = openapi::RoomPatchBody, description = "What to change"),
+    responses((status = 200, description = "The room", body = RoomBody)))]
+pub(crate) async fn change(
+    State(state): State<ApiState>,
+    InPath((ns, room)): InPath<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let namespace = namespace(&state.node, &ns)?;
+    let room = extract::name("room", &room, RoomName::new)?;
+    let body: PatchBody = shape::decode(&json_body(request).await?, &PATCH_SHAPE)?;
+    let missing = || Problem::field(ErrorCode::INVALID_REQUEST, "suspended", "is required: true or false");
+    state.node.suspend_room(&namespace, &room, body.suspended.ok_or_else(missing)?).await?;
+    Ok(Json(in_numbers(&namespace, &room)).into_response())
 }
 
 /// A page of rooms.

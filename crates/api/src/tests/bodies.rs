@@ -143,7 +143,7 @@ async fn pushes_that_make_no_sense() {
               to.platforms[1]: "fridge" is no platform; there are web, android, ios, desktop, other
             {"to":{"all":true},"event":"connect_error"}
             400 invalid_request
-              event: "connect_error" is reserved by clients or by the server (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener, ready, goaway, dropped, recall, presence, joined, left)
+              event: "connect_error" is reserved by clients or by the server (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener, ready, goaway, dropped, recall, presence, joined, left, room)
             {"to":{"all":true},"ttl":"31d"}
             400 invalid_request
               ttl: is "31d", at most 30d is allowed

@@ -124,7 +124,7 @@ async fn a_push_is_accepted_reported_and_acknowledged() {
             "",
             expect![[r#"
                 200
-                {"room":"lobby","online":1,"total":2,"platforms":{"ios":{"online":1,"total":1},"web":{"online":0,"total":1}}}
+                {"room":"lobby","suspended":false,"online":1,"total":2,"platforms":{"ios":{"online":1,"total":1},"web":{"online":0,"total":1}}}
             "#]],
         )
         .await;
@@ -133,9 +133,9 @@ async fn a_push_is_accepted_reported_and_acknowledged() {
             "GET /v1/namespaces/demo/rooms/empty",
             "",
             expect![[r#"
-        200
-        {"room":"empty","online":0,"total":0,"platforms":{}}
-    "#]],
+                200
+                {"room":"empty","suspended":false,"online":0,"total":0,"platforms":{}}
+            "#]],
         )
         .await;
     world

@@ -105,7 +105,7 @@ async fn a_question_that_is_wrong_is_told_what() {
           user: "" must not be empty
           device: "\u{1}" has a control character at byte 0
           room: "" must not be empty
-          event: "connect" is reserved by clients or by the server (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener, ready, goaway, dropped, recall, presence, joined, left)
+          event: "connect" is reserved by clients or by the server (connect*, disconnect*, error, reconnect*, ping, pong, newListener, removeListener, ready, goaway, dropped, recall, presence, joined, left, room)
         ?status=lost&order=up
         400 invalid_request
           status: is "lost", must be one of scheduled, live, expired, recalled

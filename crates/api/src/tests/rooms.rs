@@ -134,3 +134,92 @@ async fn whom_must_be_said() {
     "#]]
     .assert_eq(&refused.wrong());
 }
+
+#[tokio::test]
+async fn a_suspended_room_takes_no_pushes_and_no_guests() {
+    let mut world = World::new().await;
+    let room = "/v1/namespaces/demo/rooms/lobby";
+    let here = world.device("d1", "ann", Platform::Web, &["lobby"]).await;
+    let guest = world.device("d2", "bob", Platform::Web, &[]).await;
+    world.state.node.came(&here, 1, 0).await.unwrap();
+    while world.inboxes[0].try_recv().is_ok() {}
+    let suspend = r#"{"suspended":true}"#;
+    world
+        .check(
+            &format!("PATCH {room}"),
+            suspend,
+            expect![[r#"
+        200
+        {"room":"lobby","suspended":true,"online":1,"total":1,"platforms":{"web":{"online":1,"total":1}}}
+    "#]],
+        )
+        .await;
+    let told = world.inboxes[0].try_recv();
+    assert!(
+        matches!(&told, Ok(ToShard::Signal(signal)) if signal.data == r#"{"room":"lobby","suspended":true}"#),
+        "{told:?}"
+    );
+    // Once is enough.
+    assert_eq!(world.call(&format!("PATCH {room}"), suspend).await.status, 200);
+    assert!(world.inboxes[0].try_recv().is_err());
+    let push = r#"{"to":{"users":["ann"],"rooms":["other","lobby"]}}"#;
+    let refused = world.call("POST /v1/namespaces/demo/messages", push).await;
+    expect![[r#"
+        403 suspended
+          to.rooms[1]: "lobby" is suspended
+    "#]]
+    .assert_eq(&refused.wrong());
+    let batch = format!(r#"{{"messages":[{push},{{"to":{{"users":["ann"]}}}}]}}"#);
+    let batch = world.call("POST /v1/namespaces/demo/messages:batch", batch).await.body;
+    assert!(batch.contains(r#""code":"suspended""#) && batch.contains(r#""meant":{"devices":1}"#), "{batch}");
+    let lobby = || vec![RoomName::new("lobby").unwrap()];
+    let (node, namespace) = (&world.state.node, &here.namespace);
+    let refused = node.join(namespace, guest.device.ordinal, lobby()).await;
+    assert!(matches!(&refused, Err(tidings_node::join::JoinError::Suspended(_))), "{refused:?}");
+    // Who is in it may say so again, and leave; the server moves whom it wants.
+    assert_eq!(node.join(namespace, here.device.ordinal, lobby()).await.unwrap(), lobby());
+    let moved = world.call(&format!("POST {room}/members"), r#"{"devices":["d2"]}"#).await.body;
+    assert!(moved.contains(r#""added":1"#), "{moved}");
+    assert_eq!(node.leave(namespace, here.device.ordinal, lobby()).await.unwrap(), []);
+    world
+        .check(
+            &format!("GET {room}"),
+            "",
+            expect![[r#"
+        200
+        {"room":"lobby","suspended":true,"online":0,"total":1,"platforms":{"web":{"online":0,"total":1}}}
+    "#]],
+        )
+        .await;
+    world
+        .check(
+            &format!("PATCH {room}"),
+            r#"{"suspended":false}"#,
+            expect![[r#"
+        200
+        {"room":"lobby","suspended":false,"online":0,"total":1,"platforms":{"web":{"online":0,"total":1}}}
+    "#]],
+        )
+        .await;
+    let accepted = world.call("POST /v1/namespaces/demo/messages", push).await;
+    assert_eq!(accepted.status, 202, "{}", accepted.body);
+    for (body, expect) in [
+        (
+            "{}",
+            expect![[r#"
+        400 invalid_request
+          suspended: is required: true or false
+    "#]],
+        ),
+        (
+            r#"{"suspended":1,"name":"x"}"#,
+            expect![[r#"
+        400 invalid_request
+          name: is not a known field; there are suspended
+          suspended: must be true or false, not the number 1
+    "#]],
+        ),
+    ] {
+        expect.assert_eq(&world.call(&format!("PATCH {room}"), body).await.wrong());
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use serde_json::value::RawValue;
 use tidings_model::{Disconnect, Epoch, ErrorCode, NamespaceName, Position, Topic};
 use tidings_node::connect::Claim;
 use tidings_node::resume::Since;
@@ -119,7 +120,11 @@ fn step(connection: &Connection, command: &Command<'_>) -> Result<Step, Refusal>
             presence::read(room.as_deref(), *limit, cursor.as_deref(), *notify)?
         }
         Body::Publish { .. } => return Err(Refusal::not_supported("publish")),
-        Body::Device { .. } => return Err(Refusal::not_supported("device")),
+        Body::Device { set } => {
+            let read = |set: &RawValue| serde_json::from_str(set.get());
+            let set = set.map(read).transpose();
+            Request::Device(set.map_err(|_| Refusal::field("set", "must be an object"))?)
+        }
         Body::Rpc { .. } => return Err(Refusal::not_supported("rpc")),
         Body::Ping => return Ok(Step::Answer(Ok("{}".to_owned()))),
     };

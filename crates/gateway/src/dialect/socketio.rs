@@ -182,7 +182,8 @@ fn read(name: &str, argument: Option<&RawValue>) -> Result<Request, Refusal> {
         }
         "refresh" => Ok(Request::Refresh(auth::token(argument.ok_or_else(missing)?)?)),
         "presence" => presence::read_argument(argument.ok_or_else(missing)?),
-        "publish" | "device" | "rpc" => Err(Refusal::not_supported(name)),
+        "device" => auth::device(argument).map(Request::Device),
+        "publish" | "rpc" => Err(Refusal::not_supported(name)),
         _ => {
             let name: String = name.chars().take(64).collect();
             Err(Refusal::new(ErrorCode::NOT_FOUND, format!("there is no event `{name}` here")))

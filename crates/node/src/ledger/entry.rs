@@ -196,6 +196,21 @@ impl Entry {
         pending
     }
 
+    /// Who was left alone when another way was to be tried, or for whom one was about to be tried when the server ended, and
+    /// still waits.
+    pub(crate) fn held(&self) -> RoaringBitmap {
+        let mut held = self.record.held.clone();
+        for rung in &self.record.attempts {
+            held |= &rung.claimed - &rung.settled;
+        }
+        held & self.pending()
+    }
+
+    /// For whom another way was tried, on any rung.
+    pub(crate) fn tried_for(&self) -> RoaringBitmap {
+        self.record.attempts.iter().fold(RoaringBitmap::new(), |all, rung| all | &rung.settled)
+    }
+
     /// Whether it was recalled while somebody could still get it.
     pub(crate) fn is_withdrawn(&self) -> bool {
         self.record.recalled_at.is_some_and(|at| at < self.expires_at)

@@ -13,6 +13,9 @@ pub const ROOMS_MAX: usize = 32;
 /// Most devices of a namespace that are told something in a second, on average; and at once.
 pub const RECEIVERS_PER_SECOND: u64 = 100_000;
 
+/// No device: no namespace comes to register so many.
+pub const NOBODY: Ordinal = Ordinal(u32::MAX);
+
 /// What a signal is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalKind {
@@ -22,6 +25,8 @@ pub enum SignalKind {
     Left,
     /// A device of the room has come online, or is so no longer.
     Presence,
+    /// The room was suspended, or goes on.
+    Room,
 }
 
 impl SignalKind {
@@ -32,6 +37,7 @@ impl SignalKind {
             Self::Joined => "joined",
             Self::Left => "left",
             Self::Presence => "presence",
+            Self::Room => "room",
         }
     }
 }
@@ -45,7 +51,7 @@ pub struct Signal {
     pub room: RoomName,
     /// What it is about.
     pub kind: SignalKind,
-    /// The device that it is about: that one is not told.
+    /// The device that it is about: that one is not told. [`NOBODY`] where it is about none.
     pub about: Ordinal,
     /// What happened: a JSON object.
     pub data: String,

@@ -474,6 +474,8 @@ impl Watch {
             let data = match kind {
                 SignalKind::Joined | SignalKind::Left => data::moved(room, who),
                 SignalKind::Presence => data::presence(room, who, online),
+                // That is told where it is decided.
+                SignalKind::Room => continue,
             };
             let namespace = turn.namespace.name.clone();
             turn.signals.push(Signal { namespace, room: room.clone(), kind, about, data });

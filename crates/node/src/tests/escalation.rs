@@ -10,7 +10,7 @@ use super::*;
 use crate::trace::Subject;
 
 /// A provider that remembers whom it was asked to wake.
-struct Phone {
+pub(super) struct Phone {
     name: &'static str,
     platforms: &'static [Platform],
     idempotent: bool,
@@ -19,12 +19,12 @@ struct Phone {
 }
 
 impl Phone {
-    fn new(name: &'static str, platforms: &'static [Platform], answers: Outcome) -> Arc<Self> {
+    pub(super) fn new(name: &'static str, platforms: &'static [Platform], answers: Outcome) -> Arc<Self> {
         Arc::new(Self { name, platforms, idempotent: false, answers, woken: Mutex::default() })
     }
 
     /// Whom it was asked to wake since the last look.
-    fn woken(&self) -> Vec<String> {
+    pub(super) fn woken(&self) -> Vec<String> {
         let mut woken = std::mem::take(&mut *self.woken.lock().unwrap());
         woken.sort();
         woken
@@ -50,30 +50,30 @@ impl Provider for Phone {
     }
 }
 
-async fn world(providers: &[&Arc<Phone>]) -> World {
+pub(super) async fn world(providers: &[&Arc<Phone>]) -> World {
     let store = Arc::new(MemoryStore::new(Epoch(7)));
     let providers = providers.iter().map(|phone| Arc::clone(phone) as Arc<dyn Provider>).collect();
     World::start(store, providers, |_| ()).await
 }
 
-async fn device(world: &World, id: &str, user: &str, platform: Platform) -> Identity {
+pub(super) async fn device(world: &World, id: &str, user: &str, platform: Platform) -> Identity {
     let claim =
         Claim { device: Some(id.parse().unwrap()), user: Some(user.parse().unwrap()), platform, token: None };
     world.node.identify(&demo(), claim).await.unwrap()
 }
 
-fn numbered(id: &str, to: Target) -> Push {
+pub(super) fn numbered(id: &str, to: Target) -> Push {
     Push { id: Some(id.parse().unwrap()), ..push(to) }
 }
 
 /// Moves the clock, and deals with the deadlines that have passed by then.
-async fn later(world: &World, at: u64) {
+pub(super) async fn later(world: &World, at: u64) {
     world.time.store(at, Ordering::Relaxed);
     world.node.deal_with_due(DueQueue::Escalate).await.unwrap();
 }
 
 /// The trace of a message: its verdict, why, and the steps.
-async fn trace(world: &World, id: &str, subject: Subject) -> String {
+pub(super) async fn trace(world: &World, id: &str, subject: Subject) -> String {
     let namespace = world.node.namespace("demo").unwrap();
     let message = world.node.message(&namespace, &id.parse().unwrap()).await.unwrap().unwrap();
     let trace = world.node.trace(&namespace, &message, &subject).await.unwrap();
@@ -86,11 +86,11 @@ async fn trace(world: &World, id: &str, subject: Subject) -> String {
     format!("{} because {}: {}", trace.verdict.as_str(), trace.because.as_str(), steps.join(", "))
 }
 
-fn of_device(id: &str) -> Subject {
+pub(super) fn of_device(id: &str) -> Subject {
     Subject::Device(id.parse().unwrap())
 }
 
-const NOBODY: [&str; 0] = [];
+pub(super) const NOBODY: [&str; 0] = [];
 
 #[tokio::test]
 async fn who_gives_no_receipt_in_time_is_woken_once() {

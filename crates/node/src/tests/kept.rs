@@ -110,3 +110,26 @@ async fn what_is_scheduled_holds_nothing_up_and_is_sent_all_the_same() -> Result
     assert_eq!((message.seq, message.topics.len()), (Seq(5), 1));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_suspended_room_stays_so_after_a_restart() {
+    let store = Arc::new(MemoryStore::new(Epoch(7)));
+    let world = World::start(store.clone(), Vec::new(), |_| ()).await;
+    let namespace = world.node.namespace("demo").unwrap();
+    let (shut, open) = (RoomName::new("a/b").unwrap(), RoomName::new("open").unwrap());
+    for (room, suspended) in [(&shut, true), (&open, true), (&open, false)] {
+        world.node.suspend_room(&namespace, room, suspended).await.unwrap();
+    }
+    drop((world, namespace));
+    let world = World::start(store, Vec::new(), |_| ()).await;
+    let namespace = world.node.namespace("demo").unwrap();
+    assert!(namespace.is_suspended(&shut) && !namespace.is_suspended(&open));
+    let refused = world.node.publish(&demo(), push(room("a/b"))).await;
+    assert!(matches!(&refused, Err(PublishError::RoomSuspended { index: 0, .. })), "{refused:?}");
+    for n in 1..crate::rooms::SUSPENDED_MAX {
+        let room = RoomName::new(&format!("r{n}")).unwrap();
+        world.node.suspend_room(&namespace, &room, true).await.unwrap();
+    }
+    let more = world.node.suspend_room(&namespace, &open, true).await;
+    assert!(matches!(more, Err(crate::rooms::RoomError::TooMany)), "{more:?}");
+}

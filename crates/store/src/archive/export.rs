@@ -8,6 +8,7 @@ use fjall::Slice;
 use serde::Serialize;
 use tidings_model::{NamespaceName, Seq, Timestamp, Topic};
 
+use super::described::Described;
 use super::line::{
     self, BucketLine, CollapseLine, DeviceLine, DueLine, EndLine, HeaderLine, IdLine, MessageLine,
     NamespaceLine, ReceiptLine, RecordLine, SettingLine, Stride, TopicLine, TraceLine,
@@ -191,6 +192,7 @@ impl<'a> Export<'a> {
                 seen_at: progress.seen_at.0,
                 cursor: progress.cursor.0,
                 rooms,
+                profile: Described::of(&identity.profile),
             })?;
         }
         Ok(())
@@ -296,6 +298,7 @@ impl<'a> Export<'a> {
             let (what, rung) = match due.what {
                 DueKind::Deliver => ("deliver", None),
                 DueKind::Escalate(rung) => ("escalate", Some(rung)),
+                DueKind::Again => ("again", None),
                 DueKind::Expire => ("expire", None),
             };
             export.line(&DueLine {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use fjall::Slice;
 use roaring::RoaringBitmap;
@@ -266,6 +267,10 @@ impl Import {
             user: line.user.as_deref().map(|user| line::name("user", user)).transpose()?,
             platform: line::platform("platform", &line.platform)?,
             created_at: Timestamp(line.created_at),
+            profile: match &line.profile {
+                Some(described) => Arc::new(described.profile()?),
+                None => Arc::default(),
+            },
         };
         let key = device::key(&namespace, ordinal);
         let value = device::value(&key, &identity);
@@ -355,9 +360,11 @@ impl Import {
         let what = match (line.what.as_str(), line.rung) {
             ("deliver", None) => DueKind::Deliver,
             ("escalate", Some(rung)) => DueKind::Escalate(rung),
+            ("again", None) => DueKind::Again,
             ("expire", None) => DueKind::Expire,
             (other, _) => {
-                let text = format!("what: {other:?} is none of deliver, expire, and escalate with a rung");
+                let text =
+                    format!("what: {other:?} is none of deliver, again, expire, and escalate with a rung");
                 return Err(Failure::Line(text));
             }
         };

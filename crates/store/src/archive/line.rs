@@ -17,6 +17,7 @@ use tidings_model::{
     DropReason, Epoch, EventName, Except, Message, Platform, Priority, Seq, Step, Target, Timestamp, Topic,
 };
 
+use super::described::Described;
 use crate::port::{Attempts, ReceiptRecord, TraceStep};
 
 /// What is wrong with a line.
@@ -79,6 +80,7 @@ lines! {
         seen_at: u64,
         cursor: u64,
         rooms: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")] profile: Option<Described>,
     }
     /// A message.
     MessageLine = "message" {
@@ -128,6 +130,7 @@ lines! {
         dropped: BTreeMap<String, Bits>,
         escalated: Bits,
         #[serde(default, skip_serializing_if = "Vec::is_empty")] attempts: Vec<Rung>,
+        #[serde(default, skip_serializing_if = "Option::is_none")] held: Option<Bits>,
         #[serde(skip_serializing_if = "Option::is_none")] recalled_at: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")] announced: Option<u64>,
         ack_times: Vec<u32>,
@@ -265,7 +268,7 @@ pub(super) fn name<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<
     text.parse().map_err(|why| format!("{field}: {text:?} {why}"))
 }
 
-fn names<T: FromStr<Err: Display>>(field: &str, texts: &[String]) -> Result<Vec<T>, Wrong> {
+pub(super) fn names<T: FromStr<Err: Display>>(field: &str, texts: &[String]) -> Result<Vec<T>, Wrong> {
     texts.iter().map(|text| name(field, text)).collect()
 }
 
@@ -412,8 +415,17 @@ impl<'a> MessageLine<'a> {
 
 impl ReceiptLine<'_> {
     pub(super) fn of(namespace: String, seq: Seq, record: &ReceiptRecord) -> Self {
-        let ReceiptRecord { written, acked, dropped, escalated, attempts, recalled_at, announced, ack_times } =
-            record;
+        let ReceiptRecord {
+            written,
+            acked,
+            dropped,
+            escalated,
+            attempts,
+            held,
+            recalled_at,
+            announced,
+            ack_times,
+        } = record;
         let rung = |Attempts { claimed, settled }: &Attempts| Rung {
             claimed: Bits::of(claimed),
             settled: Bits::of(settled),
@@ -428,6 +440,7 @@ impl ReceiptLine<'_> {
             dropped: reasons.map(|(why, set)| (why.as_str().to_owned(), Bits::of(set))).collect(),
             escalated: Bits::of(escalated),
             attempts: attempts.iter().map(rung).collect(),
+            held: (!held.is_empty()).then(|| Bits::of(held)),
             recalled_at: recalled_at.map(|at| at.0),
             announced: announced.map(|seq| seq.0),
             ack_times: ack_times.clone(),
@@ -451,6 +464,7 @@ impl ReceiptLine<'_> {
             dropped,
             escalated: self.escalated.set("escalated")?,
             attempts: self.attempts.iter().map(rung).collect::<Result<_, Wrong>>()?,
+            held: self.held.as_ref().map(|held| held.set("held")).transpose()?.unwrap_or_default(),
             recalled_at: self.recalled_at.map(Timestamp),
             announced: self.announced.map(Seq),
             ack_times: self.ack_times.clone(),

@@ -50,17 +50,18 @@ pub async fn what_is_due_comes_in_the_order_of_time(store: &impl Store) {
         entry(100, DueKind::Escalate(0), &[7]),
         Due { namespace: name("a"), ..entry(200, DueKind::Escalate(0), &[3]) },
         entry(150, DueKind::Deliver, &[4]),
+        entry(300, DueKind::Again, &[1]),
         entry(u64::MAX, DueKind::Expire, &[5]),
     ];
     store.deal(vec![], entries.to_vec()).await.unwrap();
-    let in_order = [3, 1, 4, 2, 0].map(|index: usize| entries[index].clone());
+    let in_order = [3, 1, 4, 2, 0, 6].map(|index: usize| entries[index].clone());
     for (from, until, limit, expected) in [
-        (0, 1_000, 9, 0..5),
-        (0, u64::MAX, 9, 0..5),
+        (0, 1_000, 9, 0..6),
+        (0, u64::MAX, 9, 0..6),
         (0, 1_000, 2, 0..2),
         (0, 199, 9, 0..2),
         (0, 200, 9, 0..4),
-        (101, 300, 9, 2..5),
+        (101, 300, 9, 2..6),
         (0, 99, 9, 0..0),
     ] {
         let found = store.due(Escalate, Timestamp(from), Timestamp(until), limit).await.unwrap();
@@ -78,7 +79,7 @@ pub async fn what_is_due_comes_in_the_order_of_time(store: &impl Store) {
         let next = store.next_due(queue, Timestamp(from)).await.unwrap();
         assert_eq!(next, expected.map(Timestamp), "{queue:?} {from}");
     }
-    assert_eq!(store.due(Expire, Timestamp(0), Timestamp::NEVER, 9).await.unwrap(), entries[6..]);
+    assert_eq!(store.due(Expire, Timestamp(0), Timestamp::NEVER, 9).await.unwrap(), entries[7..]);
 }
 
 pub async fn what_was_dealt_with_is_gone(store: &impl Store) {

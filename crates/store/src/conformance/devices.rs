@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidings_model::{DeviceId, NamespaceName, Ordinal, Platform, RoomName, Seq, Timestamp};
 
-use super::given::{append_new, by_ordinal, demo, device, message, name, register};
+use super::given::{append_new, by_ordinal, demo, described, device, message, name, register};
 use super::messages::at_once;
-use crate::port::{Census, Device, Store, Which};
+use crate::port::{Census, Description, Device, Store, Which};
 
 fn rooms(texts: &[&str]) -> Vec<RoomName> {
     texts.iter().map(|text| name(text)).collect()
@@ -29,6 +30,7 @@ pub async fn a_new_device_starts_at_the_head(store: &impl Store) {
         cursor: Seq(0),
         created_at: Timestamp(5),
         seen_at: Timestamp(5),
+        profile: Arc::default(),
     };
     assert_eq!((&first.device, first.new, first.replaced), (&expected, true, None));
     assert_eq!(by_ordinal(store, expected.ordinal).await, Some(expected));
@@ -55,6 +57,76 @@ pub async fn a_known_device_is_recognised(store: &impl Store) {
     let mut third = device("d", "ann", 2);
     third.platform = Platform::Ios;
     assert_eq!(register(store, third).await.device, expected);
+}
+
+pub async fn what_is_kept_of_a_device_stays_with_it(store: &impl Store) {
+    let head = append_new(store, message("m", &["all"])).await.seq;
+    // It was never here, and has a mailbox from now on.
+    let first = described("d", "ann", 5);
+    let answer = store.describe(first.clone()).await.unwrap().unwrap();
+    let expected = Device {
+        ordinal: answer.device.ordinal,
+        id: name("d"),
+        user: Some(name("ann")),
+        platform: Platform::Other,
+        rooms: vec![],
+        cursor: head,
+        created_at: Timestamp(5),
+        seen_at: Timestamp(5),
+        profile: Arc::clone(&first.profile),
+    };
+    assert_eq!((&answer.device, answer.new, answer.replaced), (&expected, true, None));
+    assert_eq!(by_ordinal(store, expected.ordinal).await.as_ref(), Some(&expected));
+    // It comes, on another platform, and joins a room.
+    let here = register(store, device("d", "ann", 9)).await;
+    assert_eq!((here.new, &here.device.profile), (false, &first.profile));
+    let joined = change(store, expected.ordinal, &["a"], &[]).await;
+    // What is kept is replaced as a whole, and nothing else changes; it was not here for that.
+    let second = Description { now: Timestamp(50), ..described("d", "ann", 8) };
+    let answer = store.describe(second.clone()).await.unwrap().unwrap();
+    let expected = Device {
+        platform: Platform::Web,
+        rooms: joined,
+        seen_at: Timestamp(9),
+        profile: second.profile,
+        ..expected
+    };
+    assert_eq!((&answer.device, answer.new, answer.replaced), (&expected, false, None));
+    assert_eq!(by_ordinal(store, expected.ordinal).await.as_ref(), Some(&expected));
+    let ios = Description { platform: Some(Platform::Ios), profile: Arc::default(), ..second_of("ann") };
+    let answer = store.describe(ios).await.unwrap().unwrap().device;
+    assert_eq!((answer.platform, answer.profile.is_empty()), (Platform::Ios, true));
+    assert!(
+        store.census(&demo()).await.unwrap().platforms[Platform::Ios as usize].contains(answer.ordinal.0)
+    );
+}
+
+fn second_of(user: &str) -> Description {
+    described("d", user, 8)
+}
+
+pub async fn what_is_kept_is_its_users(store: &impl Store) {
+    let ann = store.describe(described("d", "ann", 5)).await.unwrap().unwrap().device;
+    change(store, ann.ordinal, &["b", "a"], &[]).await;
+    // Only if it is who it was.
+    let nobody = Description { only: Some(Ordinal(99)), ..described("d", "ann", 6) };
+    assert_eq!(store.describe(nobody).await.unwrap(), None);
+    let unknown = Description { only: Some(ann.ordinal), ..described("e", "ann", 6) };
+    assert_eq!(store.describe(unknown).await.unwrap(), None);
+    assert_eq!(store.devices(&demo(), Which::Ids(vec![name("e")])).await.unwrap(), [None]);
+    // Another user's device is another device.
+    let bob = Description { only: Some(ann.ordinal), ..second_of("bob") };
+    let answer = store.describe(bob.clone()).await.unwrap().unwrap();
+    assert_eq!((answer.new, answer.replaced), (true, Some((ann.ordinal, rooms(&["a", "b"])))));
+    assert_ne!(answer.device.ordinal, ann.ordinal);
+    assert_eq!((answer.device.rooms.len(), &answer.device.profile), (0, &bob.profile));
+    assert_eq!((answer.device.platform, answer.device.created_at), (Platform::Other, Timestamp(8)));
+    assert_eq!(by_ordinal(store, ann.ordinal).await, None);
+    assert_eq!(store.devices(&demo(), Which::OfUser(name("ann"))).await.unwrap(), []);
+    // Who comes with another user leaves it behind.
+    let back = register(store, device("d", "ann", 9)).await.device;
+    assert!(back.profile.is_empty());
+    assert_eq!(by_ordinal(store, back.ordinal).await, Some(back));
 }
 
 pub async fn what_is_forgotten_comes_as_new(store: &impl Store) {

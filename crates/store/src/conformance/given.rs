@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidings_model::{
-    Durability, Except, Message, NamespaceName, Ordinal, Platform, Priority, Seq, Target, Timestamp, Topic,
+    Durability, Except, Message, NamespaceName, Ordinal, Platform, Priority, Profile, Quiet, Seq, Target,
+    Timestamp, Topic, Vendor, VendorToken, Window, Zone,
 };
 
-use crate::port::{Appended, Device, Messages, NewMessage, Registered, Registration, Store, Which};
+use crate::port::{
+    Appended, Description, Device, Messages, NewMessage, Registered, Registration, Store, Which,
+};
 
 /// A day in milliseconds.
 pub const DAY: u64 = 24 * 60 * 60 * 1000;
@@ -112,6 +115,36 @@ pub fn device(id: &str, user: &str, now: u64) -> Registration {
         user: (!user.is_empty()).then(|| name(user)),
         platform: Platform::Web,
         now: Timestamp(now),
+    }
+}
+
+/// What is to be kept of a device of a user (nobody's when empty), with something of everything that depends on `number`.
+#[must_use]
+pub fn described(id: &str, user: &str, number: u64) -> Description {
+    let until = (!number.is_multiple_of(2)).then_some(Timestamp(number));
+    let hours = |zone| Window { from: number as u16, to: 420, zone };
+    let profile = Profile {
+        tags: [name("all"), name(&format!("t{number}"))].into(),
+        metadata: format!(r#"{{"n":{number}}}"#),
+        tokens: [
+            (Vendor::Apns, VendorToken(format!("\"{number}\""))),
+            (Vendor::WebPush, VendorToken("{}".into())),
+        ]
+        .into(),
+        muted: [(name("lobby"), None), (name(&format!("r{number}")), until)].into(),
+        quiet: Quiet {
+            until,
+            windows: vec![hours(Zone::Offset(-90)), hours(Zone::Named("Asia/Tokyo".into()))],
+        },
+    };
+    Description {
+        namespace: demo(),
+        device: name(id),
+        only: None,
+        user: (!user.is_empty()).then(|| name(user)),
+        platform: None,
+        profile: Arc::new(profile),
+        now: Timestamp(number),
     }
 }
 

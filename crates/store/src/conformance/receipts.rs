@@ -14,6 +14,7 @@ fn record(written: std::ops::Range<u32>, acked: std::ops::Range<u32>, times: usi
             written.clone().filter(|device| !acked.contains(device)).skip(why).step_by(9).collect()
         }),
         escalated: written.clone().step_by(7).collect(),
+        held: written.clone().step_by(11).collect(),
         recalled_at: (times == 3).then_some(Timestamp(5)),
         announced: (times == 3).then_some(Seq(9)),
         attempts: Vec::new(),

@@ -431,6 +431,7 @@ where
             cursor: progress.cursor,
             created_at: identity.created_at,
             seen_at: progress.seen_at,
+            profile: identity.profile,
         }))
     }
 }

@@ -33,7 +33,7 @@ pub(super) use forget::Forget;
 pub(super) use index::Index;
 pub(super) use put::Put;
 pub(super) use record::Record;
-pub(super) use register::Register;
+pub(super) use register::{Describe, Register};
 pub(super) use remove::Remove;
 pub(super) use settle::Settle;
 pub(super) use tally::Tally;

@@ -1,7 +1,7 @@
 //! `due`: what is to happen to messages at some time.
 //!
 //! Owner: the verbs `append` and `deal`. Lifetime: until it has been dealt with.
-//! Key: queue (1), time (8), rung (1, 0 where there is none), namespace, number of the first message (8). Value: the
+//! Key: queue (1), time (8), rung (1; 0 where there is none, 255 for what is looked at again), namespace, number of the first message (8). Value: the
 //! numbers of the other messages (8 each).
 //!
 //! Time comes before everything else in a queue, so that what is due next is found at once, whatever namespace it
@@ -14,12 +14,16 @@ use crate::port::{Due, DueKind, DueQueue};
 
 const VERSION: u8 = 1;
 
+/// What stands where a rung would, in what is looked at again.
+const AGAIN: u8 = u8::MAX;
+
 /// The key of an entry.
 #[must_use]
 pub fn key(due: &Due) -> Vec<u8> {
     let mut key = time(due.what.queue(), due.at);
     key.put_u8(match due.what {
         DueKind::Escalate(rung) => rung,
+        DueKind::Again => AGAIN,
         DueKind::Deliver | DueKind::Expire => 0,
     });
     key.put_name(due.namespace.as_str());
@@ -76,6 +80,7 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Due, Broken> {
     let (queue, at, rung) = (reader.u8()?, Timestamp(reader.u64()?), reader.u8()?);
     let what = match (queue, rung) {
         (0, 0) => DueKind::Deliver,
+        (1, AGAIN) => DueKind::Again,
         (1, rung) => DueKind::Escalate(rung),
         (2, 0) => DueKind::Expire,
         (kind, _) => return Err(Broken::Choice(kind)),
@@ -99,7 +104,8 @@ mod tests {
     fn any_due() -> impl Strategy<Value = Due> {
         let kinds = prop_oneof![
             Just(DueKind::Deliver),
-            any::<u8>().prop_map(DueKind::Escalate),
+            (0..AGAIN).prop_map(DueKind::Escalate),
+            Just(DueKind::Again),
             Just(DueKind::Expire)
         ];
         (any::<u64>(), kinds, namespace(), vec(any::<u64>(), 1..5)).prop_map(|(at, what, namespace, seqs)| {

@@ -5,7 +5,8 @@
 //! devices that acknowledged (bitmap), the buckets of acknowledgement times (list of 4), for each reason of a
 //! drop that there is (1) the devices (bitmap), the devices for which another way was tried (bitmap), when it was
 //! recalled (perhaps 8), the message that announced this (perhaps 8), for each rung of the ladder the devices for which
-//! it was to be tried and those of which is known what came of it (two bitmaps).
+//! it was to be tried and those of which is known what came of it (two bitmaps), and in version 4 the devices that were
+//! held back (bitmap). Where nobody was, it is written in version 3.
 //! Values of version 2 have only the devices of slow readers (bitmap) behind the times, those of version 1 nothing.
 
 use tidings_model::{DropReason, NamespaceName, Seq, Timestamp};
@@ -13,7 +14,10 @@ use tidings_model::{DropReason, NamespaceName, Seq, Timestamp};
 use super::codec::{self, Broken, Put, Reader};
 use crate::port::{Attempts, ReceiptRecord};
 
-const VERSION: u8 = 3;
+/// With nobody held back.
+const PLAIN: u8 = 3;
+
+const VERSION: u8 = 4;
 
 /// The key of a receipt.
 #[must_use]
@@ -24,7 +28,7 @@ pub fn key(namespace: &NamespaceName, seq: Seq) -> Vec<u8> {
 /// The value of a receipt.
 #[must_use]
 pub fn value(key: &[u8], record: &ReceiptRecord) -> Vec<u8> {
-    let bitmaps = [&record.written, &record.acked, &record.escalated];
+    let bitmaps = [&record.written, &record.acked, &record.escalated, &record.held];
     let bitmaps = bitmaps.into_iter().chain(record.dropped.iter().filter(|set| !set.is_empty()));
     let bitmaps: usize = bitmaps.map(|bitmap| bitmap.serialized_size() + 5).sum();
     let mut value = codec::unsealed(bitmaps + record.ack_times.len() * 4 + 26);
@@ -44,6 +48,10 @@ pub fn value(key: &[u8], record: &ReceiptRecord) -> Vec<u8> {
         value.put_bitmap(&rung.claimed);
         value.put_bitmap(&rung.settled);
     });
+    if record.held.is_empty() {
+        return codec::seal(PLAIN, key, value);
+    }
+    value.put_bitmap(&record.held);
     codec::seal(VERSION, key, value)
 }
 
@@ -62,7 +70,7 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<ReceiptRecord, Broken> {
     };
     if version == 2 {
         record.dropped[DropReason::SlowReader as usize] = reader.bitmap()?;
-    } else if version == VERSION {
+    } else if version >= PLAIN {
         for (why, devices) in reader.list(|reader| Ok((reader.u8()?, reader.bitmap()?)))? {
             *record.dropped.get_mut(usize::from(why)).ok_or(Broken::Choice(why))? = devices;
         }
@@ -71,6 +79,9 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<ReceiptRecord, Broken> {
         record.announced = reader.maybe(|reader| reader.u64().map(Seq))?;
         record.attempts =
             reader.list(|reader| Ok(Attempts { claimed: reader.bitmap()?, settled: reader.bitmap()? }))?;
+    }
+    if version == VERSION {
+        record.held = reader.bitmap()?;
     }
     reader.end()?;
     Ok(record)
@@ -89,14 +100,15 @@ mod tests {
             namespace in namespace(), seq: u64, written in bitmap(), acked in bitmap(),
             dropped in [bitmap(), bitmap(), bitmap()], ack_times in proptest::collection::vec(any::<u32>(), 0..96),
             escalated in bitmap(), recalled_at: Option<u64>, announced: Option<u64>,
-            attempts in proptest::collection::vec((bitmap(), bitmap()), 0..3),
+            attempts in proptest::collection::vec((bitmap(), bitmap()), 0..3), held in bitmap(),
         ) {
             let key = key(&namespace, Seq(seq));
             let attempts =
                 attempts.into_iter().map(|(claimed, settled)| Attempts { claimed, settled }).collect();
             let (recalled_at, announced) = (recalled_at.map(Timestamp), announced.map(Seq));
-            let record =
-                ReceiptRecord { written, acked, dropped, ack_times, escalated, recalled_at, announced, attempts };
+            let record = ReceiptRecord {
+                written, acked, dropped, ack_times, escalated, recalled_at, announced, attempts, held,
+            };
             prop_assert_eq!(decode(&key, &value(&key, &record)), Ok(record));
         }
     }
@@ -114,7 +126,12 @@ mod tests {
                 claimed: [2, 3].into_iter().collect(),
                 settled: [2].into_iter().collect(),
             }],
+            held: RoaringBitmap::new(),
         }
+    }
+
+    fn held() -> ReceiptRecord {
+        ReceiptRecord { held: [4].into_iter().collect(), ..example() }
     }
 
     #[test]
@@ -133,6 +150,19 @@ mod tests {
         assert_eq!(decode(&key, &old), Ok(example()), "{}", codec::hex(&value(&key, &example())));
     }
 
+    #[test]
+    fn bytes_of_version_4_still_decode() {
+        let key = unhex("0464656d6f 0000000000000102");
+        assert_eq!(decode(&key, &unhex(HELD)), Ok(held()), "{}", codec::hex(&value(&key, &held())));
+    }
+
+    const HELD: &str = "04533d1a2c000000143a30000001000000000001001000000001000500000000123a300000010000\
+        00000000001000000005000000000200000000000000010000000200000000123a30000001000000\
+        0000000010000000070002000000143a30000001000000000001001000000008000900000000123a\
+        30000001000000000000001000000002000100000000000007d00100000000000001030000000100\
+        0000143a30000001000000000001001000000002000300000000123a300000010000000000000010\
+        0000000200000000123a3000000100000000000000100000000400";
+
     const FIRST: &str = "01e5dc1764000000143a30000001000000000001001000000001000500000000123a300000010000\
         0000000000100000000500000000020000000000000001";
 
@@ -149,5 +179,6 @@ mod tests {
     #[test]
     fn a_flipped_bit_is_noticed() {
         no_bit_may_flip(&value(b"k", &example()), |value| decode(b"k", value));
+        no_bit_may_flip(&value(b"k", &held()), |value| decode(b"k", value));
     }
 }

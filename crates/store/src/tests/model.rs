@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use tidings_model::{Durability, Epoch, Ordinal, Platform, Seq, Step as Happened, Timestamp};
 
 use super::{directory, everything, open};
-use crate::conformance::given::{DAY, chosen, demo, device, message, name, topic as given_topic};
+use crate::conformance::given::{DAY, chosen, demo, described, device, message, name, topic as given_topic};
 use crate::conformance::{notices, run};
 use crate::embedded::testing;
 use crate::port::{From, Pile, ReceiptRecord, Recording, Term, TraceStep, Tries};
@@ -16,6 +16,7 @@ pub(crate) enum Step {
     Append { messages: Vec<(u8, u8, bool)>, day: u64, durable: bool },
     Read { topic: u8, from: u64, by_offset: bool, limit: usize },
     Register { device: u8, user: u8, platform: usize, now: u64 },
+    Describe { device: u8, user: u8, platform: Option<usize>, number: u64, only: Option<u32> },
     Rooms { device: u32, join: Vec<u8>, leave: Vec<u8> },
     Settle { devices: Vec<(u32, u64, u64)> },
     Record { receipts: Vec<(u64, Vec<u32>)> },
@@ -36,6 +37,9 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(topic, from, by_offset, limit)| Step::Read { topic, from, by_offset, limit }),
         3 => (0u8..4, 0u8..3, 0usize..5, 0u64..50)
             .prop_map(|(device, user, platform, now)| Step::Register { device, user, platform, now }),
+        2 => (0u8..4, 0u8..3, proptest::option::of(0usize..5), 0u64..50, proptest::option::of(0u32..4)).prop_map(
+            |(device, user, platform, number, only)| Step::Describe { device, user, platform, number, only }
+        ),
         2 => (0u32..6, vec(0u8..4, 0..3), vec(0u8..4, 0..3))
             .prop_map(|(device, join, leave)| Step::Rooms { device, join, leave }),
         2 => vec((0u32..6, 0u64..20, 0u64..100), 0..4).prop_map(|devices| Step::Settle { devices }),
@@ -77,6 +81,13 @@ pub(crate) async fn take(store: &impl Store, step: &Step) -> String {
             let mut registration = device(&format!("d{id}"), ["", "ann", "bob"][usize::from(*user)], *now);
             registration.platform = Platform::ALL[*platform];
             format!("{:?}", store.register(registration).await.unwrap())
+        }
+        Step::Describe { device: id, user, platform, number, only } => {
+            let user = ["", "ann", "bob"][usize::from(*user)];
+            let mut description = described(&format!("d{id}"), user, *number);
+            description.platform = platform.map(|index| Platform::ALL[index]);
+            description.only = only.map(Ordinal);
+            format!("{:?}", store.describe(description).await.unwrap())
         }
         Step::Rooms { device, join, leave } => {
             let rooms = |all: &[u8]| all.iter().map(|room| name(&format!("r{room}"))).collect();

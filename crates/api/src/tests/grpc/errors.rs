@@ -118,7 +118,7 @@ async fn other_calls_are_refused_as_in_rest() {
     let world = World::new().await;
     let mut client = world.client();
     let ns = || "demo".to_owned();
-    let list = pb::ListDevicesRequest { namespace: ns(), limit: Some(0), cursor: None };
+    let list = pb::ListDevicesRequest { namespace: ns(), limit: Some(0), ..Default::default() };
     let rest = world.call("GET /v1/namespaces/demo/devices?limit=0", "").await.wrong();
     assert_eq!(wrong(&client.list_devices(keyed(list)).await.unwrap_err()), rest);
     let list = pb::ListMessagesRequest {
@@ -130,6 +130,28 @@ async fn other_calls_are_refused_as_in_rest() {
     };
     let rest = world.call("GET /v1/namespaces/demo/messages?since=x&q=.&order=up", "").await.wrong();
     assert_eq!(wrong(&client.list_messages(keyed(list)).await.unwrap_err()), rest);
+    let device = || "d1".to_owned();
+    let put =
+        pb::PutDeviceRequest { namespace: ns(), device: device(), json: some(r#"{"tags":["a"],"x":1}"#) };
+    let rest = world.call("PUT /v1/namespaces/demo/devices/d1", r#"{"tags":["a"],"x":1}"#).await.wrong();
+    assert_eq!(wrong(&client.put_device(keyed(put)).await.unwrap_err()), rest);
+    let json = r#"{"metadata":{"n":1.5},"tokens":{"fcm":"t"},"muted_rooms":{"lobby":{}},"do_not_disturb":{"windows":[{"from":"22:00","to":"07:00","zone":"+01:00"}]}}"#;
+    let put = pb::PutDeviceRequest { namespace: ns(), device: device(), json: some(json) };
+    let made = client.put_device(keyed(put)).await.unwrap().into_inner();
+    assert_eq!((made.metadata.as_str(), made.tokens["fcm"].as_str()), (r#"{"n":1.5}"#, "***"));
+    assert!(made.muted_rooms.contains_key("lobby") && made.do_not_disturb.unwrap().windows.len() == 1);
+    let change =
+        pb::ChangeDeviceRequest { namespace: ns(), device: device(), json: some(r#"{"tags":["vip"]}"#) };
+    assert_eq!(client.change_device(keyed(change)).await.unwrap().into_inner().tags, ["vip"]);
+    let found = pb::ListDevicesRequest {
+        namespace: ns(),
+        tag: some("vip"),
+        online: Some(false),
+        ..Default::default()
+    };
+    assert_eq!(client.list_devices(keyed(found)).await.unwrap().into_inner().items.len(), 1);
+    let shut = pb::ChangeRoomRequest { namespace: ns(), room: "shut".to_owned(), suspended: Some(true) };
+    assert!(client.change_room(keyed(shut)).await.unwrap().into_inner().suspended);
     let none = pb::GetMessageRequest { namespace: ns(), id: "none/with:odd?signs#".to_owned() };
     let rest = world.call("GET /v1/namespaces/demo/messages/none", "").await.wrong();
     assert_eq!(wrong(&client.get_message(keyed(none)).await.unwrap_err()), rest);

@@ -2,6 +2,7 @@
 //! namespace (protocol 4), or the query of the handshake, under our names or those of light-push.
 
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use tidings_node::connect::Claim;
 use tidings_wire::socketio::Packet;
 
@@ -67,6 +68,30 @@ pub(super) fn pid(device: &str, brought: Option<String>, recovered: bool) -> Str
         Some(_) => format!("{device}{LOST}{}", tidings_node::ids::token()),
         None => device.to_owned(),
     }
+}
+
+/// What a `device` asks: `{"get":true}` or `{"set":{…}}`, the patch if there is one.
+///
+/// # Errors
+/// When it is neither.
+pub(super) fn device(argument: Option<&RawValue>) -> Result<Option<Map<String, Value>>, Refusal> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Asked {
+        #[serde(rename = "get")]
+        _get: Option<bool>,
+        set: Option<Map<String, Value>>,
+    }
+    let Some(argument) = argument.filter(|argument| argument.get().starts_with('{')) else {
+        return match argument.map(RawValue::get) {
+            None | Some("null") => Ok(None),
+            Some(_) => Err(Refusal::field("", "the argument must be {\"get\":true} or {\"set\":{…}}")),
+        };
+    };
+    let asked: Asked = serde_json::from_str(argument.get()).map_err(|why| {
+        Refusal::field("", format!("the argument must be {{\"get\":true}} or {{\"set\":{{…}}}}: {why}"))
+    })?;
+    Ok(asked.set)
 }
 
 /// The message ids of an `ack` or `ackPush`: `{"id":…}`, `{"ids":[…]}`, or one or a list of ids.

@@ -1,6 +1,8 @@
-//! Register a device: recognise it, or make it known.
+//! Register a device: recognise it, or make it known. Describe one: the same, with what is to be kept of it.
 
-use tidings_model::Ordinal;
+use std::sync::Arc;
+
+use tidings_model::{NamespaceName, Ordinal, Profile};
 
 use super::Verb;
 use super::forget::take_apart;
@@ -10,7 +12,7 @@ use crate::embedded::transaction::Transaction;
 use crate::kv::device::Identity;
 use crate::kv::device_cursor::Progress;
 use crate::kv::{Keyspace, device, device_cursor, device_id, user_device};
-use crate::port::{Device, Registered, Registration};
+use crate::port::{Description, Device, Registered, Registration};
 
 /// Registers a device.
 pub(crate) struct Register(pub(crate) Registration);
@@ -24,22 +26,60 @@ impl Verb for Register {
 
     fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<Registered, StoreError> {
         let id_key = device_id::key(&self.0.namespace, &self.0.device);
-        match known(transaction, &self.0, &id_key)? {
+        match known(transaction, &self.0.namespace, &id_key)? {
             Some(device) if device.user == self.0.user => Ok(self.recognise(transaction, device)),
-            Some(device) => {
-                // Its id stays, and is the next one's.
-                take_apart(transaction, &self.0.namespace, &device);
-                let replaced = Some((device.ordinal, device.rooms));
-                Ok(Registered { replaced, ..self.make_known(transaction, id_key)? })
+            before => make_known(transaction, &self.0, Arc::default(), before, id_key),
+        }
+    }
+}
+
+/// Sets what is kept of a device.
+pub(crate) struct Describe(pub(crate) Description);
+
+impl Verb for Describe {
+    type Outcome = Option<Registered>;
+
+    fn bytes(&self) -> usize {
+        let Profile { tags, metadata, tokens, muted, quiet } = &*self.0.profile;
+        let tokens: usize = tokens.values().map(|token| token.0.len()).sum();
+        1024 + metadata.len() + tokens + (tags.len() + muted.len() + quiet.windows.len()) * 320
+    }
+
+    fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<Option<Registered>, StoreError> {
+        let Description { namespace, device: id, only, user, platform, profile, now } = &self.0;
+        let id_key = device_id::key(namespace, id);
+        let before = known(transaction, namespace, &id_key)?;
+        if only.is_some() && *only != before.as_ref().map(|device| device.ordinal) {
+            return Ok(None);
+        }
+        let platform = platform.or(before.as_ref().map(|device| device.platform)).unwrap_or_default();
+        match before {
+            Some(mut device) if device.user == *user => {
+                device.platform = platform;
+                device.profile = Arc::clone(profile);
+                let key = device::key(namespace, device.ordinal);
+                let value = device::value(&key, &identity(&device));
+                transaction.put(Keyspace::Device, key, value);
+                transaction.ask_sync();
+                Ok(Some(Registered { device, new: false, replaced: None }))
             }
-            None => self.make_known(transaction, id_key),
+            before => {
+                let registration = Registration {
+                    namespace: namespace.clone(),
+                    device: id.clone(),
+                    user: user.clone(),
+                    platform,
+                    now: *now,
+                };
+                make_known(transaction, &registration, Arc::clone(profile), before, id_key).map(Some)
+            }
         }
     }
 }
 
 fn known(
     transaction: &Transaction<'_>,
-    registration: &Registration,
+    namespace: &NamespaceName,
     id_key: &[u8],
 ) -> Result<Option<Device>, StoreError> {
     let source = Source {
@@ -47,7 +87,7 @@ fn known(
         scan: |keyspace, prefix: &[u8]| transaction.scan(keyspace, prefix),
     };
     match source.ordinal(id_key)? {
-        Some(ordinal) => source.device(&registration.namespace, ordinal),
+        Some(ordinal) => source.device(namespace, ordinal),
         None => Ok(None),
     }
 }
@@ -68,43 +108,52 @@ impl Register {
         }
         Registered { device, new: false, replaced: None }
     }
+}
 
-    fn make_known(
-        &self,
-        transaction: &mut Transaction<'_>,
-        id_key: Vec<u8>,
-    ) -> Result<Registered, StoreError> {
-        let Registration { namespace, device: id, user, platform, now } = &self.0;
-        let mut heads = transaction.heads(namespace);
-        let ordinal = u32::try_from(heads.next_ordinal).map(Ordinal).map_err(|_| {
-            StoreError::Full(format!("{namespace} has given out all of its 4,294,967,296 device ordinals"))
-        })?;
-        heads.next_ordinal += 1;
-        let device = Device {
-            ordinal,
-            id: id.clone(),
-            user: user.clone(),
-            platform: *platform,
-            rooms: Vec::new(),
-            cursor: heads.seq,
-            created_at: *now,
-            seen_at: *now,
-        };
-        let key = device::key(namespace, ordinal);
-        transaction.put(Keyspace::Device, key.clone(), device::value(&key, &identity(&device)));
-        let value = device_cursor::value(&key, &progress(&device));
-        transaction.put(Keyspace::DeviceCursor, key, value);
-        let value = device_id::value(&id_key, ordinal);
-        transaction.put(Keyspace::DeviceId, id_key, value);
-        if let Some(user) = user {
-            let key = user_device::key(namespace, user, ordinal);
-            let value = user_device::value(&key);
-            transaction.put(Keyspace::UserDevice, key, value);
-        }
-        transaction.set_heads(namespace, heads);
-        transaction.ask_sync();
-        Ok(Registered { device, new: true, replaced: None })
+/// Gives a device a new ordinal. What it was before, with another user, goes.
+fn make_known(
+    transaction: &mut Transaction<'_>,
+    registration: &Registration,
+    profile: Arc<Profile>,
+    before: Option<Device>,
+    id_key: Vec<u8>,
+) -> Result<Registered, StoreError> {
+    let Registration { namespace, device: id, user, platform, now } = registration;
+    let replaced = before.map(|before| {
+        // Its id stays, and is the next one's.
+        take_apart(transaction, namespace, &before);
+        (before.ordinal, before.rooms)
+    });
+    let mut heads = transaction.heads(namespace);
+    let ordinal = u32::try_from(heads.next_ordinal).map(Ordinal).map_err(|_| {
+        StoreError::Full(format!("{namespace} has given out all of its 4,294,967,296 device ordinals"))
+    })?;
+    heads.next_ordinal += 1;
+    let device = Device {
+        ordinal,
+        id: id.clone(),
+        user: user.clone(),
+        platform: *platform,
+        rooms: Vec::new(),
+        cursor: heads.seq,
+        created_at: *now,
+        seen_at: *now,
+        profile,
+    };
+    let key = device::key(namespace, ordinal);
+    transaction.put(Keyspace::Device, key.clone(), device::value(&key, &identity(&device)));
+    let value = device_cursor::value(&key, &progress(&device));
+    transaction.put(Keyspace::DeviceCursor, key, value);
+    let value = device_id::value(&id_key, ordinal);
+    transaction.put(Keyspace::DeviceId, id_key, value);
+    if let Some(user) = user {
+        let key = user_device::key(namespace, user, ordinal);
+        let value = user_device::value(&key);
+        transaction.put(Keyspace::UserDevice, key, value);
     }
+    transaction.set_heads(namespace, heads);
+    transaction.ask_sync();
+    Ok(Registered { device, new: true, replaced })
 }
 
 fn identity(device: &Device) -> Identity {
@@ -113,6 +162,7 @@ fn identity(device: &Device) -> Identity {
         user: device.user.clone(),
         platform: device.platform,
         created_at: device.created_at,
+        profile: Arc::clone(&device.profile),
     }
 }
 
