@@ -10,7 +10,6 @@
 
 mod auth;
 pub mod demo;
-pub mod duration;
 mod extract;
 mod grpc;
 pub mod health;
@@ -33,6 +32,7 @@ use std::time::Duration;
 use axum::Router;
 use prometheus_client::registry::Registry;
 use tidings_model::Timestamp;
+pub use tidings_model::duration;
 use tidings_node::Node;
 use tower_http::catch_panic::CatchPanicLayer;
 

@@ -13,6 +13,8 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tidings_model::ErrorCode;
 use tidings_node::StoreError;
+use tidings_node::ask::AskError;
+use tidings_node::connect::ConnectError;
 use tidings_node::connections::ConnectionsError;
 use tidings_node::keys::KeyError;
 use tidings_node::kick::KickError;
@@ -153,6 +155,29 @@ impl IntoResponse for Problem {
         }
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+impl From<ConnectError> for Problem {
+    fn from(why: ConnectError) -> Self {
+        let code = match &why {
+            ConnectError::NoNamespace => ErrorCode::NOT_FOUND,
+            ConnectError::Suspended => ErrorCode::SUSPENDED,
+            ConnectError::Token(_) => ErrorCode::UNAUTHORIZED,
+            ConnectError::Blocked
+            | ConnectError::Denied(_)
+            | ConnectError::NoUser
+            | ConnectError::NotTheTokens(_)
+            | ConnectError::NotYours => ErrorCode::FORBIDDEN,
+            ConnectError::Forgotten => ErrorCode::CONFLICT,
+            ConnectError::TooMany(_) => ErrorCode::TOO_MANY_CONNECTIONS,
+            ConnectError::Ask(AskError::Busy) => ErrorCode::OVERLOADED,
+            ConnectError::Ask(
+                AskError::Nobody(_) | AskError::Resting(_) | AskError::Failed(_) | AskError::NotUnderstood,
+            ) => ErrorCode::DEPENDENCY_UNAVAILABLE,
+            ConnectError::Store(why) => return why.clone().into(),
+        };
+        Self::new(code, why.to_string())
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     pub(crate) spill: Cell<Vec<u8>>,
     /// A use case is under way; what the client sends next waits for it.
     pub(crate) busy: Cell<bool>,
+    /// Calls that wait for an answer of the business system.
+    pub(crate) calls: Cell<u8>,
     /// The transport takes no more bytes now.
     pub(crate) blocked: Cell<bool>,
     /// The code of [`Connection::closing`]; 0 while it is open.
@@ -95,6 +97,7 @@ impl Connection {
             decoder: Cell::default(),
             spill: Cell::default(),
             busy: Cell::new(false),
+            calls: Cell::new(0),
             blocked: Cell::new(false),
             closing: Cell::new(0),
             deflate: Cell::new(None),

@@ -18,11 +18,13 @@ mod local;
 mod presence;
 mod pressure;
 mod react;
+mod refusal;
 mod session;
 pub mod settings;
 mod shard;
 mod signal;
 mod socket;
+mod speak;
 pub mod stream;
 
 use std::panic::{self, AssertUnwindSafe};

@@ -9,20 +9,21 @@ use serde_json::{Map, Value};
 use tidings_hub::{Attach, CatchUp, MemberKey};
 use tidings_model::{
     DeviceId, Disconnect, ErrorCode, Message, MessageId, NamespaceName, Ordinal, Platform, Position,
-    RoomName, Seq, Topic, UserId,
+    RoomName, Seq, Timestamp, Topic, UserId,
 };
 use tidings_node::Namespace;
 use tidings_node::StoreError;
-use tidings_node::connect::{Claim, ConnectError, Identity, UserKey, connection_id};
-use tidings_node::join::JoinError;
+use tidings_node::connect::{Claim, Identity, UserKey, connection_id};
 use tidings_node::namespace::AuthMode;
 use tidings_node::permit::Permit;
+use tidings_node::relay::Said;
 use tidings_node::resume::{Missed, Since};
-use tidings_node::token::TokenError;
 
 use crate::connection::Connection;
 use crate::local::Local;
 use crate::presence::{self, Presence};
+pub(crate) use crate::refusal::{Refusal, json_string};
+use crate::speak;
 
 mod own;
 
@@ -55,15 +56,6 @@ pub(crate) struct Opened {
     node: String,
 }
 
-/// Why something was not done, as a client is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) code: ErrorCode,
-    pub(crate) message: String,
-    /// The field that is wrong, if one is.
-    pub(crate) field: Option<String>,
-}
-
 /// What a client asks, in any dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -76,98 +68,10 @@ pub(crate) enum Request {
     Refresh(String),
     /// Who else is here.
     Presence(Presence),
-}
-
-impl Refusal {
-    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), field: None }
-    }
-
-    /// A field that is not what it must be.
-    pub(crate) fn field(field: &str, why: impl std::fmt::Display) -> Self {
-        let field = Some(field.to_owned()).filter(|field| !field.is_empty());
-        let message = match &field {
-            Some(field) => format!("{field} {why}"),
-            None => why.to_string(),
-        };
-        Self { code: ErrorCode::INVALID_REQUEST, message, field }
-    }
-
-    /// What a client is told that is not let in at all, in the shape of a `goaway`: whether it should come
-    /// back, and what was wrong.
-    pub(crate) fn disconnect(&self) -> Disconnect {
-        match self.code {
-            ErrorCode::TOO_MANY_CONNECTIONS => Disconnect::TOO_MANY,
-            ErrorCode::UNAUTHORIZED => Disconnect::INVALID_TOKEN,
-            ErrorCode::FORBIDDEN => Disconnect::NOT_ALLOWED,
-            ErrorCode::SUSPENDED => Disconnect::OPERATOR,
-            code if code.status >= 500 => Disconnect::OVERLOADED,
-            _ => Disconnect::BAD_REQUEST,
-        }
-    }
-
-    /// A command of a later version.
-    pub(crate) fn not_supported(what: &str) -> Self {
-        Self::new(ErrorCode::NOT_SUPPORTED, format!("this version does not know `{what}` yet"))
-    }
-
-    /// `{"code":…,"message":…}`
-    pub(crate) fn to_json(&self) -> String {
-        format!(r#"{{"code":"{}","message":{}}}"#, self.code.slug, json_string(&self.message))
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(why: StoreError) -> Self {
-        tracing::error!(error = %why, "a client could not be served");
-        let code = match why {
-            StoreError::Full(_) => ErrorCode::STORAGE_FULL,
-            StoreError::Closed => ErrorCode::OVERLOADED,
-            StoreError::InUse(_) | StoreError::Damaged(_) | StoreError::Format { .. } | StoreError::Io(_) => {
-                ErrorCode::DEPENDENCY_UNAVAILABLE
-            }
-        };
-        Self::new(code, "the store cannot be used now; retry later")
-    }
-}
-
-impl From<ConnectError> for Refusal {
-    fn from(why: ConnectError) -> Self {
-        match why {
-            ConnectError::NoNamespace => Self::new(ErrorCode::NOT_FOUND, why.to_string()),
-            ConnectError::Token(TokenError::NoKeys) => {
-                Self::new(ErrorCode::DEPENDENCY_UNAVAILABLE, TokenError::NoKeys.to_string())
-            }
-            ConnectError::Token(why) => Self::new(ErrorCode::UNAUTHORIZED, why.to_string()),
-            ConnectError::Forgotten => Self::new(ErrorCode::OVERLOADED, why.to_string()),
-            ConnectError::Suspended => Self::new(ErrorCode::SUSPENDED, why.to_string()),
-            ConnectError::Blocked | ConnectError::NotYours | ConnectError::NotTheTokens(_) => {
-                Self::new(ErrorCode::FORBIDDEN, why.to_string())
-            }
-            ConnectError::TooMany(_) => Self::new(ErrorCode::TOO_MANY_CONNECTIONS, why.to_string()),
-            ConnectError::Store(why) => why.into(),
-        }
-    }
-}
-
-impl From<JoinError> for Refusal {
-    fn from(why: JoinError) -> Self {
-        match why {
-            JoinError::TooManyRooms { .. } => {
-                Self { field: Some("rooms".to_owned()), ..Self::field("", why) }
-            }
-            JoinError::Suspended(_) => {
-                Self { field: Some("rooms".to_owned()), ..Self::new(ErrorCode::SUSPENDED, why.to_string()) }
-            }
-            JoinError::Gone => Self::new(ErrorCode::CONFLICT, why.to_string()),
-            JoinError::Store(why) => why.into(),
-        }
-    }
-}
-
-/// JSON text of a string.
-pub(crate) fn json_string(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
+    /// Say something to the others in a room.
+    Publish(Box<Said>),
+    /// Ask the business system.
+    Rpc(speak::Call),
 }
 
 /// Reads what a client says of itself, wherever it said it.
@@ -470,18 +374,25 @@ async fn refresh(
     local: &Local,
     connection: &Connection,
     session: &Session,
-    user: Option<&UserId>,
-    device: &DeviceId,
     token: &str,
 ) -> Result<String, Refusal> {
-    let permit = local.node.renew(&session.namespace, user, device, token).await?;
+    if session.permit.is_none() {
+        return Err(Refusal::new(ErrorCode::CONFLICT, "this namespace has no tokens"));
+    }
+    let device = own::device(local, session).await?;
+    let permit = local.node.renew(&session.namespace, device.user.as_ref(), &device.id, token).await?;
+    let none = || Refusal::new(ErrorCode::CONFLICT, "this namespace has no tokens any more");
+    let permit = permit.ok_or_else(none)?;
     // When it ends is looked at within a minute, or when the one before would have ended.
-    let expires_at = tidings_wire::time::rfc3339(permit.expires_at.0);
+    let expires_at = match permit.expires_at {
+        Timestamp::NEVER => "null".to_owned(),
+        Timestamp(ms) => json_string(&tidings_wire::time::rfc3339(ms)),
+    };
     let mut sessions = connection.sessions.borrow_mut();
     if let Some(own) = sessions.iter_mut().find(|other| other.member == session.member) {
         own.permit = Some(permit);
     }
-    Ok(format!(r#"{{"expires_at":"{expires_at}"}}"#))
+    Ok(format!(r#"{{"expires_at":{expires_at}}}"#))
 }
 
 /// Carries out what a client asks. Answers the fields of the reply: a JSON object.
@@ -495,13 +406,9 @@ pub(crate) async fn perform(
     request: Request,
 ) -> Result<String, Refusal> {
     match request {
-        Request::Refresh(token) => {
-            if session.permit.is_none() {
-                return Err(Refusal::new(ErrorCode::CONFLICT, "this namespace has no tokens"));
-            }
-            let device = own::device(local, session).await?;
-            refresh(local, connection, session, device.user.as_ref(), &device.id, &token).await
-        }
+        Request::Refresh(token) => refresh(local, connection, session, &token).await,
+        Request::Publish(said) => speak::publish(local, session, *said).await,
+        Request::Rpc(call) => speak::call(local, connection, session, &call).await,
         Request::Presence(presence) => presence::perform(local, connection, session, presence).await,
         Request::Join(rooms) => {
             still_let_in(session)?;
@@ -528,8 +435,9 @@ pub(crate) async fn perform(
 
 /// Whether what let a client in would let it in today.
 fn still_let_in(session: &Session) -> Result<(), Refusal> {
-    if session.permit.is_none() && session.namespace.settings().auth == AuthMode::Token {
-        return Err(Refusal::new(ErrorCode::FORBIDDEN, "this namespace wants a token by now; connect again"));
+    if session.permit.is_none() && session.namespace.settings().auth != AuthMode::Open {
+        let why = "this namespace wants to know who you are by now; connect again";
+        return Err(Refusal::new(ErrorCode::FORBIDDEN, why));
     }
     Ok(())
 }

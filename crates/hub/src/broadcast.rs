@@ -69,6 +69,10 @@ pub fn encode(message: &Message, topic: usize, namespace: u32, codec: Codec) -> 
             seq: message.seq.0,
             ack_id: message::ack_id(message.seq),
             namespace: message.namespace.as_str(),
+            from: message
+                .from
+                .as_ref()
+                .map(|from| (from.user.as_ref().map(|user| user.as_str()), from.device.as_str())),
             recalls: message.recalls.as_ref().map(|id| id.as_str()),
         },
     );

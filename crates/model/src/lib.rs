@@ -6,11 +6,12 @@
 //!
 //! Reading order: [`name`] (what things are called), [`topic`] (where messages are logged),
 //! [`target`] (who is meant), [`message`] (what was accepted), [`step`] (what becomes of it),
-//! [`profile`] (what is kept of a device), [`disconnect`] (how a connection ends),
-//! [`address`] (where a client is), [`granularity`] (intervals of statistics), [`limit`] (how large anything may be).
+//! [`profile`] (what is kept of a device), [`disconnect`] (how a connection ends), [`address`] (where a client is),
+//! [`duration`] (as people write it), [`granularity`] (intervals of statistics), [`limit`] (how large anything may be).
 
 pub mod address;
 pub mod disconnect;
+pub mod duration;
 pub mod error_code;
 pub mod granularity;
 pub mod limit;
@@ -26,7 +27,7 @@ pub use address::ClientAddress;
 pub use disconnect::Disconnect;
 pub use error_code::ErrorCode;
 pub use granularity::Granularity;
-pub use message::{Durability, Message, Priority, Push};
+pub use message::{Durability, Message, Priority, Push, Sender};
 pub use name::{
     CollapseKey, DeviceId, EventName, HookName, KeyName, MessageId, NameError, NamespaceName, NoticeId,
     RoomName, Tag, UserId,

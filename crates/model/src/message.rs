@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
-use crate::name::{CollapseKey, EventName, MessageId, NamespaceName};
+use crate::name::{CollapseKey, DeviceId, EventName, MessageId, NamespaceName, UserId};
 use crate::target::{Except, Target};
 use crate::time::Timestamp;
 use crate::topic::{Epoch, Position, Seq, Topic};
@@ -29,6 +29,15 @@ pub enum Durability {
     Durable,
     /// The message is ordered and on its way; a crash may lose it.
     Memory,
+}
+
+/// The client that published a message. Decided when it connected; nothing that it says changes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Its user, if it has one.
+    pub user: Option<UserId>,
+    /// Its device.
+    pub device: DeviceId,
 }
 
 /// The command "send this to that target", checked, not yet accepted.
@@ -62,6 +71,8 @@ pub struct Push {
     pub escalate_after: Option<Duration>,
     /// What other ways are to say: a JSON object, or nothing.
     pub offline: Bytes,
+    /// Who published it, if that was a client.
+    pub from: Option<Sender>,
 }
 
 /// A push that was accepted: it has an id, an order, and a fixed set of devices that are meant.
@@ -107,6 +118,8 @@ pub struct Message {
     pub offline: Bytes,
     /// The message whose recall this one announces, if that is what it is.
     pub recalls: Option<MessageId>,
+    /// Who published it, if that was a client.
+    pub from: Option<Sender>,
 }
 
 impl Message {

@@ -275,6 +275,7 @@ fn message(namespace: &NamespaceName, n: u64, count: u64) -> NewMessage {
         escalate_after: None,
         offline: Bytes::new(),
         recalls: None,
+        from: None,
         replaces: None,
     }
 }

@@ -103,7 +103,7 @@ async fn run(devices: u64, messages: u64, directory: &Path) {
     node.close().await.expect("closing");
 }
 
-async fn register(node: &Node, namespace: &Namespace, n: u64) {
+async fn register(node: &Arc<Node>, namespace: &Namespace, n: u64) {
     let claim = Claim {
         device: Some(DeviceId::new(&format!("device-{n}")).expect("a device")),
         user: Some(user(n)),
@@ -113,7 +113,7 @@ async fn register(node: &Node, namespace: &Namespace, n: u64) {
     node.identify(&namespace.name, claim).await.expect("a device");
 }
 
-async fn receipts(node: &Node, namespace: &Namespace, message: &Message, devices: u64) {
+async fn receipts(node: &Arc<Node>, namespace: &Namespace, message: &Message, devices: u64) {
     let at = Clock::System.now();
     let has_it = (0..devices as u32).filter(|device| device % 10 != 0).map(Ordinal);
     let ack = |device| Ack { namespace: namespace.name.clone(), seq: message.seq, device, at };
@@ -130,7 +130,7 @@ async fn receipts(node: &Node, namespace: &Namespace, message: &Message, devices
     }
 }
 
-async fn report(node: &Node, namespace: &Namespace, message: &Message) {
+async fn report(node: &Arc<Node>, namespace: &Namespace, message: &Message) {
     let mut times = Vec::new();
     let mut total = None;
     for _ in 0..20 {
@@ -150,7 +150,7 @@ async fn report(node: &Node, namespace: &Namespace, message: &Message) {
     );
 }
 
-async fn push_batch(node: &Node, namespace: &Namespace, first: u64) {
+async fn push_batch(node: &Arc<Node>, namespace: &Namespace, first: u64) {
     let pushes = (first..first + BATCH).map(|n| {
         let to = Target { users: vec![user(n % 10_000)], ..Target::default() };
         push(&format!("order {n} has been shipped"), to, Durability::Memory)
@@ -180,5 +180,6 @@ fn push(text: &str, to: Target, durability: Durability) -> Push {
         deliver_at: None,
         escalate_after: None,
         offline: Bytes::new(),
+        from: None,
     }
 }

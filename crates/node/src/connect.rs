@@ -13,8 +13,8 @@ use tidings_model::{DeviceId, Disconnect, NamespaceName, Ordinal, Platform, Room
 use tidings_store::port::Which;
 use tidings_store::{Device, Registered, Registration, StoreError};
 
+use crate::ask::AskError;
 use crate::metrics::Refused;
-use crate::namespace::AuthMode;
 use crate::permit::Permit;
 use crate::presence::{Hint, Interest, Person, Who};
 use crate::token::TokenError;
@@ -81,6 +81,15 @@ pub enum ConnectError {
     /// Its token opens nothing.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The business system does not let it in, because of this.
+    #[error("{0}")]
+    Denied(String),
+    /// Neither the client nor the business system says who it is.
+    #[error("nobody says which user this is")]
+    NoUser,
+    /// The business system could not be asked.
+    #[error(transparent)]
+    Ask(#[from] AskError),
     /// It says that it is somebody else than its token says.
     #[error("{0} is not the one of the token")]
     NotTheTokens(&'static str),
@@ -104,6 +113,17 @@ fn too_many(which: &TooMany) -> String {
     format!("this {what} has {limit} connections, which is the limit")
 }
 
+/// A client is nobody else than its permit says.
+fn same(claim: &Claim, permit: &Permit) -> Result<(), ConnectError> {
+    if claim.user.as_ref().is_some_and(|user| *user != permit.user) {
+        return Err(ConnectError::NotTheTokens("user"));
+    }
+    match (&permit.device, &claim.device) {
+        (Some(own), Some(claimed)) if own != claimed => Err(ConnectError::NotTheTokens("device")),
+        _ => Ok(()),
+    }
+}
+
 /// The public id of a connection.
 #[must_use]
 pub fn connection_id(number: u64) -> String {
@@ -121,7 +141,11 @@ impl Node {
     ///
     /// # Errors
     /// [`ConnectError`] says why it may not be here.
-    pub async fn identify(&self, namespace: &NamespaceName, claim: Claim) -> Result<Identity, ConnectError> {
+    pub async fn identify(
+        self: &Arc<Self>,
+        namespace: &NamespaceName,
+        claim: Claim,
+    ) -> Result<Identity, ConnectError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(ConnectError::NoNamespace)?;
         let (claim, permit) = self.permit(&namespace, claim).await?;
         self.may_be_here(&namespace, claim.user.as_ref(), permit.as_deref())?;
@@ -187,31 +211,33 @@ impl Node {
         }
     }
 
-    /// Who a client is, by the rules of the namespace, and what it may do.
-    async fn permit(
-        &self,
+    /// Who a client is, by the rules of the namespace, and what it may do; everything, where that is `None`.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says why it may not be here.
+    pub async fn permit(
+        self: &Arc<Self>,
         namespace: &Namespace,
         claim: Claim,
     ) -> Result<(Claim, Option<Arc<Permit>>), ConnectError> {
-        match namespace.settings().auth {
-            AuthMode::Open => Ok((claim, None)),
-            AuthMode::Token => {
-                let token = claim.token.as_deref().ok_or(TokenError::Missing)?;
-                let permit = self.verify(namespace, token).await?;
-                if claim.user.as_ref().is_some_and(|user| *user != permit.user) {
-                    return Err(ConnectError::NotTheTokens("user"));
-                }
-                let device = match (&permit.device, claim.device) {
-                    (Some(own), Some(claimed)) if *own != claimed => {
-                        return Err(ConnectError::NotTheTokens("device"));
-                    }
-                    (Some(own), _) => Some(own.clone()),
-                    (None, claimed) => claimed,
-                };
-                let (user, platform) = (Some(permit.user.clone()), permit.platform.unwrap_or(claim.platform));
-                Ok((Claim { device, user, platform, token: None }, Some(Arc::new(permit))))
-            }
+        let auth = namespace.settings().auth;
+        let verified = if auth.verifies() {
+            let token = claim.token.as_deref().ok_or(TokenError::Missing)?;
+            Some(self.verify(namespace, token).await?)
+        } else {
+            None
+        };
+        if let Some(permit) = &verified {
+            same(&claim, permit)?;
         }
+        let permit = match verified {
+            Some(permit) if !auth.asks() => permit,
+            verified if auth.asks() => self.ask_who(namespace, &claim, verified.as_ref()).await?,
+            Some(_) | None => return Ok((claim, None)),
+        };
+        let device = permit.device.clone().or(claim.device);
+        let (user, platform) = (Some(permit.user.clone()), permit.platform.unwrap_or(claim.platform));
+        Ok((Claim { device, user, platform, token: None }, Some(Arc::new(permit))))
     }
 
     /// Reads a client's token. One that names a key which nobody knows has the keys fetched first, if that was not tried just now.
@@ -233,20 +259,28 @@ impl Node {
     /// # Errors
     /// [`ConnectError`]; what held before still holds then.
     pub async fn renew(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
         user: Option<&UserId>,
         device: &DeviceId,
         token: &str,
-    ) -> Result<Arc<Permit>, ConnectError> {
-        let permit = self.verify(namespace, token).await?;
-        if user != Some(&permit.user) {
-            return Err(ConnectError::NotTheTokens("user"));
+    ) -> Result<Option<Arc<Permit>>, ConnectError> {
+        let claim = Claim {
+            device: Some(device.clone()),
+            user: user.cloned(),
+            platform: Platform::default(),
+            token: Some(token.to_owned()),
+        };
+        let (_, permit) = self.permit(namespace, claim).await?;
+        if let Some(permit) = &permit {
+            if user != Some(&permit.user) {
+                return Err(ConnectError::NotTheTokens("user"));
+            }
+            if permit.device.as_ref().is_some_and(|own| own != device) {
+                return Err(ConnectError::NotTheTokens("device"));
+            }
         }
-        if permit.device.as_ref().is_some_and(|of_token| of_token != device) {
-            return Err(ConnectError::NotTheTokens("device"));
-        }
-        Ok(Arc::new(permit))
+        Ok(permit)
     }
 
     /// A connection of a device has come, and its shard holds back what arrives for it. Answers the rooms

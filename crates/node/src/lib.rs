@@ -5,7 +5,7 @@
 //! (gateway and API) translate and call one use case each.
 //!
 //! Reading order: [`publish`] (a push becomes a message), [`deliver`] (to the shards), [`connect`] (a
-//! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`ack`] (it has the message),
+//! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`relay`] (a client publishes), [`ask`] (the business system is asked), [`ack`] (it has the message),
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
 //! (it is withdrawn), [`retain`] (it is kept long enough), [`remove`] (a namespace goes), [`trace`] (why somebody has it or not), [`notify`] (the
 //! business system hears of it), [`presence`] (who comes and goes), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
@@ -13,6 +13,7 @@
 //! [`namespace`] (whose rules hold).
 
 pub mod ack;
+pub mod ask;
 pub mod clock;
 pub mod connect;
 pub mod connections;
@@ -42,6 +43,7 @@ pub mod publish;
 pub(crate) mod quiet;
 pub mod rates;
 pub mod recall;
+pub mod relay;
 pub mod remove;
 pub mod resume;
 pub mod retain;
@@ -145,11 +147,11 @@ impl Node {
             statistics.tally(),
             &receipts,
         );
+        let outbound = tidings_outbound::hook::Client::new(tidings_outbound::hook::Options::default());
         let going = remove::load(&*parts.store).await?;
-        let mut namespaces = namespace::load(&*parts.store, parts.clock.now()).await?;
+        let mut namespaces = namespace::load(&*parts.store, parts.clock.now(), &outbound).await?;
         namespaces.retain(|name, _| !going.contains(name));
         let (store, clock, metrics) = (&parts.store, &parts.clock, &parts.metrics);
-        let outbound = tidings_outbound::hook::Client::new(tidings_outbound::hook::Options::default());
         let hooks = notify::Hooks::start(
             Arc::clone(store),
             clock.clone(),

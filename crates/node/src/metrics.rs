@@ -89,6 +89,8 @@ pub struct Metrics {
     pub ledger_messages: Gauge,
     /// Attempts to tell hooks something, by what came of them.
     pub hook_attempts: Family<HookOutcome, Counter>,
+    /// What hooks were asked, and what came of it.
+    pub hook_questions: Family<HookQuestion, Counter>,
     /// What hooks were not told in a day, or for want of room, and is kept.
     pub hook_dead_letters: Counter,
     /// What was kept of that, until too much was.
@@ -156,6 +158,16 @@ pub struct Queue {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HookOutcome {
     /// `accepted`, or why not: `refused`, `redirect`, `forbidden`, `unresolved`, `unreachable`, `tls`, `timeout`, `broken`.
+    pub outcome: &'static str,
+}
+
+/// What a hook was asked, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HookQuestion {
+    /// `connect`, `publish` or `rpc`.
+    pub question: &'static str,
+    /// `answered`; `resting` (the hook had failed and was left alone), `busy` (too much was asked at once), or a
+    /// word of [`HookOutcome`], or `too_large`.
     pub outcome: &'static str,
 }
 
@@ -359,6 +371,11 @@ fn register_hooks(registry: &mut Registry, metrics: &Metrics) {
         "hook_attempts",
         "Attempts to tell hooks something, by what came of them",
         metrics.hook_attempts.clone(),
+    );
+    registry.register(
+        "hook_questions",
+        "What hooks were asked, and what came of it",
+        metrics.hook_questions.clone(),
     );
     registry.register(
         "hook_dead_letters",

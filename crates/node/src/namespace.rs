@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 pub use tidings_hub::WhenFull;
 use tidings_hub::{Bounds, Directory, Policy};
 use tidings_model::{Disconnect, NamespaceName, Timestamp, limit};
+use tidings_outbound::hook::Client;
 use tidings_store::{Store, StoreError};
 
+use crate::ask::{Askers, ConnectHook};
 use crate::connect::ConnectionLimits;
 use crate::kick::{self, Blocks};
 use crate::notify::Hook;
@@ -48,6 +50,10 @@ pub struct Namespace {
     pub(crate) verifier: ArcSwap<Verifier>,
     /// Which tokens are worth nothing any more.
     pub(crate) revoked: ArcSwap<Revocations>,
+    /// Whom it asks, by the rules that hold now.
+    askers: ArcSwap<Askers>,
+    /// What asks.
+    client: Client,
     directory: Mutex<Directory>,
     /// Who is kept away, and until when.
     pub(crate) blocks: Mutex<Blocks>,
@@ -85,6 +91,9 @@ pub struct Settings {
     pub title: String,
     /// Who may connect.
     pub auth: AuthMode,
+    /// Who is asked, where it is the business system that decides.
+    #[serde(default)]
+    pub connect_hook: Option<ConnectHook>,
     /// How the tokens of the business system are verified, where there are any.
     #[serde(default)]
     pub jwt: Option<Jwt>,
@@ -263,6 +272,44 @@ pub enum AuthMode {
     Open,
     /// A client is who its token says.
     Token,
+    /// A client is who the business system says, when it is asked.
+    Hook,
+    /// A client is who its token says, and may be here if the business system says so.
+    TokenAndHook,
+}
+
+impl AuthMode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Token, Self::Hook, Self::TokenAndHook];
+
+    /// The word for it in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Token => "token",
+            Self::Hook => "hook",
+            Self::TokenAndHook => "token+hook",
+        }
+    }
+
+    /// The mode that a word of the API means.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == word)
+    }
+
+    /// Whether tokens are verified here.
+    #[must_use]
+    pub const fn verifies(self) -> bool {
+        matches!(self, Self::Token | Self::TokenAndHook)
+    }
+
+    /// Whether the business system is asked.
+    #[must_use]
+    pub const fn asks(self) -> bool {
+        matches!(self, Self::Hook | Self::TokenAndHook)
+    }
 }
 
 /// The key that a namespace signs tokens with. Not to be seen in logs.
@@ -282,6 +329,7 @@ impl Settings {
         Self {
             title: title.to_owned(),
             auth,
+            connect_hook: None,
             jwt: None,
             suspended: false,
             created_at: now.0,
@@ -318,8 +366,16 @@ impl Settings {
 }
 
 impl Namespace {
-    fn new(name: NamespaceName, own_key: OwnKey, settings: Settings, directory: Directory) -> Arc<Self> {
+    fn new(
+        name: NamespaceName,
+        own_key: OwnKey,
+        settings: Settings,
+        directory: Directory,
+        client: Client,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            askers: ArcSwap::from_pointee(Askers::new(&settings, &client, &Askers::default())),
+            client,
             name,
             own_key,
             verifier: ArcSwap::from_pointee(Verifier::new(&own_key.0, settings.jwt.as_ref())),
@@ -353,6 +409,7 @@ impl Namespace {
         let verifier = Verifier::after(&self.own_key.0, settings.jwt.as_ref(), Some(&before));
         self.verifier.store(Arc::new(verifier));
         self.interest.store(settings.interest().bits(), Ordering::Release);
+        self.askers.store(Arc::new(Askers::new(&settings, &self.client, &self.askers.load())));
         self.settings.store(Arc::new(settings));
     }
 
@@ -388,8 +445,13 @@ impl Namespace {
 
     /// Makes a token that this namespace verifies, whatever its rules are.
     #[must_use]
-    pub fn mint(&self, permit: &Permit, meta: Option<serde_json::Value>) -> Option<String> {
-        token::mint(&self.own_key.0, permit, meta)
+    pub fn mint(&self, permit: &Permit) -> Option<String> {
+        token::mint(&self.own_key.0, permit)
+    }
+
+    /// Whom it asks.
+    pub(crate) fn askers(&self) -> Arc<Askers> {
+        self.askers.load_full()
     }
 
     /// How long a message with this TTL lives here.
@@ -420,6 +482,7 @@ pub enum CreateError {
 pub(crate) async fn load(
     store: &dyn Store,
     now: Timestamp,
+    client: &Client,
 ) -> Result<HashMap<NamespaceName, Arc<Namespace>>, StoreError> {
     let own_keys: HashMap<NamespaceName, OwnKey> = store
         .list(OWN_KEY)
@@ -443,7 +506,7 @@ pub(crate) async fn load(
             Some(key) => *key,
             None => make_own_key(store, &name).await?,
         };
-        let namespace = Namespace::new(name.clone(), own_key, settings, directory);
+        let namespace = Namespace::new(name.clone(), own_key, settings, directory, client.clone());
         *namespace.blocks.lock().unwrap_or_else(PoisonError::into_inner) =
             blocks.remove(&name).unwrap_or_default();
         namespace.revoked.store(Arc::new(revoked.remove(&name).unwrap_or_default()));
@@ -494,7 +557,8 @@ impl Node {
             let _turn = turn;
             let own_key = make_own_key(&*node.store, &name).await?;
             node.write_namespace(&name, &settings).await?;
-            let created = Namespace::new(name.clone(), own_key, settings, Directory::default());
+            let (directory, client) = (Directory::default(), node.outbound.clone());
+            let created = Namespace::new(name.clone(), own_key, settings, directory, client);
             {
                 let mut namespaces = node.namespaces.write().unwrap_or_else(PoisonError::into_inner);
                 namespaces.insert(name, Arc::clone(&created));
@@ -522,7 +586,7 @@ impl Node {
                 // It was changed first, and then it went.
                 return Ok(());
             }
-            let bound = namespace.settings().auth == AuthMode::Open && settings.auth == AuthMode::Token;
+            let bound = namespace.settings().auth == AuthMode::Open && settings.auth != AuthMode::Open;
             node.write_namespace(&namespace.name, &settings).await?;
             namespace.set(settings);
             node.hooks.configure(&namespace);

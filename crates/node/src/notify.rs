@@ -17,12 +17,12 @@ mod sender;
 
 use std::collections::HashMap;
 
-use futures_util::future::join_all;
 use tidings_model::{HookName, NoticeId, Timestamp};
 use tidings_store::{HookKey, StoreError, Tries};
 
 use crate::presence::Interest;
 use crate::{Namespace, Node};
+pub(crate) use body::around as body;
 pub(crate) use body::rfc3339;
 pub use hook::{Hook, SECRET_BYTES, Secret};
 pub use log::{ATTEMPTS_MAX, Attempt};
@@ -198,7 +198,7 @@ impl Node {
         let now = self.now();
         let id = self.ids.next(now);
         let id = NoticeId::new(id.as_str()).unwrap_or_else(|_| unreachable!("one name is like another"));
-        let body = body::with(&id, &namespace.name, "test", now, "{}");
+        let body = body(id.as_str(), "test", &namespace.name, now, "{}");
         self.hooks.try_out(hook, id, body).await.map(Some).ok_or(TooManyTests)
     }
 
@@ -231,18 +231,12 @@ impl Node {
         key_of(namespace, hook).map(|key| self.hooks.piles(&key))
     }
 
-    /// Judges the addresses that these hooks have now, except for those that were hooks before: which of them have
-    /// what wrong with them. They are judged again whenever they are called.
-    pub async fn look_at_hooks(&self, hooks: &[Hook], before: &[Hook]) -> Vec<(usize, Failure)> {
-        let known = |hook: &Hook| {
-            before.iter().any(|old| old.url == hook.url && old.allow_private == hook.allow_private)
-        };
-        let look = async |(index, hook): (usize, &Hook)| {
-            let looked = self.hooks.look(&hook.url, hook.allow_private).await;
-            looked.err().map(|why| (index, why))
-        };
-        let new = hooks.iter().enumerate().filter(|(_, hook)| !known(hook));
-        join_all(new.map(look)).await.into_iter().flatten().collect()
+    /// Judges the addresses that a hook has now. They are judged again whenever it is called.
+    ///
+    /// # Errors
+    /// [`Failure`] says what is wrong with them.
+    pub async fn look_at(&self, url: &HookUrl, allow_private: bool) -> Result<(), Failure> {
+        self.outbound.look(url, allow_private).await
     }
 }
 

@@ -1,9 +1,12 @@
-//! What a client may do, as its token says. In an open namespace there is no permit, and it may do everything.
+//! What a client may do, as its token or the connect hook says. In an open namespace there is no permit, and it may do everything.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use tidings_model::{DeviceId, NameError, Platform, RoomName, Timestamp, UserId};
+
+/// Longest `meta` of a client, in bytes of JSON.
+pub const META_BYTES_MAX: usize = 4 << 10;
 
 /// What a client may do, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +25,9 @@ pub struct Permit {
     pub publish: Vec<Pattern>,
     /// The rooms whose members it may see; those that it is in, where that is `None`.
     pub presence: Option<Vec<Pattern>>,
-    /// When all of this ends.
+    /// What the business system wants to be told of it again: JSON.
+    pub meta: Option<String>,
+    /// When all of this ends; never, where a connect hook does not say.
     pub expires_at: Timestamp,
     /// The id of the token that says so (`jti`), if it has one.
     pub jti: Option<Box<str>>,
@@ -44,6 +49,12 @@ impl Permit {
             None => in_it,
             Some(patterns) => patterns.iter().any(|pattern| pattern.fits(room.as_str())),
         }
+    }
+
+    /// Whether it may publish to this room.
+    #[must_use]
+    pub fn may_publish(&self, room: &RoomName) -> bool {
+        self.publish.iter().any(|pattern| pattern.fits(room.as_str()))
     }
 
     /// Whether it is over.

@@ -268,6 +268,7 @@ impl Node {
             escalate_after: message.escalate_after,
             offline: message.offline.clone(),
             recalls: None,
+            from: message.from.clone(),
             replaces: Some(message.seq),
         };
         self.enqueue(namespace, sent, direct, Durability::Durable).await
@@ -316,6 +317,7 @@ impl Node {
                 },
                 offline: push.offline,
                 recalls: None,
+                from: push.from,
                 replaces: None,
             },
             durability: push.durability,

@@ -103,6 +103,7 @@ impl Node {
             escalate_after: None,
             offline: Bytes::new(),
             recalls: Some(message.id.clone()),
+            from: None,
             replaces: None,
         };
         let pending = self.enqueue(Arc::clone(namespace), announcement, direct, Durability::Durable).await?;

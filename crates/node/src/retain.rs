@@ -208,6 +208,7 @@ pub(crate) fn scheduled_again(message: &Message, now: Timestamp) -> NewMessage {
         escalate_after: message.escalate_after,
         offline: message.offline.clone(),
         recalls: message.recalls.clone(),
+        from: message.from.clone(),
         replaces: Some(message.seq),
     }
 }

@@ -25,6 +25,7 @@ use crate::resume::Since;
 use crate::{Clock, Metrics, Node, Parts, ToShard};
 
 mod alone;
+mod asking;
 mod escalation;
 mod history;
 mod jwks;
@@ -76,6 +77,7 @@ fn push(to: Target) -> Push {
         deliver_at: None,
         escalate_after: None,
         offline: Bytes::new(),
+        from: None,
     }
 }
 

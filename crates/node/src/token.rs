@@ -15,7 +15,7 @@ use tidings_model::{DeviceId, Platform, RoomName, Timestamp, UserId};
 use tidings_outbound::hook::HookUrl;
 
 use crate::jwks::Jwks;
-use crate::permit::{Pattern, Permit};
+use crate::permit::{META_BYTES_MAX, Pattern, Permit};
 
 /// Longest token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 << 10;
@@ -177,6 +177,9 @@ pub enum TokenError {
     /// It is longer than any token.
     #[error("the token has more than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
+    /// The business system does not accept it.
+    #[error("the business system does not accept the token")]
+    Refused,
     /// It is no token.
     #[error("the token is not a JSON Web Token that can be understood")]
     Malformed,
@@ -395,6 +398,10 @@ fn permit(claims: Claims, now: Timestamp) -> Result<Permit, TokenError> {
             .presence
             .map(|patterns| each(&patterns, "presence", |text| Pattern::new(text).ok()))
             .transpose()?,
+        meta: match claims.meta.map(|meta| meta.to_string()) {
+            Some(meta) if meta.len() > META_BYTES_MAX => return Err(TokenError::Claim("meta")),
+            meta => meta,
+        },
         // The leeway is for clocks, and not for whoever was let in by one: it ends a little later, all in all.
         expires_at: Timestamp(expires_at.0.saturating_add(LEEWAY_MS)),
         jti: claims.jti.as_ref().and_then(|jti| jti.as_str()).map(Into::into),
@@ -409,7 +416,7 @@ fn permit(claims: Claims, now: Timestamp) -> Result<Permit, TokenError> {
 }
 
 /// Makes a token that a namespace verifies without further set-up. What the permit says of time is its end.
-pub(crate) fn mint(own: &[u8; 32], permit: &Permit, meta: Option<serde_json::Value>) -> Option<String> {
+pub(crate) fn mint(own: &[u8; 32], permit: &Permit) -> Option<String> {
     let strings = |patterns: &[Pattern]| patterns.iter().cloned().map(String::from).collect();
     let claims = Claims {
         sub: permit.user.to_string(),
@@ -424,7 +431,7 @@ pub(crate) fn mint(own: &[u8; 32], permit: &Permit, meta: Option<serde_json::Val
         join: strings(&permit.join),
         publish: strings(&permit.publish),
         presence: permit.presence.as_deref().map(strings),
-        meta,
+        meta: permit.meta.as_deref().and_then(|meta| serde_json::from_str(meta).ok()),
     };
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some(OWN.to_owned());

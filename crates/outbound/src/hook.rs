@@ -1,11 +1,12 @@
 //! Hooks: URLs of the business system that are told what has happened, by a signed POST.
 //!
-//! One attempt is made here, bounded in time and in what is read of the answer; only the status of the answer
-//! counts. A name is resolved once for each connection, every address it has is judged (see [`crate::guard`]), and
+//! One attempt is made here, bounded in time and in what is read of the answer. Of what a hook answers that is told something
+//! ([`Line`]) only the status counts; one that is asked ([`Exchange`]) answers with a body. A name is resolved once for each connection, every address it has is judged (see [`crate::guard`]), and
 //! the connection goes to one of these and nowhere else. Redirects are not followed, and proxies of the environment
 //! are not used. This knows neither queues nor retries.
 
 mod connect;
+mod exchange;
 mod fetch;
 pub mod url;
 
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use hmac::{Hmac, Mac};
 use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Collected, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use sha2::Sha256;
 use tidings_model::Timestamp;
@@ -25,10 +26,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::guard::Forbidden;
 use connect::{Connector, Kept};
+pub use exchange::{Answered, Exchange};
 pub use url::{HookUrl, Host, URL_BYTES_MAX, UrlError};
 
-/// Most bytes that are read of an answer's body. A connection with more is closed; the status counts all the same.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes that are read of an answer's body. A connection with more is closed.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What hooks see who calls.
 const AGENT: &str = concat!("tidings/", env!("CARGO_PKG_VERSION"));
@@ -87,15 +89,54 @@ impl Client {
     }
 }
 
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
 /// Where a hook is, and how it is called.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Destination {
     /// Where it is.
     pub url: HookUrl,
-    /// What its calls are signed with.
-    pub secret: String,
+    /// What its calls are signed with; without one they are not signed.
+    pub secret: Option<String>,
     /// Whether it may have a private address.
     pub allow_private: bool,
+}
+
+impl Destination {
+    fn request(&self, told: &Told, now: Timestamp) -> Result<Request<Full<Bytes>>, Failure> {
+        let mut request = Request::post(self.url.path())
+            .header(HOST, self.url.authority())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(USER_AGENT, HeaderValue::from_static(AGENT))
+            .header("tidings-event-id", &told.id);
+        if let Some(secret) = &self.secret {
+            request = request.header("tidings-signature", sign(secret.as_bytes(), now.0 / 1_000, &told.body));
+        }
+        request.body(Full::new(told.body.clone())).map_err(|why| Failure::Broken(why.to_string()))
+    }
+
+    /// Sends it over a connection that was kept, or else over a new one. Answers with the connection, too.
+    async fn send(
+        &self,
+        client: &Client,
+        kept: Option<Kept>,
+        told: &Told,
+        now: Timestamp,
+    ) -> Result<(Response<Incoming>, Kept), Failure> {
+        if let Some(mut kept) = kept.filter(Kept::fresh) {
+            // The hook may have closed it in the same moment: that says nothing about the hook.
+            if let Ok(response) = kept.send(self.request(told, now)?).await {
+                return Ok((response, kept));
+            }
+        }
+        let mut fresh = client.connector.connect(&self.url, self.allow_private).await?;
+        let response = fresh.send(self.request(told, now)?).await?;
+        Ok((response, fresh))
+    }
 }
 
 /// What a hook is told.
@@ -127,57 +168,23 @@ impl Line {
     /// [`Failure`] says why it is not sure to have been heard.
     pub async fn tell(&mut self, told: &Told, now: Timestamp) -> Result<u16, Failure> {
         let deadline = Instant::now() + self.client.connector.options.timeout;
-        let attempt = timeout_at(deadline, self.attempt(told, now)).await;
+        let attempt = timeout_at(deadline, self.hook.send(&self.client, self.kept.take(), told, now)).await;
         let (response, kept) = attempt.unwrap_or(Err(Failure::Timeout))?;
         let status = response.status();
         // The status is what counts; the rest is read so that the connection can be used again.
         let rest = timeout_at(deadline, read_to_end(response)).await;
-        self.kept = kept.filter(|kept| rest.unwrap_or(false) && kept.fresh());
+        let whole = matches!(rest, Ok(Ok(_)));
+        self.kept = Some(kept).filter(|kept| whole && kept.fresh());
         if status.is_success() { Ok(status.as_u16()) } else { Err(Failure::Refused(status.as_u16())) }
-    }
-
-    async fn attempt(
-        &mut self,
-        told: &Told,
-        now: Timestamp,
-    ) -> Result<(Response<Incoming>, Option<Kept>), Failure> {
-        if let Some(mut kept) = self.kept.take().filter(Kept::fresh) {
-            // The hook may have closed it in the same moment: that says nothing about the hook.
-            if let Ok(response) = kept.send(self.request(told, now)?).await {
-                return Ok((response, Some(kept)));
-            }
-        }
-        let mut fresh = self.client.connector.connect(&self.hook.url, self.hook.allow_private).await?;
-        let response = fresh.send(self.request(told, now)?).await?;
-        Ok((response, Some(fresh)))
-    }
-
-    fn request(&self, told: &Told, now: Timestamp) -> Result<Request<Full<Bytes>>, Failure> {
-        let url = &self.hook.url;
-        let signature = sign(self.hook.secret.as_bytes(), now.0 / 1_000, &told.body);
-        let request = Request::post(url.path())
-            .header(HOST, url.authority())
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header(USER_AGENT, HeaderValue::from_static(AGENT))
-            .header("tidings-event-id", &told.id)
-            .header("tidings-signature", signature)
-            .body(Full::new(told.body.clone()));
-        request.map_err(|why| Failure::Broken(why.to_string()))
     }
 }
 
-/// Reads an answer to its end. Whether that was possible within the limit.
-async fn read_to_end(response: Response<Incoming>) -> bool {
-    let mut body = response.into_body();
-    let mut bytes = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return false };
-        bytes += frame.data_ref().map_or(0, Bytes::len);
-        if bytes > ANSWER_BYTES_MAX {
-            return false;
-        }
-    }
-    true
+/// Reads an answer to its end, within the limit.
+async fn read_to_end(response: Response<Incoming>) -> Result<Bytes, Failure> {
+    let read = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    read.map(Collected::to_bytes).map_err(|why| {
+        if why.is::<LengthLimitError>() { Failure::TooLarge } else { Failure::Broken(why.to_string()) }
+    })
 }
 
 /// The signature of a body at a time, in seconds since the Unix epoch: `t=<unix>,v1=<hex HMAC-SHA256 of "t.body">`.
@@ -211,6 +218,8 @@ pub enum Failure {
     Timeout,
     /// It closed the connection, or does not speak HTTP.
     Broken(String),
+    /// It answered with more than is read.
+    TooLarge,
 }
 
 impl Failure {
@@ -226,6 +235,7 @@ impl Failure {
             Self::Tls(_) => "tls",
             Self::Timeout => "timeout",
             Self::Broken(_) => "broken",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -243,6 +253,7 @@ impl fmt::Display for Failure {
             Self::Tls(why) => write!(f, "TLS failed: {why}"),
             Self::Timeout => f.write_str("it took too long"),
             Self::Broken(why) => write!(f, "the connection broke: {why}"),
+            Self::TooLarge => write!(f, "it answered with more than {ANSWER_BYTES_MAX} bytes"),
         }
     }
 }

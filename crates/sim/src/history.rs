@@ -411,5 +411,6 @@ fn push(message: &Message, to: &To, life: u64, high: bool) -> Push {
         deliver_at: message.scheduled.as_ref().map(|scheduled| Timestamp(scheduled.at)),
         escalate_after: None,
         offline: Bytes::new(),
+        from: None,
     }
 }

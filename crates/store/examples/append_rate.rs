@@ -127,6 +127,7 @@ fn message(serial: u64, chosen: bool) -> NewMessage {
         escalate_after: None,
         offline: Bytes::new(),
         recalls: None,
+        from: None,
         replaces: None,
     }
 }

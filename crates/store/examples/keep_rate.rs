@@ -122,6 +122,7 @@ fn message(index: u64) -> NewMessage {
         escalate_after: None,
         offline: Bytes::new(),
         recalls: None,
+        from: None,
         replaces: None,
     }
 }

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 use tidings_model::{
     CollapseKey, DeviceId, DropReason, Durability, Epoch, EventName, Except, Message, MessageId,
-    NamespaceName, Ordinal, Platform, Priority, Profile, RoomName, Seq, Step, Target, Timestamp, Topic,
-    UserId,
+    NamespaceName, Ordinal, Platform, Priority, Profile, RoomName, Sender, Seq, Step, Target, Timestamp,
+    Topic, UserId,
 };
 
 mod history;
@@ -328,6 +328,8 @@ pub struct NewMessage {
     pub offline: Bytes,
     /// The message whose recall this one announces.
     pub recalls: Option<MessageId>,
+    /// Who published it, if that was a client.
+    pub from: Option<Sender>,
     /// The scheduled message that this one is, now that its time has come: it goes, and its id means this one.
     pub replaces: Option<Seq>,
 }

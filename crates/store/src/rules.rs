@@ -78,6 +78,7 @@ pub(crate) fn draft(new: NewMessage, epoch: Epoch) -> Message {
         escalate_after: new.escalate_after,
         offline: new.offline,
         recalls: new.recalls,
+        from: new.from,
     }
 }
 

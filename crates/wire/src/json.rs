@@ -92,12 +92,16 @@ pub enum Body<'a> {
     },
     /// Send to a room.
     Publish {
-        /// Its name.
-        room: Cow<'a, str>,
-        /// The event's name.
-        event: Cow<'a, str>,
+        /// Its name, a string.
+        room: Option<&'a RawValue>,
+        /// The event's name, a string.
+        event: Option<&'a RawValue>,
         /// Any JSON.
-        data: &'a RawValue,
+        data: Option<&'a RawValue>,
+        /// For how long it is kept for who is away, a string.
+        ttl: Option<&'a RawValue>,
+        /// Whether the sender gets it, too.
+        echo: Option<&'a RawValue>,
     },
     /// Read the own device's record, or change it.
     Device {
@@ -106,8 +110,8 @@ pub enum Body<'a> {
     },
     /// Ask the business system.
     Rpc {
-        /// Of what.
-        method: Cow<'a, str>,
+        /// Of what, a string.
+        method: Option<&'a RawValue>,
         /// With what: any JSON.
         data: Option<&'a RawValue>,
     },
@@ -220,7 +224,7 @@ macro_rules! fields {
 fields! {
     Id = "id", Cmd = "cmd", Token = "token", Device = "device", User = "user", Platform = "platform",
     Positions = "positions", Rooms = "rooms", Ids = "ids", Room = "room", Event = "event", Data = "data",
-    Set = "set", Method = "method", Limit = "limit", Cursor = "cursor", Notify = "notify",
+    Set = "set", Method = "method", Limit = "limit", Cursor = "cursor", Notify = "notify", Ttl = "ttl", Echo = "echo",
 }
 
 impl fmt::Display for Field {

@@ -87,6 +87,8 @@ pub struct PushView<'a> {
     pub ack_id: u32,
     /// The namespace's name, without a slash.
     pub namespace: &'a str,
+    /// The user and the device of the client that published it, if one did.
+    pub from: Option<(Option<&'a str>, &'a str)>,
     /// The id of the message whose recall this one announces; it is then written as that, without data.
     pub recalls: Option<&'a str>,
 }
@@ -169,7 +171,7 @@ pub fn control(codec: Codec, payload: &str) -> Encoded {
     }
 }
 
-/// The object that every codec carries: `{"id","event","data","room"?,"user"?,"sent_at","topic","epoch","offset"}`; that
+/// The object that every codec carries: `{"id","event","data","room"?,"user"?,"from"?,"sent_at","topic","epoch","offset"}`; that
 /// of a recall has neither event nor data, and its id is that of the message that was recalled.
 #[must_use]
 pub fn object(push: &PushView<'_>) -> String {
@@ -182,7 +184,8 @@ pub fn object(push: &PushView<'_>) -> String {
 fn capacity(push: &PushView<'_>) -> usize {
     let strings = push.id.len() + 2 * push.event.len() + push.data.len() + push.topic.len();
     let names = push.room.map_or(0, str::len) + push.user.map_or(0, str::len) + push.namespace.len();
-    strings + names + OBJECT_OVERHEAD
+    let from = push.from.map_or(0, |(user, device)| user.map_or(0, str::len) + device.len() + 32);
+    strings + from + names + OBJECT_OVERHEAD
 }
 
 fn push_object(out: &mut Vec<u8>, push: &PushView<'_>) {
@@ -230,6 +233,17 @@ fn push_after_data(out: &mut Vec<u8>, push: &PushView<'_>) {
     if let Some(user) = push.user {
         out.extend_from_slice(b",\"user\":");
         push_json_string(out, user);
+    }
+    if let Some((user, device)) = push.from {
+        out.extend_from_slice(b",\"from\":{");
+        if let Some(user) = user {
+            out.extend_from_slice(b"\"user\":");
+            push_json_string(out, user);
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"device\":");
+        push_json_string(out, device);
+        out.push(b'}');
     }
     out.extend_from_slice(b",\"sent_at\":\"");
     out.extend_from_slice(&time::rfc3339_bytes(push.sent_at_ms));

@@ -246,7 +246,8 @@ pub(crate) enum ScopeWord {
     Manage,
 }
 
-/// Who may connect. `open`: what a client says of itself is believed. `token`: a client is who its token says.
+/// Who may connect. `open`: what a client says of itself is believed. `token`: a client is who its token says. `hook`: a client is
+/// who the business system says, which is asked. `token+hook`: the token first, and then the hook.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = AuthMode)]
@@ -254,6 +255,9 @@ pub(crate) enum ScopeWord {
 pub(crate) enum AuthModeWord {
     Open,
     Token,
+    Hook,
+    #[serde(rename = "token+hook")]
+    TokenAndHook,
 }
 
 /// How a token is signed (RFC 7518).

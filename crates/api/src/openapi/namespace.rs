@@ -124,9 +124,12 @@ pub(crate) struct NewHook {
     /// only, unless `allow_private`; a name is refused when one of its addresses is.
     #[schema(max_length = 2048, pattern = "^[hH][tT][tT][pP][sS]?://")]
     url: String,
-    /// What it is told, each once.
-    #[schema(min_items = 1, max_items = 10)]
+    /// What it is told and asked, each once. What is asked is asked of one hook of a namespace.
+    #[schema(min_items = 1)]
     events: Vec<HookEventWord>,
+    /// How long it has to answer what it is asked, from 100ms to 10s.
+    #[schema(default = "3s")]
+    timeout: Option<Duration>,
     /// What its calls are signed with: 16 to 256 bytes. In a change, `***` keeps the secret of the hook with this name.
     #[schema(min_length = 3, max_length = 256)]
     secret: String,
@@ -166,6 +169,10 @@ pub(crate) enum HookEventWord {
     Vacated,
     /// A device has given a receipt.
     Acked,
+    /// Asked: whether a client may publish something.
+    Publish,
+    /// Asked: what a client calls.
+    Rpc,
 }
 
 /// How much may wait for one connection, and what happens beyond.
@@ -188,6 +195,28 @@ pub(crate) struct NewNamespaceAuth {
     mode: AuthModeWord,
     /// How the tokens of the business system are verified. Without it only tokens that were minted here are good.
     jwt: Option<NewNamespaceJwt>,
+    /// Who is asked whether a client may connect; required with mode `hook` and `token+hook`.
+    hook: Option<NewConnectHook>,
+}
+
+/// Who is asked whether a client may connect.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"url": "https://crm.example.com/may-connect", "timeout": "3s"}))]
+pub(crate) struct NewConnectHook {
+    /// As that of a hook.
+    #[schema(max_length = 2048, pattern = "^[hH][tT][tT][pP][sS]?://")]
+    url: String,
+    /// How long it has to answer, from 100ms to 10s. A client that connects waits for it.
+    #[schema(default = "3s")]
+    timeout: Option<Duration>,
+    /// What questions are signed with: 16 to 256 bytes. Without one they are not signed. In a change, `***` keeps the one that
+    /// there is.
+    #[schema(min_length = 3, max_length = 256)]
+    secret: Option<String>,
+    /// Whether it may have a private address.
+    #[schema(default = false)]
+    allow_private: Option<bool>,
 }
 
 /// How tokens are verified: by a secret, by a public key, or by a set of public keys. An algorithm is what is said here, whatever a token says.

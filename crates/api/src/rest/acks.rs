@@ -6,11 +6,8 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
-use tidings_model::{DeviceId, ErrorCode, MessageId, limit};
-use tidings_node::namespace::AuthMode;
-use tidings_node::permit::Permit;
-use tidings_node::token::TokenError;
-use tidings_node::{Namespace, Node};
+use tidings_model::{DeviceId, ErrorCode, MessageId, Platform, limit};
+use tidings_node::connect::Claim;
 use tidings_wire::problem::FieldError;
 use utoipa::ToSchema;
 
@@ -69,13 +66,14 @@ pub(crate) async fn take(
     let namespace = namespace(&state.node, &ns)?;
     let asked_for =
         asked.device.as_deref().map(|id| extract::name("device", id, DeviceId::new)).transpose()?;
-    let (user, device) = match namespace.settings().auth {
-        AuthMode::Open => (None, asked_for),
-        AuthMode::Token => {
-            let permit = permit(&state.node, &namespace, asked.token.as_deref(), request.headers()).await?;
-            (Some(permit.user), permit.device.or(asked_for))
-        }
+    let claim = Claim {
+        device: asked_for,
+        user: None,
+        platform: Platform::default(),
+        token: asked.token.or_else(|| bearer(request.headers())),
     };
+    let (claim, permit) = state.node.permit(&namespace, claim).await?;
+    let (user, device) = (permit.map(|permit| permit.user.clone()), claim.device);
     let Some(device) = device else {
         let message = "is required: the device that has the messages";
         return Err(Problem::field(ErrorCode::INVALID_REQUEST, "device", message));
@@ -94,24 +92,10 @@ pub(crate) async fn take(
     Ok(Json(AckedBody { acked, unknown }).into_response())
 }
 
-/// What the token of a client says, which comes in the header or in the query.
-async fn permit(
-    node: &Node,
-    namespace: &Namespace,
-    in_query: Option<&str>,
-    headers: &HeaderMap,
-) -> Result<Permit, Problem> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
-    let verified = match in_query.or(bearer) {
-        Some(token) => node.verify(namespace, token).await,
-        None => Err(TokenError::Missing),
-    };
-    verified.map_err(|why| {
-        let away = why == TokenError::NoKeys;
-        let code = if away { ErrorCode::DEPENDENCY_UNAVAILABLE } else { ErrorCode::UNAUTHORIZED };
-        Problem::new(code, why.to_string())
-    })
+/// The token of a client in the header, if there is one.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    value.strip_prefix("Bearer ").map(str::to_owned)
 }
 
 /// The ids in a body, each once.

@@ -18,7 +18,7 @@ use tidings_wire::time;
 use utoipa::ToSchema;
 
 use crate::extract::{self, InPath, InQuery, json_body, namespace};
-use crate::page;
+use crate::page::page;
 use crate::shape::{self, Shape, shown};
 use crate::wrong::Wrong;
 use crate::{ApiState, Problem, openapi};
@@ -162,8 +162,7 @@ pub(crate) async fn list(
     InQuery(asked): InQuery<Asked>,
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
-    let page = page::Asked { limit: asked.limit, cursor: asked.cursor };
-    let (limit, after) = page.page(extract::after_ordinal)?;
+    let (limit, after) = page(asked.limit.as_deref(), asked.cursor.as_deref(), extract::after_ordinal)?;
     let mut wrong = Wrong::default();
     let filter = Filter {
         user: asked.user.as_deref().and_then(|text| wrong.name("user", text, UserId::new)),

@@ -179,6 +179,8 @@ pub(crate) struct MessageBody {
     data: Box<RawValue>,
     to: TargetBody,
     except: ExceptBody,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<FromBody>,
     #[schema(format = DateTime)]
     accepted_at: String,
     /// From when on it is no longer delivered.
@@ -197,6 +199,15 @@ pub(crate) struct MessageBody {
     #[schema(value_type = openapi::StateWord)]
     state: &'static str,
     report: ReportBody,
+}
+
+/// The client that published it. The server says so, not the client.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MessageFrom)]
+struct FromBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    device: String,
 }
 
 /// Who was meant, as it was asked.
@@ -242,6 +253,10 @@ impl MessageBody {
                 rooms: texts(&message.except.rooms),
                 connections: message.except.connections.clone(),
             },
+            from: message.from.as_ref().map(|from| FromBody {
+                user: from.user.as_ref().map(ToString::to_string),
+                device: from.device.to_string(),
+            }),
             accepted_at: time::rfc3339(message.accepted_at.0),
             expires_at: time::rfc3339(message.expires_at.0),
             deliver_at: message.deliver_at.map(|at| time::rfc3339(at.0)),

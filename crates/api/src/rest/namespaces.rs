@@ -25,6 +25,7 @@ use crate::page::Asked;
 use crate::shape::{self, Object, Shape, shown};
 use crate::{ApiState, Problem, openapi};
 
+mod connect_hook;
 mod history;
 mod hooks;
 mod jwt;
@@ -45,7 +46,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("name", Shape::Text),
     ("title", Shape::Text),
     ("state", Shape::Text),
-    ("auth", Shape::Object(&[("mode", Shape::Text), ("jwt", jwt::SHAPE), ("hook", Shape::Free)])),
+    ("auth", Shape::Object(&[("mode", Shape::Text), ("jwt", jwt::SHAPE), ("hook", connect_hook::SHAPE)])),
     ("hooks", Shape::Each(&hooks::SHAPE)),
     ("limits", limits::SHAPE),
     ("outbox", outbox::SHAPE),
@@ -61,8 +62,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
 struct Body<'a> {
     name: Option<String>,
     title: Option<String>,
-    #[serde(borrow)]
-    auth: Option<Object<AuthBody<'a>>>,
+    auth: Option<Object<AuthBody>>,
     #[serde(borrow)]
     state: Option<&'a RawValue>,
     hooks: Option<Vec<Object<hooks::HookBody>>>,
@@ -78,11 +78,10 @@ struct Body<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AuthBody<'a> {
+struct AuthBody {
     mode: Option<String>,
     jwt: Option<Object<jwt::JwtBody>>,
-    #[serde(borrow)]
-    hook: Option<&'a RawValue>,
+    hook: Option<Object<connect_hook::ConnectHookBody>>,
 }
 
 /// A namespace.
@@ -115,6 +114,9 @@ struct AuthShown {
     /// How the tokens of the business system are verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     jwt: Option<jwt::JwtShown>,
+    /// Who is asked whether a client may connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hook: Option<connect_hook::ConnectHookShown>,
 }
 
 impl NamespaceBody {
@@ -125,11 +127,9 @@ impl NamespaceBody {
             title: settings.title.clone(),
             state: if settings.suspended { "suspended" } else { "active" },
             auth: AuthShown {
-                mode: match settings.auth {
-                    AuthMode::Open => "open",
-                    AuthMode::Token => "token",
-                },
+                mode: settings.auth.as_str(),
                 jwt: settings.jwt.as_ref().map(jwt::JwtShown::of),
+                hook: settings.connect_hook.as_ref().map(connect_hook::ConnectHookShown::of),
             },
             limits: limits::LimitsShown::of(settings),
             outbox: outbox::OutboxShown::of(&settings.outbox),
@@ -164,7 +164,7 @@ pub(crate) async fn create(State(state): State<ApiState>, request: Request) -> R
     let body = json_body(request).await?;
     let body: Body<'_> = shape::decode(&body, &SHAPE)?;
     let (name, settings) = check(&body, None, state.node.now())?;
-    hooks::look(&state.node, &settings.hooks, &[]).await?;
+    hooks::look(&state.node, &settings, None).await?;
     let namespace = state.node.create_namespace(name, settings).await?;
     Ok((StatusCode::CREATED, Json(NamespaceBody::of(&namespace))).into_response())
 }
@@ -190,12 +190,12 @@ pub(crate) async fn change(
         .map_err(|why| Problem::new(ErrorCode::INVALID_REQUEST, format!("the body is not JSON: {why}")))?;
     // Where hooks lead may take long to find out, and others want their turn.
     let (settings, before) = patched(&namespace, &patch, by_admin, state.node.now())?;
-    hooks::look(&state.node, &settings.hooks, &before.hooks).await?;
-    let looked_at = settings.hooks;
+    hooks::look(&state.node, &settings, Some(&before)).await?;
+    let looked_at = (settings.hooks, settings.connect_hook);
     let changing = namespace.changing().await;
     let (settings, before) = patched(&namespace, &patch, by_admin, state.node.now())?;
-    if settings.hooks != looked_at {
-        hooks::look(&state.node, &settings.hooks, &before.hooks).await?;
+    if (&settings.hooks, &settings.connect_hook) != (&looked_at.0, &looked_at.1) {
+        hooks::look(&state.node, &settings, Some(&before)).await?;
     }
     state.node.change_namespace(changing, settings).await?;
     Ok(Json(NamespaceBody::of(&namespace)).into_response())
@@ -218,7 +218,7 @@ fn patched(
     let before = namespace.settings();
     let (_, settings) = check(&body, Some(&before), now)?;
     if !by_admin {
-        hooks::need_public(&settings.hooks, &before.hooks)?;
+        hooks::need_public(&settings, &before)?;
         jwt::need_public(settings.jwt.as_ref(), before.jwt.as_ref())?;
     }
     let settings = Settings { created_at: before.created_at, suspended: before.suspended, ..settings };
@@ -359,20 +359,29 @@ fn check(
     }
     let auth = body.auth.as_ref().map(|auth| &auth.0);
     let mode = auth.and_then(|auth| auth.mode.as_deref());
-    match mode {
-        Some("open" | "token" | "hook" | "token+hook") => {}
-        Some(other) => {
-            wrong("auth.mode", format!("is {}, must be open, token, hook or token+hook", shown(other)));
+    let known = AuthMode::ALL.map(AuthMode::as_str).join(", ");
+    let mode = match mode.map(|word| (word, AuthMode::parse(word))) {
+        Some((_, Some(mode))) => mode,
+        Some((word, None)) => {
+            wrong("auth.mode", format!("is {}, must be one of {known}", shown(word)));
+            AuthMode::Open
         }
         None => {
-            wrong(
-                "auth.mode",
-                "is required: who may connect; this version has \"open\" and \"token\"".to_owned(),
-            );
+            wrong("auth.mode", format!("is required: who may connect, one of {known}"));
+            AuthMode::Open
         }
+    };
+    let mut settings = Settings::new(&title, mode, now);
+    match auth.and_then(|auth| auth.hook.as_ref()) {
+        Some(hook) => {
+            let before = before.and_then(|before| before.connect_hook.as_ref());
+            settings.connect_hook = hook.0.check(before, &mut wrong);
+        }
+        None if mode.asks() => {
+            wrong("auth.hook", format!("is required with mode {}: whom to ask", mode.as_str()));
+        }
+        None => {}
     }
-    let mode_is = if mode == Some("token") { AuthMode::Token } else { AuthMode::Open };
-    let mut settings = Settings::new(&title, mode_is, now);
     if let Some(jwt) = auth.and_then(|auth| auth.jwt.as_ref()) {
         settings.jwt = jwt.0.check(before.and_then(|before| before.jwt.as_ref()), &mut wrong);
     }
@@ -401,7 +410,7 @@ fn check(
         (Some(name), true) => name,
         _ => return Err(Problem::fields(ErrorCode::INVALID_REQUEST, invalid)),
     };
-    let unsupported = unsupported(body, auth, mode);
+    let unsupported = unsupported(body);
     if unsupported.is_empty() {
         Ok((name, settings))
     } else {
@@ -410,26 +419,16 @@ fn check(
 }
 
 /// What the contract has and this version has not.
-fn unsupported(body: &Body<'_>, auth: Option<&AuthBody<'_>>, mode: Option<&str>) -> Vec<FieldError> {
-    let fields = [
-        ("state", body.state.is_some()),
-        ("auth.hook", auth.is_some_and(|auth| auth.hook.is_some())),
-        ("origins", body.origins.is_some()),
-    ];
-    let mut unsupported: Vec<_> = fields
+fn unsupported(body: &Body<'_>) -> Vec<FieldError> {
+    let fields = [("state", body.state.is_some()), ("origins", body.origins.is_some())];
+    fields
         .into_iter()
         .filter(|(_, given)| *given)
         .map(|(field, _)| FieldError {
             field: field.to_owned(),
             message: "is not supported by this version; leave it out".to_owned(),
         })
-        .collect();
-    if let Some(mode) = mode.filter(|mode| !matches!(*mode, "open" | "token")) {
-        let message =
-            format!("{} is not supported by this version, only \"open\" and \"token\" are", shown(mode));
-        unsupported.push(FieldError { field: "auth.mode".to_owned(), message });
-    }
-    unsupported
+        .collect()
 }
 
 /// The namespaces, by name.

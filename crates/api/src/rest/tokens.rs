@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tidings_model::{DeviceId, ErrorCode, Platform, RoomName, Timestamp, UserId};
 use tidings_node::ids;
-use tidings_node::permit::{Pattern, Permit};
+use tidings_node::permit::{META_BYTES_MAX, Pattern, Permit};
 use tidings_node::revoke::{JTI_BYTES_MAX, LASTS_DEFAULT, LASTS_MAX, Revoked};
 use tidings_node::token::TOKEN_BYTES_MAX;
 use tidings_wire::time;
@@ -78,7 +78,7 @@ pub(crate) async fn mint(
     let body = json_body(request).await?;
     let body: Body = shape::decode(&body, &SHAPE)?;
     let permit = check(&body, state.node.now())?;
-    let token = namespace.mint(&permit, body.meta.map(serde_json::Value::Object));
+    let token = namespace.mint(&permit);
     let token = token.ok_or_else(|| Problem::new(ErrorCode::INTERNAL, "the token cannot be signed"))?;
     if token.len() > TOKEN_BYTES_MAX {
         let why =
@@ -107,12 +107,28 @@ fn check(body: &Body, now: Timestamp) -> Result<Permit, Problem> {
     let publish = wrong.names("publish", body.publish.as_deref(), Pattern::new);
     let presence = body.presence.as_deref().map(|names| wrong.names("presence", Some(names), Pattern::new));
     let life = wrong.duration("expires_in", body.expires_in.as_deref(), Duration::from_secs(1), LIFE_MAX);
+    let meta = body.meta.as_ref().and_then(|meta| serde_json::to_string(meta).ok());
+    if let Some(meta) = meta.as_ref().filter(|meta| meta.len() > META_BYTES_MAX) {
+        wrong.add("meta", format!("has {} bytes, at most {META_BYTES_MAX} are allowed", meta.len()));
+    }
     // Tokens know whole seconds.
     let expires_at = Timestamp(now.after(life.unwrap_or(LIFE_DEFAULT)).0 / 1_000 * 1_000);
     match (user, wrong.is_empty()) {
         (Some(user), true) => {
             let (jti, issued_at) = (Some(ids::token().into()), now);
-            Ok(Permit { user, device, platform, rooms, join, publish, presence, expires_at, jti, issued_at })
+            Ok(Permit {
+                user,
+                device,
+                platform,
+                rooms,
+                join,
+                publish,
+                presence,
+                meta,
+                expires_at,
+                jti,
+                issued_at,
+            })
         }
         _ => Err(wrong.into_problem()),
     }

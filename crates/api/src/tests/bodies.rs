@@ -247,15 +247,14 @@ async fn namespaces_that_are_refused() {
             {}
             400 invalid_request
               name: is required
-              auth.mode: is required: who may connect; this version has "open" and "token"
+              auth.mode: is required: who may connect, one of open, token, hook, token+hook
             {"name":"Demo","auth":{"mode":"maybe"}}
             400 invalid_request
               name: "Demo" must match [a-z0-9][a-z0-9_-]{0,49}, but does not at byte 0
-              auth.mode: is "maybe", must be open, token, hook or token+hook
+              auth.mode: is "maybe", must be one of open, token, hook, token+hook
             {"name":"x","auth":{"mode":"hook","hook":{}},"presence":{},"limits":{"connections":0},"title":"t"}
-            400 not_supported
-              auth.hook: is not supported by this version; leave it out
-              auth.mode: "hook" is not supported by this version, only "open" and "token" are
+            400 invalid_request
+              auth.hook.url: is required: whom to ask
             {"name":"x","auth":{"mode":"token","jwt":{}}}
             400 invalid_request
               auth.jwt.algorithms: must name at least one

@@ -27,6 +27,8 @@ async fn ids_of_another_namespace_are_unknown() {
     let hook = Hook {
         name: HookName::new("crm").unwrap(),
         url: HookUrl::parse("https://crm.example.com/").unwrap(),
+        questions: Vec::new(),
+        timeout_ms: 3_000,
         events: vec![NoticeKind::Undelivered],
         secret: Secret("0123456789abcdef".to_owned()),
         allow_private: false,

@@ -13,6 +13,7 @@ use crate::connection::Connection;
 use crate::local::Local;
 use crate::presence;
 use crate::session::{self, Refusal, Request};
+use crate::speak::{Calling, Publication};
 
 /// Most commands in one frame.
 const COMMANDS_MAX: usize = 100;
@@ -83,7 +84,14 @@ pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
         let (local, connection) = (Rc::clone(local), Rc::clone(connection));
         tokio::task::spawn_local(async move {
             for task in tasks {
-                if connection.is_open() {
+                if !connection.is_open() {
+                    break;
+                }
+                if matches!(task.step, Step::Request(Request::Rpc(_))) {
+                    // What the business system takes its time for holds up nothing else.
+                    let (local, connection) = (Rc::clone(&local), Rc::clone(&connection));
+                    tokio::task::spawn_local(async move { carry_out(&local, &connection, task).await });
+                } else {
                     carry_out(&local, &connection, task).await;
                 }
             }
@@ -119,13 +127,16 @@ fn step(connection: &Connection, command: &Command<'_>) -> Result<Step, Refusal>
         Body::Presence { room, limit, cursor, notify } => {
             presence::read(room.as_deref(), *limit, cursor.as_deref(), *notify)?
         }
-        Body::Publish { .. } => return Err(Refusal::not_supported("publish")),
+        Body::Publish { room, event, data, ttl, echo } => {
+            let (room, event, data, ttl, echo) = (*room, *event, *data, *ttl, *echo);
+            Request::Publish(Box::new(Publication { room, event, data, ttl, echo }.read()?))
+        }
         Body::Device { set } => {
             let read = |set: &RawValue| serde_json::from_str(set.get());
             let set = set.map(read).transpose();
             Request::Device(set.map_err(|_| Refusal::field("set", "must be an object"))?)
         }
-        Body::Rpc { .. } => return Err(Refusal::not_supported("rpc")),
+        Body::Rpc { method, data } => Request::Rpc(Calling { method: *method, data: *data }.read()?),
         Body::Ping => return Ok(Step::Answer(Ok("{}".to_owned()))),
     };
     Ok(Step::Request(request))
@@ -170,6 +181,9 @@ async fn carry_out(local: &Rc<Local>, connection: &Rc<Connection>, task: Task) {
         }
         Err(why) => answer_text(task.id.as_deref(), &Err(why)),
     };
+    if !connection.is_open() {
+        return;
+    }
     local.send(connection, &text);
     match answer {
         Ok(Answer::Opened(opened)) => {

@@ -19,6 +19,7 @@ use crate::connection::Connection;
 use crate::local::Local;
 use crate::presence;
 use crate::session::{self, Opened, Refusal, Request, Session};
+use crate::speak::{Calling, Publication};
 
 mod auth;
 
@@ -154,14 +155,22 @@ fn emitted(
         Ok(request) => request,
         Err(why) => return answer(local, connection, &session, id, style, &Err(why)),
     };
-    connection.busy.set(true);
+    // What the business system takes its time for holds up nothing else.
+    let waits = !matches!(request, Request::Rpc(_));
+    if waits {
+        connection.busy.set(true);
+    }
     let (local, connection) = (Rc::clone(local), Rc::clone(connection));
     tokio::task::spawn_local(async move {
         let outcome = session::perform(&local, &connection, &session, request).await;
         if connection.is_open() {
             answer(&local, &connection, &session, id, style, &outcome);
         }
-        local.unbusy(&connection);
+        if waits {
+            local.unbusy(&connection);
+        } else {
+            local.settle();
+        }
     });
 }
 
@@ -183,12 +192,31 @@ fn read(name: &str, argument: Option<&RawValue>) -> Result<Request, Refusal> {
         "refresh" => Ok(Request::Refresh(auth::token(argument.ok_or_else(missing)?)?)),
         "presence" => presence::read_argument(argument.ok_or_else(missing)?),
         "device" => auth::device(argument).map(Request::Device),
-        "publish" | "rpc" => Err(Refusal::not_supported(name)),
+        "publish" => {
+            let said: Publication<'_> = fields(argument.ok_or_else(missing)?)?;
+            Ok(Request::Publish(Box::new(said.read()?)))
+        }
+        "rpc" => {
+            let call: Calling<'_> = fields(argument.ok_or_else(missing)?)?;
+            Ok(Request::Rpc(call.read()?))
+        }
         _ => {
             let name: String = name.chars().take(64).collect();
             Err(Refusal::new(ErrorCode::NOT_FOUND, format!("there is no event `{name}` here")))
         }
     }
+}
+
+/// The fields of an argument that is an object.
+fn fields<'a, T: serde::Deserialize<'a>>(argument: &'a RawValue) -> Result<T, Refusal> {
+    if !argument.get().starts_with('{') {
+        return Err(Refusal::field("", "the argument must be an object"));
+    }
+    serde_json::from_str(argument.get()).map_err(|why| {
+        // Where in the packet it is, nobody can tell.
+        let why = why.to_string();
+        Refusal::field("", why.split(" at line ").next().unwrap_or_default())
+    })
 }
 
 fn answer(

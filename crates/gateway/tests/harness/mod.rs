@@ -219,6 +219,7 @@ pub fn push(to: Target, data: Value) -> Push {
         deliver_at: None,
         escalate_after: None,
         offline: Bytes::new(),
+        from: None,
     }
 }
 

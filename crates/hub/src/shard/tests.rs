@@ -99,6 +99,7 @@ fn delivery(text: &str) -> Delivery {
         escalate_after: None,
         offline: bytes::Bytes::new(),
         recalls: None,
+        from: None,
     };
     Delivery { message: Arc::new(message), direct, superseded }
 }

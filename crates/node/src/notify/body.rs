@@ -7,11 +7,11 @@ use super::Notice;
 
 /// The body for a notice. Its id is one that the node has made: letters and digits.
 pub(super) fn of(id: &NoticeId, namespace: &NamespaceName, notice: &Notice) -> Bytes {
-    with(id, namespace, notice.kind.as_str(), notice.at, &notice.data)
+    around(id.as_str(), notice.kind.as_str(), namespace, notice.at, &notice.data)
 }
 
-/// The body for what is no notice, but looks like one.
-pub(super) fn with(id: &NoticeId, namespace: &NamespaceName, kind: &str, at: Timestamp, data: &str) -> Bytes {
+/// The body for anything that a hook is sent. `id` and `kind` are letters, digits and underscores; `data` is a JSON object.
+pub(crate) fn around(id: &str, kind: &str, namespace: &NamespaceName, at: Timestamp, data: &str) -> Bytes {
     debug_assert!(
         serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(data).is_ok(),
         "what happened is a JSON object: {data}"

@@ -45,7 +45,8 @@ impl Attempt {
                 | Failure::Unreachable(_)
                 | Failure::Tls(_)
                 | Failure::Timeout
-                | Failure::Broken(_),
+                | Failure::Broken(_)
+                | Failure::TooLarge,
             ) => None,
         }
     }

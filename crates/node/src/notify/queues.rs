@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use tidings_model::{NamespaceName, NoticeId};
-use tidings_outbound::hook::{self as destined, Client, Failure, HookUrl, Line};
+use tidings_outbound::hook::{self as destined, Client, Line};
 use tidings_store::{HookKey, Pile, Piles, Store, StoreError, WaitingNotice};
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -289,10 +289,6 @@ impl Hooks {
             Some(after) => self.shared.store.notices_after(key, Pile::Dead, &after, limit).await,
             None => self.shared.store.notices(key, Pile::Dead, limit).await,
         }
-    }
-
-    pub(super) async fn look(&self, url: &HookUrl, allow_private: bool) -> Result<(), Failure> {
-        self.shared.client.look(url, allow_private).await
     }
 
     /// How much waits for hooks, and how much was given up and is kept.

@@ -64,6 +64,8 @@ impl Receiver {
             name: name.parse().unwrap(),
             url: HookUrl::parse(&format!("http://127.0.0.1:{}/", self.port)).unwrap(),
             events: NoticeKind::ALL.to_vec(),
+            questions: Vec::new(),
+            timeout_ms: 3_000,
             secret: Secret(SECRET.to_owned()),
             allow_private: true,
         }

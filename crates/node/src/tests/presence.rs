@@ -14,6 +14,8 @@ fn hook(events: &[NoticeKind]) -> Hook {
         name: "crm".parse().unwrap(),
         url: HookUrl::parse("http://127.0.0.1:1/").unwrap(),
         events: events.to_vec(),
+        questions: Vec::new(),
+        timeout_ms: 3_000,
         secret: Secret("0123456789abcdef".to_owned()),
         allow_private: true,
     }

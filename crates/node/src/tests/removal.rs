@@ -27,6 +27,7 @@ fn permit() -> Permit {
         join: Vec::new(),
         publish: Vec::new(),
         presence: None,
+        meta: None,
         expires_at: Timestamp(1_000_000),
         jti: None,
         issued_at: Timestamp(0),
@@ -39,7 +40,7 @@ async fn fill(world: &World) -> (Identity, String) {
     for _ in 0..3 {
         world.push(push(users(&["ann"]))).await;
     }
-    let token = ann.namespace.mint(&permit(), None).unwrap();
+    let token = ann.namespace.mint(&permit()).unwrap();
     (ann, token)
 }
 
@@ -50,7 +51,7 @@ async fn nothing_is_left(world: &World, old: Seq, token: &str) {
     let now = world.node.now();
     assert!(namespace.verify(token, now).is_err(), "its tokens are worth nothing");
     assert_eq!(namespace.directory().room_count(), 0);
-    let fresh = namespace.mint(&permit(), None).unwrap();
+    let fresh = namespace.mint(&permit()).unwrap();
     let claim = |token: &str| Claim {
         device: Some(DeviceId::new("d1").unwrap()),
         token: Some(token.to_owned()),
@@ -162,6 +163,8 @@ async fn who_is_told_of_comings_and_goings_is_told_of_no_more() {
         name: "crm".parse().unwrap(),
         url: HookUrl::parse("http://127.0.0.1:1/").unwrap(),
         events: vec![NoticeKind::Online, NoticeKind::Offline],
+        questions: Vec::new(),
+        timeout_ms: 3_000,
         secret: Secret("0123456789abcdef".to_owned()),
         allow_private: true,
     };

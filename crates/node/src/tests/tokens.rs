@@ -217,11 +217,12 @@ fn what_is_minted_is_read_back() {
         join: vec![Pattern::new("score.*").unwrap()],
         publish: vec![Pattern::new("*").unwrap()],
         presence: None,
+        meta: Some(r#"{"plan":"free"}"#.to_owned()),
         expires_at: NOW.after(Duration::from_secs(60)),
         jti: Some("t1".into()),
         issued_at: NOW,
     };
-    let token = crate::token::mint(&OWN, &permit, Some(json!({"plan": "free"}))).unwrap();
+    let token = crate::token::mint(&OWN, &permit).unwrap();
     let read = Verifier::new(&OWN, None).verify(&token, NOW).unwrap();
     let expires_at = read.expires_at;
     assert_eq!(Permit { expires_at: permit.expires_at, ..read }, permit);
@@ -261,7 +262,7 @@ async fn a_client_is_who_its_token_says() {
     // What is minted here is good as well, in this namespace and in no other.
     let namespace = world.node.namespace("demo").unwrap();
     let permit = namespace.verify(&token, NOW).unwrap();
-    let minted = namespace.mint(&permit, None).unwrap();
+    let minted = namespace.mint(&permit).unwrap();
     assert!(identify(Claim { token: Some(minted.clone()), ..Claim::default() }).await.is_ok());
     let other = Settings { auth: AuthMode::Token, ..Settings::new("", AuthMode::Token, NOW) };
     let other = world.node.create_namespace(NamespaceName::new("other").unwrap(), other).await.unwrap();
@@ -307,11 +308,12 @@ async fn a_minted_token_is_good_after_a_restart() {
         join: Vec::new(),
         publish: Vec::new(),
         presence: Some(Vec::new()),
+        meta: None,
         expires_at: NOW.after(Duration::from_secs(60)),
         jti: Some("t1".into()),
         issued_at: NOW,
     };
-    let token = namespace.mint(&permit, None).unwrap();
+    let token = namespace.mint(&permit).unwrap();
     let again = World::start(store, Vec::new(), |_| ()).await;
     assert!(again.node.namespace("demo").unwrap().verify(&token, NOW).is_ok());
 }
@@ -353,7 +355,7 @@ async fn a_namespace_is_created_once() -> Result<(), tidings_store::StoreError> 
     let created: Vec<_> = created.into_iter().filter_map(|one| one.unwrap().ok()).collect();
     let [shop] = &created[..] else { panic!("{} were created", created.len()) };
     let permit = Verifier::new(&OWN, Some(&hs256())).verify(&by_secret(&claims(json!({}))), NOW).unwrap();
-    let token = shop.mint(&permit, None).unwrap();
+    let token = shop.mint(&permit).unwrap();
     world.node.close().await?;
     drop((created, world));
     let again = World::start(Arc::new(open()?), Vec::new(), |_| ()).await;

@@ -183,8 +183,14 @@ fn options(timeout_ms: u64) -> Options {
 
 fn line(url: &str, allow_private: bool, options: Options) -> Line {
     let url = HookUrl::parse(url).unwrap();
-    let secret = "a secret of the hook".to_owned();
+    let secret = Some("a secret of the hook".to_owned());
     Line::new(Client::new(options), Destination { url, secret, allow_private })
+}
+
+fn exchange(server: &Server, timeout_ms: u64) -> Exchange {
+    let url = HookUrl::parse(&server.url()).unwrap();
+    let hook = Destination { url, secret: None, allow_private: true };
+    Exchange::new(Client::new(Options::default()), hook, Duration::from_millis(timeout_ms))
 }
 
 fn told() -> Told {
@@ -359,4 +365,45 @@ async fn tls_is_believed_only_when_it_is_proven() {
         assert_eq!(line.tell(&told(), NOW).await.map_err(|why| why.word()), expected, "{what}");
     }
     assert_eq!(server.asked.lock().unwrap().len(), 1, "nobody tells what was not proven");
+}
+
+#[tokio::test]
+async fn a_question_has_an_answer_or_a_reason() {
+    let body = |bytes: &'static str| Ok(Bytes::from_static(bytes.as_bytes()));
+    for (does, expected) in [
+        (Does::Answers("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"), body("{}")),
+        (Does::Answers("HTTP/1.1 204 No Content\r\n\r\n"), body("")),
+        (Does::Answers("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"), Err(Failure::Refused(403))),
+        (
+            Does::Answers("HTTP/1.1 307 Go\r\nlocation: /\r\ncontent-length: 0\r\n\r\n"),
+            Err(Failure::Refused(307)),
+        ),
+        (Does::Answers200With(10 << 20), Err(Failure::TooLarge)),
+        (Does::Hangs, Err(Failure::Timeout)),
+        // Here the body is what is waited for.
+        (Does::DripsBody, Err(Failure::Timeout)),
+    ] {
+        let server = Server::start(does.clone()).await;
+        let answered = exchange(&server, 400).ask(&told(), NOW).await;
+        assert_eq!(answered.map(|answered| answered.body), expected, "{does:?}");
+    }
+}
+
+#[tokio::test]
+async fn questions_do_not_wait_for_each_other_and_leave_their_connections() {
+    let server = Server::start(Does::Answers("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")).await;
+    let exchange = exchange(&server, 3_000);
+    let question = told();
+    let (one, other) = tokio::join!(exchange.ask(&question, NOW), exchange.ask(&question, NOW));
+    assert!(one.is_ok() && other.is_ok());
+    assert_eq!(*server.connections.lock().unwrap(), 2);
+    for _ in 0..4 {
+        assert!(exchange.ask(&question, NOW).await.is_ok());
+    }
+    assert_eq!(*server.connections.lock().unwrap(), 2);
+    let asked = server.asked.lock().unwrap();
+    assert!(
+        asked.iter().all(|request| !request.contains("tidings-signature")),
+        "there is no secret: {asked:?}"
+    );
 }

@@ -14,7 +14,8 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidings_model::{
-    DropReason, Epoch, EventName, Except, Message, Platform, Priority, Seq, Step, Target, Timestamp, Topic,
+    DropReason, Epoch, EventName, Except, Message, Platform, Priority, Sender, Seq, Step, Target, Timestamp,
+    Topic,
 };
 
 use super::described::Described;
@@ -103,6 +104,7 @@ lines! {
         #[serde(borrow, skip_serializing_if = "Option::is_none")] offline: Option<&'a RawValue>,
         #[serde(skip_serializing_if = "Option::is_none")] offline_base64: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")] recalls: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")] from: Option<From>,
         #[serde(borrow, skip_serializing_if = "Option::is_none")] data: Option<&'a RawValue>,
         #[serde(skip_serializing_if = "Option::is_none")] data_base64: Option<String>,
     }
@@ -201,6 +203,22 @@ pub(super) struct Spared {
     devices: Vec<String>,
     rooms: Vec<String>,
     connections: Vec<String>,
+}
+
+/// The client that published a message.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct From {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    device: String,
+}
+
+impl From {
+    fn sender(&self) -> Result<Sender, Wrong> {
+        let user = self.user.as_deref().map(|id| name("from.user", id)).transpose()?;
+        Ok(Sender { user, device: name("from.device", &self.device)? })
+    }
 }
 
 /// A place in a topic.
@@ -365,6 +383,10 @@ impl<'a> MessageLine<'a> {
             offline,
             offline_base64,
             recalls: message.recalls.as_ref().map(ToString::to_string),
+            from: message.from.as_ref().map(|from| From {
+                user: from.user.as_ref().map(ToString::to_string),
+                device: from.device.to_string(),
+            }),
             data,
             data_base64,
         }
@@ -409,6 +431,7 @@ impl<'a> MessageLine<'a> {
             escalate_after: self.escalate_after_ms.map(Duration::from_millis),
             offline: from_json("offline", self.offline, self.offline_base64.as_deref())?,
             recalls: self.recalls.as_deref().map(|id| name("recalls", id)).transpose()?,
+            from: self.from.as_ref().map(From::sender).transpose()?,
         })
     }
 }

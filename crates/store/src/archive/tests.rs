@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidings_model::{Durability, Epoch, Granularity, Ordinal, Seq, Step as Happened, Timestamp};
+use tidings_model::{Durability, Epoch, Granularity, Ordinal, Sender, Seq, Step as Happened, Timestamp};
 
 use super::*;
 use crate::conformance::given::{append, append_new, chosen, demo, device, message, name, register};
@@ -93,6 +93,7 @@ fn a_store_comes_back_as_it_was() {
         odd.meant = Arc::new((0..100).chain(70_000..140_000).collect());
         odd.expires_at = Timestamp::NEVER;
         odd.recalls = Some(name("m0"));
+        odd.from = Some(Sender { user: None, device: name("d 1") });
         append_new(&store, odd).await;
         let mut scheduled = message("later", &[]);
         scheduled.deliver_at = Some(Timestamp(9_000));

@@ -62,6 +62,7 @@ pub fn message(id: &str, topics: &[&str]) -> NewMessage {
         escalate_after: None,
         offline: Bytes::new(),
         recalls: None,
+        from: None,
         replaces: None,
     }
 }

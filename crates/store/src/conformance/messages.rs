@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use tidings_model::{Durability, Except, NamespaceName, Platform, Priority, Seq, Target, Timestamp, Topic};
+use tidings_model::{
+    Durability, Except, NamespaceName, Platform, Priority, Sender, Seq, Target, Timestamp, Topic,
+};
 use tokio::task::coop;
 
 use super::given::{DAY, append, append_new, chosen, demo, message, name, stored, topic};
@@ -117,6 +119,7 @@ pub async fn a_message_is_answered_as_it_is_stored(store: &impl Store) {
     full.escalate_after = Some(std::time::Duration::from_millis(1_500));
     full.offline = Bytes::from_static(br#"{"notification":{"title":"t"}}"#);
     full.recalls = Some(name("m0"));
+    full.from = Some(Sender { user: Some(name("ann")), device: name("d1") });
     let answered = append_new(store, full.clone()).await;
     assert_eq!(answered.epoch, store.epoch());
     assert_eq!(answered.topics, [(topic("room:a"), 1), (topic("user:ann"), 1)]);
@@ -125,6 +128,7 @@ pub async fn a_message_is_answered_as_it_is_stored(store: &impl Store) {
     assert_eq!((answered.accepted_at, answered.expires_at), (full.accepted_at, full.expires_at));
     assert_eq!((answered.priority, answered.keep), (full.priority, full.keep));
     assert_eq!((answered.collapse_key.clone(), answered.recalls.clone()), (full.collapse_key, full.recalls));
+    assert_eq!(answered.from, full.from);
     assert_eq!((answered.deliver_at, answered.sent_at), (full.deliver_at, full.sent_at));
     assert_eq!((answered.escalate_after, &answered.offline), (full.escalate_after, &full.offline));
     assert_eq!(stored(store, &demo(), answered.seq).await, Some(answered.clone()));

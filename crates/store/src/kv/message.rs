@@ -4,7 +4,8 @@
 //! Key: namespace, number (8). Value: epoch (4), the topics with the offset in each, then what does not
 //! depend on the order: id, event, target, exceptions, ordinals meant, times, priority, keep, data, and
 //! (not in values of version 1) the collapse key, the time it was scheduled for, when it was sent, after how many
-//! milliseconds without a receipt another way is tried, what that is to say, the message that it recalls.
+//! milliseconds without a receipt another way is tried, what that is to say, the message that it recalls, and (since
+//! version 3) the user and device that published it.
 //! A message whose time has not come has no topics.
 //!
 //! The second part, the [`tail`], is the long one. It is encoded by whoever appends, so that the writer,
@@ -16,15 +17,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_model::{
-    Epoch, EventName, Except, Message, NamespaceName, Platform, Priority, Seq, Target, Timestamp,
+    Epoch, EventName, Except, Message, NamespaceName, Platform, Priority, Sender, Seq, Target, Timestamp,
 };
 
 use super::codec::{self, Broken, Put, Reader};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+
+/// Values that end with the message that is recalled.
+const VERSION_2: u8 = 2;
 
 /// Values that end with the data.
-const VERSION_BEFORE: u8 = 1;
+const VERSION_1: u8 = 1;
 
 /// The key of a message.
 #[must_use]
@@ -68,6 +72,10 @@ pub fn tail(message: &Message) -> Vec<u8> {
     tail.put_maybe(message.escalate_after, |tail, after| tail.put_u64(after.as_millis() as u64));
     tail.put_bytes(&message.offline);
     tail.put_maybe(message.recalls.as_ref(), |tail, id| tail.put_name(id.as_str()));
+    tail.put_maybe(message.from.as_ref(), |tail, from| {
+        tail.put_maybe(from.user.as_ref(), |tail, user| tail.put_name(user.as_str()));
+        tail.put_name(from.device.as_str());
+    });
     tail
 }
 
@@ -90,8 +98,8 @@ pub fn value(key: &[u8], message: &Message, tail: &[u8]) -> Vec<u8> {
 /// [`Broken`] when key or value are not what was written.
 pub fn decode(key: &[u8], value: &[u8]) -> Result<Message, Broken> {
     let (namespace, seq) = decode_key(key)?;
-    let before = value.first() == Some(&VERSION_BEFORE);
-    let mut reader = codec::open(if before { VERSION_BEFORE } else { VERSION }, key, value)?;
+    let version = version(value);
+    let mut reader = codec::open(version, key, value)?;
     let epoch = Epoch(reader.u32()?);
     let topics = reader.list(|reader| Ok((reader.topic()?, reader.u64()?)))?;
     let mut message = Message {
@@ -119,9 +127,10 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Message, Broken> {
         escalate_after: None,
         offline: Bytes::new(),
         recalls: None,
+        from: None,
     };
     message.sent_at = message.accepted_at;
-    if !before {
+    if version >= VERSION_2 {
         message.collapse_key = reader.maybe(|reader| Ok(reader.name()?.parse()?))?;
         message.deliver_at = reader.maybe(|reader| reader.u64().map(Timestamp))?;
         message.sent_at = Timestamp(reader.u64()?);
@@ -129,8 +138,22 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Message, Broken> {
         message.offline = Bytes::copy_from_slice(reader.bytes()?);
         message.recalls = reader.maybe(|reader| Ok(reader.name()?.parse()?))?;
     }
+    if version >= VERSION {
+        message.from = reader.maybe(|reader| {
+            let user = reader.maybe(|reader| Ok(reader.name()?.parse()?))?;
+            Ok(Sender { user, device: reader.name()?.parse()? })
+        })?;
+    }
     reader.end()?;
     Ok(message)
+}
+
+/// The version of a value; what is none is said by whoever opens it.
+fn version(value: &[u8]) -> u8 {
+    match value.first() {
+        Some(old @ &(VERSION_1 | VERSION_2)) => *old,
+        Some(_) | None => VERSION,
+    }
 }
 
 /// The value of a message in another life of its store.
@@ -138,8 +161,7 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Message, Broken> {
 /// # Errors
 /// [`Broken`] when it is not what was written.
 pub fn relive(key: &[u8], value: &[u8], epoch: Epoch) -> Result<Vec<u8>, Broken> {
-    let before = value.first() == Some(&VERSION_BEFORE);
-    let version = if before { VERSION_BEFORE } else { VERSION };
+    let version = version(value);
     let mut body = codec::open(version, key, value)?;
     body.u32()?;
     let mut relived = codec::unsealed(value.len());
@@ -210,7 +232,8 @@ mod tests {
             any::<u64>(),
             option::of(any::<u32>()),
         );
-        let other = (vec(any::<u8>(), 0..40), option::of(name()));
+        let from = option::of((option::of(name()), name()));
+        let other = (vec(any::<u8>(), 0..40), option::of(name()), from);
         let parts = (order, names, whom, but, rest, later, other);
         parts.prop_map(|(order, names, whom, but, rest, later, other)| Message {
             namespace: order.0,
@@ -239,6 +262,7 @@ mod tests {
             escalate_after: later.3.map(|ms| Duration::from_millis(ms.into())),
             offline: other.0.into(),
             recalls: other.1,
+            from: other.2.map(|(user, device)| Sender { user, device }),
         })
     }
 
@@ -290,6 +314,7 @@ mod tests {
             escalate_after: Some(Duration::from_secs(5)),
             offline: Bytes::from_static(br#"{"apns":{}}"#),
             recalls: Some("m0".parse().unwrap()),
+            from: Some(Sender { user: Some("ann".parse().unwrap()), device: "d1".parse().unwrap() }),
         }
     }
 
@@ -303,6 +328,8 @@ mod tests {
             "{}",
             codec::hex(&value(&key, &example(), &tail(&example())))
         );
+        let second = Message { from: None, ..example() };
+        assert_eq!(decode(&key, &unhex(OLDER)), Ok(second));
         let first = Message {
             collapse_key: None,
             deliver_at: None,
@@ -310,6 +337,7 @@ mod tests {
             escalate_after: None,
             offline: Bytes::new(),
             recalls: None,
+            from: None,
             ..example()
         };
         assert_eq!(decode(&key, &unhex(OLDEST)), Ok(first));
@@ -320,7 +348,13 @@ mod tests {
         000163000000143a3000000100000000000100100000000100050000000000000003e80000000000\
         0007d00101000000027b7d";
 
-    const OLD: &str = "02df3f2674000000070000000200000000000000000303056c6f6262790000000000000002026d31\
+    const OLD: &str = "03903a8c1a000000070000000200000000000000000303056c6f6262790000000000000002026d\
+        310470757368010000000000000000000000000000000000000000000000000000000000000001\
+        0000000163000000143a3000000100000000000100100000000100050000000000000003e80000\
+        0000000007d00101000000027b7d010573636f72650100000000000005dc00000000000005dd01\
+        00000000000013880000000b7b2261706e73223a7b7d7d01026d30010103616e6e026431";
+
+    const OLDER: &str = "02df3f2674000000070000000200000000000000000303056c6f6262790000000000000002026d31\
         04707573680100000000000000000000000000000000000000000000000000000000000000010000\
         000163000000143a3000000100000000000100100000000100050000000000000003e80000000000\
         0007d00101000000027b7d010573636f72650100000000000005dc00000000000005dd0100000000\

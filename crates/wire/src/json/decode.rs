@@ -122,12 +122,14 @@ impl<'a> Fields<'a> {
                 notify: self.value(Field::Notify, "true or false")?,
             },
             "publish" => Body::Publish {
-                room: self.required(Field::Room)?,
-                event: self.required(Field::Event)?,
-                data: self.take(Field::Data).ok_or(CommandError::MissingField(Field::Data))?,
+                room: self.take(Field::Room),
+                event: self.take(Field::Event),
+                data: self.take(Field::Data),
+                ttl: self.take(Field::Ttl),
+                echo: self.take(Field::Echo),
             },
             "device" => Body::Device { set: self.set()? },
-            "rpc" => Body::Rpc { method: self.required(Field::Method)?, data: self.take(Field::Data) },
+            "rpc" => Body::Rpc { method: self.take(Field::Method), data: self.take(Field::Data) },
             "ping" => Body::Ping,
             _ => return Err(CommandError::UnknownCommand(cmd)),
         };

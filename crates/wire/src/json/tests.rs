@@ -51,11 +51,11 @@ fn commands_of_the_contract() {
             "a" Join { rooms: ["lobby", "café"] }
             – Leave { rooms: [] }
             4 Ack { ids: ["m1", "m2"] }
-            5 Publish { room: "lobby", event: "typing", data: RawValue({"n": 1.50}) }
-            6 Publish { room: "lobby", event: "typing", data: RawValue(null) }
+            5 Publish { room: Some(RawValue("lobby")), event: Some(RawValue("typing")), data: Some(RawValue({"n": 1.50})), ttl: None, echo: None }
+            6 Publish { room: Some(RawValue("lobby")), event: Some(RawValue("typing")), data: Some(RawValue(null)), ttl: None, echo: None }
             7 Device { set: None }
             8 Device { set: Some(RawValue({"tags":["a"]})) }
-            9 Rpc { method: "m", data: Some(RawValue([])) }
+            9 Rpc { method: Some(RawValue("m")), data: Some(RawValue([])) }
             -1.5e3 Ping
             – Presence { room: Some("lobby"), limit: Some(10), cursor: Some("x"), notify: None }
             – Presence { room: None, limit: None, cursor: None, notify: Some(false) }
@@ -113,7 +113,7 @@ fn refusals_name_the_field_and_keep_the_id() {
             11 refused: field `positions` must be an object of {"epoch": number, "offset": number} by topic
             12 refused: field `positions` must be an object of {"epoch": number, "offset": number} by topic
             13 refused: field `positions` must be an object of {"epoch": number, "offset": number} by topic
-            14 refused: field `data` is missing
+            14 Publish { room: Some(RawValue("a")), event: Some(RawValue("b")), data: None, ttl: None, echo: None }
             15 refused: field `set` must be an object
             – refused: field `id` must be a number or a string of at most 64 bytes
             – refused: field `id` must be a number or a string of at most 64 bytes

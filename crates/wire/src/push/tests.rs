@@ -18,6 +18,7 @@ const PUSH: PushView<'static> = PushView {
     seq: 1234,
     ack_id: 7,
     namespace: "demo",
+    from: None,
     recalls: None,
 };
 
@@ -61,6 +62,18 @@ fn absent_parts_are_left_out() {
     let push = PushView { room: None, user: Some("ann"), namespace: "", event: "a\"b", ..PUSH };
     expect![[r#"427["a\"b",{"id":"m1","event":"a\"b","data":{"n": 1.50, "t": "é"},"user":"ann","sent_at":"2026-11-20T14:29:07.945Z","topic":"room:lobby","epoch":3,"offset":17}]"#]]
         .assert_eq(text(&encode(Codec::SocketIo, &push)));
+}
+
+#[test]
+fn who_published_is_said() {
+    let push = PushView { from: Some((Some("a\"nn"), "d1")), ..PUSH };
+    assert!(
+        object(&push).contains(r#","from":{"user":"a\"nn","device":"d1"},"sent_at""#),
+        "{}",
+        object(&push)
+    );
+    let push = PushView { from: Some((None, "d1")), ..PUSH };
+    assert!(object(&push).contains(r#","from":{"device":"d1"},"sent_at""#), "{}", object(&push));
 }
 
 #[test]
