@@ -45,5 +45,10 @@ def to_all(**more):
     return pb.Push(to=pb.Target(all=True), **more)
 
 
+def to_nobody(**more):
+    """What is pushed by the thousand."""
+    return pb.Push(to=pb.Target(rooms=["an empty one"]), **more)
+
+
 def push(**more):
     return pb.PushRequest(namespace=NAMESPACE, push=to_all(**more))

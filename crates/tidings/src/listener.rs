@@ -44,9 +44,11 @@ const HTTP2_RESETS_CAUSED_MAX: usize = 100;
 /// Bytes of answers that wait for a client that opens no window, for each stream.
 const HTTP2_SEND_BYTES: usize = 64 * 1024;
 
-/// Bytes that a client may send before they are taken, for each stream and for a whole connection.
+/// Bytes that a client may send before they are taken, for each stream and for a whole connection. Half of the latter is
+/// what small frames that wait may cost (256 bytes each) before the connection is taken for an attack: a stream of gRPC whose
+/// client does not read its answers has a whole window of them, of 30 bytes or so.
 const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
 /// How often a silent HTTP/2 connection is pinged: one whose client is gone must not be kept.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
