@@ -204,6 +204,10 @@ for (const [kind, ask] of [
     assert.equal((await ask(ann, { notify: false })).notify, false);
     const before = ann.notices.length;
     await others[0].leave(['lobby']);
+    await others[1].waitUntil('carl hears of bob', () => others[1].notices.some(({ notice, data }) => notice === 'left' && data.user === 'bob'));
+    // It is told to all shards before anybody hears of it; a push comes behind it.
+    const { id } = await api.push({ to: { users: ['ann'] }, data: 'behind' });
+    await ann.waitForId(id);
     assert.equal((await ask(ann, { notify: true })).notify, true);
     await others[1].leave(['lobby']);
     await ann.waitUntil('ann hears of carl', () => ann.notices.length > before);

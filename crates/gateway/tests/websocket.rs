@@ -86,7 +86,8 @@ async fn bad_commands_are_answered_and_harm_nobody() {
         (json!({"id": 1, "cmd": "join", "rooms": ["a"]}), "forbidden", "first command must be `connect`"),
         (json!({"id": 1, "cmd": "fly"}), "invalid_request", "`fly`, which is not a command"),
         (json!({"id": 1, "cmd": "connect", "devise": "d1"}), "invalid_request", "unknown field `devise`"),
-        (json!({"id": 1, "cmd": "rpc", "method": "x"}), "not_supported", "rpc"),
+        (json!({"id": 1, "cmd": "rpc"}), "invalid_request", "method is required"),
+        (json!({"id": 1, "cmd": "publish", "room": "a"}), "forbidden", "first command must be `connect`"),
     ] {
         let answer = client.call(command).await;
         assert_eq!(answer["error"]["code"], code, "{answer}");
@@ -94,6 +95,8 @@ async fn bad_commands_are_answered_and_harm_nobody() {
     }
     let ok = client.call(json!({"id": 2, "cmd": "connect", "device": "d1"})).await;
     assert_eq!(ok["ok"]["device"], "d1");
+    let nobody = client.call(json!({"id": 4, "cmd": "rpc", "method": "x"})).await;
+    assert_eq!(nobody["error"]["code"], "not_supported");
     let twice = client.call(json!({"id": 3, "cmd": "connect", "device": "d1"})).await;
     assert_eq!(twice["error"]["code"], "conflict");
     client.socket.send(Message::text("not json")).await.unwrap();

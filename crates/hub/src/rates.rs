@@ -26,15 +26,16 @@ impl Rate {
         Some(Self { token, depth: token * u64::from(burst.max(1)) })
     }
 
-    /// When a bucket will be full that loses a token at `now`.
-    ///
-    /// # Errors
-    /// After how many microseconds it has one, when it has none.
-    fn take(self, full_at: u64, now: u64) -> Result<u64, u64> {
+    /// When a bucket will be full that is asked for a token at `now`; and, when it has none, after how many microseconds it
+    /// has one.
+    fn take(self, full_at: u64, now: u64) -> (u64, Result<(), u64>) {
         // A clock that was set back, or a rate that was changed, leaves nobody waiting for longer than an empty bucket takes.
-        let after = full_at.clamp(now, now + self.depth) + self.token;
-        let over = after.saturating_sub(now + self.depth);
-        if over == 0 { Ok(after) } else { Err(over) }
+        let full_at = full_at.clamp(now, now + self.depth);
+        let after = full_at + self.token;
+        match after.saturating_sub(now + self.depth) {
+            0 => (after, Ok(())),
+            over => (full_at, Err(over)),
+        }
     }
 }
 
@@ -50,9 +51,9 @@ impl Bucket {
     pub fn take(&self, now: u64, rate: Rate) -> Result<(), u64> {
         let mut full_at = self.0.load(Ordering::Relaxed);
         loop {
-            let after = rate.take(full_at, now)?;
+            let (after, taken) = rate.take(full_at, now);
             match self.0.compare_exchange_weak(full_at, after, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Ok(()),
+                Ok(_) => return taken,
                 Err(other) => full_at = other,
             }
         }
@@ -99,8 +100,9 @@ impl Buckets {
                 way
             }
         };
-        row[way].full_at = rate.take(row[way].full_at, now)?;
-        Ok(())
+        let (full_at, taken) = rate.take(row[way].full_at, now);
+        row[way].full_at = full_at;
+        taken
     }
 }
 

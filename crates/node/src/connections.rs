@@ -75,7 +75,11 @@ impl Node {
         limit: usize,
     ) -> Result<Page, ConnectionsError> {
         let only = self.only(namespace, whose).await?;
-        let from = after.map_or(0, |Behind(device, _)| device.0);
+        let from = after.map_or(0, |Behind(device, connection)| match connection {
+            // All of that device has been seen.
+            u64::MAX => device.0.saturating_add(1),
+            _ => device.0,
+        });
         let (mut devices, mask) = {
             let directory = namespace.directory();
             let online = directory.online();

@@ -1,6 +1,6 @@
 //! Who comes and goes, told to whoever wants to know: hooks of the business system, and the other members of a room.
 //!
-//! Whatever happens to a connection leaves a [`Hint`] here and nothing else, and only where somebody wants to know. One
+//! Whatever happens to a connection leaves a hint here and nothing else, and only where somebody wants to know. One
 //! actor for each such namespace takes the hints, finds out what they come to, and writes it down together with what
 //! hooks are to be told of it. Hints say where to look rather than what is so: whether a user or a room is here is read
 //! from the directory, so that whoever goes and comes back in between has done neither.

@@ -146,7 +146,7 @@ pub(crate) async fn list(
         let log = state.node.hook_log(&namespace, &hook.name).unwrap_or_default();
         HookBody {
             name: hook.name.to_string(),
-            url: hook.url.to_string(),
+            url: hook.url.as_str().to_owned(),
             events: hook.events.iter().map(|kind| kind.as_str()).collect(),
             waiting: piles.waiting,
             dead_letters: piles.dead,

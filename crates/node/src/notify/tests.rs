@@ -448,10 +448,12 @@ async fn nobody_is_told_who_did_not_ask() {
 
 #[test]
 fn a_hook_is_kept_as_it_was_configured() {
-    let text = r#"{"name":"crm","url":"https://example.com/x","events":["escalated"],"secret":"0123456789abcdef","allow_private":false}"#;
+    let text = r#"{"name":"crm","url":"https://example.com/x","events":["escalated","rpc"],"timeout_ms":500,"secret":"0123456789abcdef","allow_private":false}"#;
     let hook: Hook = serde_json::from_str(text).unwrap();
     assert_eq!(serde_json::to_string(&hook).unwrap(), text);
     assert!(!format!("{hook:?}").contains("0123456789abcdef"));
+    let older: Hook = serde_json::from_str(&text.replace(r#""timeout_ms":500,"#, "")).unwrap();
+    assert_eq!(Hook { timeout_ms: 500, ..older }, hook);
     for (from, to) in [("crm", "C R M"), ("https", "gopher"), ("escalated", "exploded")] {
         assert!(serde_json::from_str::<Hook>(&text.replace(from, to)).is_err(), "{to}");
     }

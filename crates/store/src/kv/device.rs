@@ -4,7 +4,7 @@
 //! ordinal) or is forgotten. Where it stands and when it was seen is in [`super::device_cursor`], because
 //! that changes all the time and this does not.
 //! Key: namespace, ordinal (4). Value: device id (name), user (a flag, then a name if it is 1),
-//! platform (1), first seen (8), and in version 2 what else is kept of it ([`profile`]). A device of which nothing else
+//! platform (1), first seen (8), and in version 2 what else is kept of it (`profile`). A device of which nothing else
 //! is kept is written in version 1.
 
 mod profile;
