@@ -26,8 +26,9 @@ check: ## formatting, lints, documentation
 unit: ## the tests that need neither network nor browser
 	$(CARGO) test --workspace --quiet
 
+# With all targets, what the tests have built is what is built here; alone, half of the dependencies would be built once more, with fewer features.
 e2e: ## the binary against clients that others wrote, on a bad network, killed in a loop, and without power
-	$(CARGO) build --package tidings
+	$(CARGO) build --workspace --all-targets
 	BAD_NETWORK_SECONDS=$(BAD_NETWORK_SECONDS) KILL_ROUNDS=$(KILL_ROUNDS) ./e2e/run.sh
 
 badnetwork: ## only the bad network; BAD_NETWORK_SECONDS=3600 for an hour of it
