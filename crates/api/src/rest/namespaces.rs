@@ -181,6 +181,9 @@ pub(crate) async fn change(
     InPath(ns): InPath<String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    if let Some(refusal) = only_post(&ns) {
+        return Ok(refusal);
+    }
     let namespace = namespace(&state.node, &ns)?;
     let by_admin = matches!(request.extensions().get::<Access>(), Some(Access::Admin));
     let patch = json_body(request).await?;
@@ -227,8 +230,18 @@ fn patched(
 
 /// The methods of a path that is a namespace, or what is done with one.
 pub(crate) fn methods(path: &str) -> &'static str {
-    let act = [":suspend", ":resume", ":clear"].iter().any(|act| path.ends_with(act));
-    if act { "POST" } else { "GET, HEAD, PATCH, DELETE" }
+    if is_act(path) { "POST" } else { "GET, HEAD, PATCH, DELETE" }
+}
+
+/// Whether a path is what is done with a namespace, rather than one: no name has a colon.
+fn is_act(path: &str) -> bool {
+    [":suspend", ":resume", ":clear"].iter().any(|act| path.ends_with(act))
+}
+
+/// The answer to whoever takes a path that is what is done with a namespace for one.
+fn only_post(path: &str) -> Option<Response> {
+    let refusal = || Problem::new(ErrorCode::METHOD_NOT_ALLOWED, "this path has POST only");
+    is_act(path).then(|| ([(ALLOW, methods(path))], refusal()).into_response())
 }
 
 /// What the operator does with a namespace: `{ns}:suspend`, `{ns}:resume`, `{ns}:clear`.
@@ -282,6 +295,9 @@ pub(crate) async fn delete(
     State(state): State<ApiState>,
     InPath(ns): InPath<String>,
 ) -> Result<Response, Problem> {
+    if let Some(refusal) = only_post(&ns) {
+        return Ok(refusal);
+    }
     let name = NamespaceName::new(&ns).map_err(|_| Problem::no_namespace(&ns))?;
     if state.node.delete_namespace(&name).await? == Removal::Unknown {
         return Err(Problem::no_namespace(&ns));
@@ -463,6 +479,9 @@ pub(crate) async fn show(
     State(state): State<ApiState>,
     InPath(ns): InPath<String>,
 ) -> Result<Response, Problem> {
+    if let Some(refusal) = only_post(&ns) {
+        return Ok(refusal);
+    }
     let namespace = namespace(&state.node, &ns)?;
     Ok(Json(NamespaceBody::of(&namespace)).into_response())
 }

@@ -124,4 +124,10 @@ async fn a_suspended_namespace_refuses_until_it_goes_on() {
         );
     }
     assert_eq!(world.call("POST /v1/namespaces/demo", "").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    // What is done with a namespace is none, whatever the method.
+    for method in ["GET", "PATCH", "DELETE"] {
+        let refused = world.call(&format!("{method} /v1/namespaces/demo:resume"), "{}").await;
+        assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        assert_eq!(refused.headers["allow"], "POST");
+    }
 }
