@@ -183,9 +183,22 @@ impl Node {
             State::Acked | State::Waiting | State::Escalated | State::Dropped | State::Recalled => {}
         }
         own.sort_by_key(|step| step.at);
+        write_before_receipt(&mut own);
         let because = because(state, &own);
         steps.append(&mut own);
         (Verdict::of(state), because)
+    }
+}
+
+/// A receipt may overtake the news that its message was written: the write then stands right before the receipt, at its
+/// time.
+fn write_before_receipt(steps: &mut [Happened]) {
+    let first = |wanted: Step| steps.iter().position(|happened| happened.step == wanted);
+    if let (Some(written), Some(acked)) = (first(Step::Written), first(Step::Acked))
+        && acked < written
+    {
+        steps[written].at = steps[acked].at;
+        steps[acked..=written].rotate_right(1);
     }
 }
 
@@ -263,4 +276,31 @@ fn why_not(message: &Message, device: &Device) -> (Step, String) {
         return (Step::Excluded, "one of its connections was excepted".to_owned());
     }
     (Step::NotMeant, "it was for others when it was sent".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_stands_before_its_receipt() {
+        use Step::{Acked, ConnectionLost, Queued, Written};
+        for (happened, expected) in [
+            (vec![(1, Queued), (2, Written), (3, Acked)], vec![(1, Queued), (2, Written), (3, Acked)]),
+            (vec![(1, Queued), (2, Acked), (4, Written)], vec![(1, Queued), (2, Written), (2, Acked)]),
+            // Written again to another connection of the device.
+            (
+                vec![(1, Queued), (2, Acked), (3, ConnectionLost), (4, Written), (5, Written)],
+                vec![(1, Queued), (2, Written), (2, Acked), (3, ConnectionLost), (5, Written)],
+            ),
+            (vec![(1, Written), (2, Acked), (3, Written)], vec![(1, Written), (2, Acked), (3, Written)]),
+            (vec![(1, Queued), (2, Acked)], vec![(1, Queued), (2, Acked)]),
+        ] {
+            let mut steps: Vec<_> =
+                happened.iter().map(|(at, step)| concluded(Timestamp(*at), *step, None, "")).collect();
+            write_before_receipt(&mut steps);
+            let actual: Vec<_> = steps.iter().map(|happened| (happened.at.0, happened.step)).collect();
+            assert_eq!(actual, expected, "{happened:?}");
+        }
+    }
 }
