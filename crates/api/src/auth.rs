@@ -13,7 +13,7 @@ use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use tidings_model::{ClientAddress, ErrorCode};
 use tidings_node::Node;
-use tidings_node::keys::{Access, Denied, Scope};
+use tidings_node::keys::{Access, Denied, Holder, Scope};
 
 use crate::{ApiState, Problem};
 
@@ -34,27 +34,27 @@ pub(crate) async fn need_key(
     next: Next,
 ) -> Response {
     let from = request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL);
-    let access = match access(&state.node, request.headers().get(AUTHORIZATION), from).await {
-        Ok(access) => access,
+    let holder = match access(&state.node, request.headers().get(AUTHORIZATION), from).await {
+        Ok(holder) => holder,
         Err(problem) => return problem.into_response(),
     };
     // A path that cannot be read names no namespace.
     let namespace = parameters.iter().flatten().find(|(name, _)| *name == "ns").map(|(_, value)| value);
-    match refusal(&access, need, namespace) {
+    match refusal(&holder.access, need, namespace) {
         None => {
-            request.extensions_mut().insert(access);
+            request.extensions_mut().insert(holder);
             next.run(request).await
         }
         Some(why) => Problem::new(ErrorCode::FORBIDDEN, why).into_response(),
     }
 }
 
-/// What the key in a header opens.
+/// Whoever has the key in a header.
 pub(crate) async fn access(
     node: &Arc<Node>,
     authorization: Option<&HeaderValue>,
     from: ClientAddress,
-) -> Result<Access, Problem> {
+) -> Result<Holder, Problem> {
     let key = key_in(authorization).map_err(|why| Problem::new(ErrorCode::UNAUTHORIZED, why))?;
     node.access(&key, from).await.map_err(|why| match why {
         Denied::Unknown => Problem::new(ErrorCode::UNAUTHORIZED, "the key is not valid"),

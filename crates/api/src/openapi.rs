@@ -21,8 +21,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
-    acks, batch, connections, devices, history, hooks, keys, messages, namespaces, receipts, report, rooms,
-    simulations, stats, tokens, trace, users,
+    acks, batch, blocks, connections, devices, history, hooks, keys, messages, namespaces, receipts, report,
+    rooms, simulations, stats, tokens, trace, users,
 };
 use crate::{health, metrics};
 
@@ -80,6 +80,9 @@ pub(crate) use namespace::*;
         rooms::members,
         rooms::add,
         rooms::remove,
+        blocks::set,
+        blocks::list,
+        blocks::lift,
         simulations::begin,
         simulations::list,
         simulations::end,
@@ -103,6 +106,7 @@ pub(crate) use namespace::*;
         (name = "connections", description = "Who is connected"),
         (name = "rooms", description = "Named sets of devices"),
         (name = "users", description = "People, by their devices"),
+        (name = "blocks", description = "Who is kept out"),
         (name = "simulations", description = "Faults on purpose, for whoever tests how a client recovers"),
         (name = "clients", description = "What clients call"),
         (name = "process", description = "Probes and numbers"),
@@ -190,7 +194,7 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: 
     add(writes, &[ErrorCode::STORAGE_FULL]);
     let asks_shards = path.ends_with("/connections") && !writes;
     add(pushes || asks_shards || path.ends_with("/test"), &[ErrorCode::OVERLOADED]);
-    let bounded = path.ends_with("/simulations") || path.ends_with("/keys");
+    let bounded = ["/simulations", "/keys", "/blocks"].iter().any(|end| path.ends_with(end));
     add(bounded && has_body || path.ends_with("/connections") && writes, &[ErrorCode::CONFLICT]);
     add(pushes, &[ErrorCode::SUSPENDED]);
     let named = path.ends_with("/devices/{device}") || path.ends_with("/rooms/{room}");

@@ -14,10 +14,10 @@ use serde::Serialize;
 use tidings_model::ErrorCode;
 use tidings_node::StoreError;
 use tidings_node::ask::AskError;
+use tidings_node::block::BlockError;
 use tidings_node::connect::ConnectError;
 use tidings_node::connections::ConnectionsError;
 use tidings_node::keys::KeyError;
-use tidings_node::kick::KickError;
 use tidings_node::members::MoveError;
 use tidings_node::namespace::CreateError;
 use tidings_node::publish::PublishError;
@@ -287,11 +287,11 @@ impl From<RoomError> for Problem {
     }
 }
 
-impl From<KickError> for Problem {
-    fn from(why: KickError) -> Self {
+impl From<BlockError> for Problem {
+    fn from(why: BlockError) -> Self {
         match why {
-            KickError::TooMany => Self::new(ErrorCode::CONFLICT, why.to_string()),
-            KickError::Store(why) => why.into(),
+            BlockError::TooMany => Self::new(ErrorCode::CONFLICT, why.to_string()),
+            BlockError::Store(why) => why.into(),
         }
     }
 }

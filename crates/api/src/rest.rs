@@ -2,6 +2,7 @@
 
 pub(crate) mod acks;
 pub(crate) mod batch;
+pub(crate) mod blocks;
 pub(crate) mod connections;
 pub(crate) mod devices;
 pub(crate) mod history;
@@ -114,6 +115,9 @@ fn keyed(state: &ApiState) -> Routes {
         .route("get", "/v1/namespaces/{ns}/rooms/{room}/members", needs(READ, get(rooms::members)))
         .route("post", "/v1/namespaces/{ns}/rooms/{room}/members", needs(MANAGE, post(rooms::add)))
         .route("delete", "/v1/namespaces/{ns}/rooms/{room}/members", needs(MANAGE, delete(rooms::remove)))
+        .route("get", "/v1/namespaces/{ns}/blocks", needs(READ, get(blocks::list)))
+        .route("post", "/v1/namespaces/{ns}/blocks", needs(MANAGE, post(blocks::set)))
+        .route("delete", "/v1/namespaces/{ns}/blocks/{id}", needs(MANAGE, delete(blocks::lift)))
         .route("get", "/v1/namespaces/{ns}/simulations", needs(READ, get(simulations::list)))
         .route("post", "/v1/namespaces/{ns}/simulations", needs(MANAGE, post(simulations::begin)))
         .route("delete", "/v1/namespaces/{ns}/simulations/{id}", needs(MANAGE, delete(simulations::end)))

@@ -1,6 +1,7 @@
 //! The API against a node on the in-memory store: no ports, no sleeps. One call, one answer.
 
 mod away;
+mod blocks;
 mod bodies;
 mod calls;
 mod devices;

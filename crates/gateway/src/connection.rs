@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tidings_hub::PeerKey;
-use tidings_model::{Disconnect, Platform};
+use tidings_model::{ClientAddress, Disconnect, Platform};
 use tidings_wire::push::Format;
 use tidings_wire::websocket::{Decoder, Window};
 use tokio::sync::{mpsc, oneshot};
@@ -112,6 +112,14 @@ impl Connection {
             waker: Cell::new(None),
             waiting: Cell::default(),
         })
+    }
+
+    /// Where the client is, as far as trusted proxies say.
+    pub(crate) fn address(&self) -> ClientAddress {
+        let place = self.place.take();
+        let address = place.as_ref().map_or(ClientAddress::LOCAL, Place::address);
+        self.place.set(place);
+        address
     }
 
     /// The format of its frames.

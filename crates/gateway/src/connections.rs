@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidings_hub::PeerKey;
-use tidings_model::{ClientAddress, Disconnect, NamespaceName, Ordinal, Timestamp};
+use tidings_model::{Disconnect, NamespaceName, Ordinal, Timestamp};
 use tidings_node::connections::Live;
 
 use crate::connection::{Connection, Transport};
@@ -44,7 +44,7 @@ impl Local {
             connection: number,
             protocol: connection.dialect.borrow().name(),
             transport,
-            address: address(connection),
+            address: connection.address(),
             since: Timestamp(self.node.now().0.saturating_sub(here_for)),
             frames,
             bytes,
@@ -60,11 +60,4 @@ impl Local {
             }
         }
     }
-}
-
-fn address(connection: &Connection) -> ClientAddress {
-    let place = connection.place.take();
-    let address = place.as_ref().map_or(ClientAddress::LOCAL, crate::door::Place::address);
-    connection.place.set(place);
-    address
 }

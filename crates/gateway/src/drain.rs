@@ -8,14 +8,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tidings_model::{Disconnect, NamespaceName};
+use tidings_model::{Disconnect, NamespaceName, Network};
 use tidings_node::revoke::Revoked;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::connection::{Connection, LINGER};
 use crate::local::Local;
-use crate::session::{self, Session};
+use crate::session;
 
 /// Time between two batches, on average.
 const TICK: Duration = Duration::from_millis(20);
@@ -40,6 +40,17 @@ impl Plan {
     fn patience(&self) -> Duration {
         self.timeout.saturating_sub(LINGER).max(self.window)
     }
+}
+
+/// Of which connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whose<'a> {
+    /// Of all.
+    All,
+    /// Of those that are here by a token that was revoked.
+    Revoked(&'a Revoked),
+    /// Of those that come from these addresses.
+    From(Network),
 }
 
 /// Sends everybody away, and answers when the last one has gone.
@@ -71,22 +82,24 @@ pub(crate) async fn run(local: Rc<Local>, plan: Plan, of: usize, reply: oneshot:
 }
 
 /// Sends everybody away who is in a namespace now, a few at a time; when it is suspended, for as long as it is;
-/// when it goes, everybody. Or only those that are here by a token that was revoked.
-pub(crate) fn disperse(local: Rc<Local>, namespace: NamespaceName, why: Disconnect, whose: Option<&Revoked>) {
+/// when it goes, everybody. Or only some of them.
+pub(crate) fn disperse(local: Rc<Local>, namespace: NamespaceName, why: Disconnect, whose: Whose<'_>) {
     let mut order = in_no_order(local.all());
-    if let Some(revoked) = whose {
-        let takes = |session: &Session| {
+    let everybody = matches!(whose, Whose::All);
+    order.retain(|connection| match whose {
+        Whose::All => true,
+        Whose::Revoked(revoked) => connection.sessions.borrow().iter().any(|session| {
             session.namespace.name == namespace
                 && session.permit.as_deref().is_some_and(|permit| revoked.takes(permit))
-        };
-        order.retain(|connection| connection.sessions.borrow().iter().any(takes));
-    }
+        }),
+        Whose::From(network) => network.contains(connection.address()),
+    });
     let per_tick = (RETURNS_PER_SECOND as u128 * TICK.as_millis() / 1_000) as usize;
     tokio::task::spawn_local(async move {
         while !order.is_empty() {
             let found = local.node.namespace(namespace.as_str());
             let lets_in = found.is_some_and(|found| !found.settings().suspended);
-            if why == Disconnect::OPERATOR && lets_in {
+            if everybody && why == Disconnect::OPERATOR && lets_in {
                 return;
             }
             for connection in order.drain(order.len().saturating_sub(per_tick)..) {

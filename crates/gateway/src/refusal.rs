@@ -8,6 +8,7 @@ use tidings_node::ask::AskError;
 use tidings_node::connect::ConnectError;
 use tidings_node::join::JoinError;
 use tidings_node::publish::PublishError;
+use tidings_node::rates::RetryAfter;
 use tidings_node::relay::RelayError;
 use tidings_node::token::TokenError;
 
@@ -121,6 +122,13 @@ impl From<AskError> for Refusal {
             AskError::Failed(_) | AskError::NotUnderstood => (ErrorCode::DEPENDENCY_UNAVAILABLE, None),
         };
         Self { retry_after, ..Self::new(code, why.to_string()) }
+    }
+}
+
+impl From<RetryAfter> for Refusal {
+    fn from(wait: RetryAfter) -> Self {
+        let why = format!("this device asks for too much at once; {wait}");
+        Self { retry_after: Some(wait.0), ..Self::new(ErrorCode::RATE_LIMITED, why) }
     }
 }
 

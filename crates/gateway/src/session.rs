@@ -8,11 +8,12 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tidings_hub::{Attach, CatchUp, MemberKey};
 use tidings_model::{
-    DeviceId, Disconnect, ErrorCode, Message, MessageId, NamespaceName, Ordinal, Platform, Position,
-    RoomName, Seq, Timestamp, Topic, UserId,
+    ClientAddress, DeviceId, Disconnect, ErrorCode, Message, MessageId, NamespaceName, Ordinal, Platform,
+    Position, RoomName, Seq, Timestamp, Topic, UserId,
 };
 use tidings_node::Namespace;
 use tidings_node::StoreError;
+use tidings_node::block::Visitor;
 use tidings_node::connect::{Claim, Identity, UserKey, connection_id};
 use tidings_node::namespace::AuthMode;
 use tidings_node::permit::Permit;
@@ -74,6 +75,18 @@ pub(crate) enum Request {
     Rpc(speak::Call),
 }
 
+impl Request {
+    /// How much work it is, in small requests. A receipt is none: there is one for each message, and nobody is to keep
+    /// them back.
+    fn cost(&self) -> u32 {
+        match self {
+            Self::Ack(_) => 0,
+            Self::Join(rooms) | Self::Leave(rooms) => u32::try_from(rooms.len()).unwrap_or(u32::MAX),
+            Self::Device(_) | Self::Refresh(_) | Self::Presence(_) | Self::Publish(_) | Self::Rpc(_) => 1,
+        }
+    }
+}
+
 /// Reads what a client says of itself, wherever it said it.
 ///
 /// # Errors
@@ -94,6 +107,7 @@ pub(crate) fn claim(
         user: user.map(UserId::new).transpose().map_err(|why| Refusal::field("user", why))?,
         platform,
         token: token.map(str::to_owned),
+        from: ClientAddress::LOCAL,
     })
 }
 
@@ -124,7 +138,8 @@ pub(crate) async fn open(
     join: Vec<RoomName>,
     since: &Since,
 ) -> Result<Opened, Option<Refusal>> {
-    let identity = local.node.identify(namespace, claim).await.map_err(Refusal::from)?;
+    let from = connection.address();
+    let identity = local.node.identify(namespace, Claim { from, ..claim }).await.map_err(Refusal::from)?;
     if !connection.is_open() {
         return Err(None);
     }
@@ -158,7 +173,7 @@ pub(crate) async fn open(
     {
         connection.sessions.borrow_mut().push(session.clone());
     }
-    let prepared = prepare(local, &identity, &session, join, since).await;
+    let prepared = prepare(local, &identity, &session, from, join, since).await;
     if !connection.is_open() {
         return Err(None);
     }
@@ -182,12 +197,15 @@ async fn prepare(
     local: &Local,
     identity: &Identity,
     session: &Session,
+    from: ClientAddress,
     join: Vec<RoomName>,
     since: &Since,
 ) -> Result<(Vec<(Topic, Position)>, Missed), Refusal> {
     let node = &local.node;
     // Whoever is sent away from here on finds it.
-    node.may_be_here(&session.namespace, identity.device.user.as_ref(), session.permit.as_deref())?;
+    let device = &identity.device;
+    let who = Visitor { user: device.user.as_ref(), device: Some(&device.id), from };
+    node.may_be_here(&session.namespace, who, session.permit.as_deref())?;
     let mut rooms = node.came(identity, session.connection, local.index).await?;
     if !join.is_empty() {
         rooms = node.join(&session.namespace, session.ordinal, join).await?;
@@ -380,7 +398,14 @@ async fn refresh(
         return Err(Refusal::new(ErrorCode::CONFLICT, "this namespace has no tokens"));
     }
     let device = own::device(local, session).await?;
-    let permit = local.node.renew(&session.namespace, device.user.as_ref(), &device.id, token).await?;
+    let who = Claim {
+        device: Some(device.id),
+        user: device.user,
+        token: Some(token.to_owned()),
+        from: connection.address(),
+        ..Claim::default()
+    };
+    let permit = local.node.renew(&session.namespace, who).await?;
     let none = || Refusal::new(ErrorCode::CONFLICT, "this namespace has no tokens any more");
     let permit = permit.ok_or_else(none)?;
     // When it ends is looked at within a minute, or when the one before would have ended.
@@ -405,6 +430,7 @@ pub(crate) async fn perform(
     session: &Session,
     request: Request,
 ) -> Result<String, Refusal> {
+    local.node.may_ask(&session.namespace, session.ordinal, request.cost())?;
     match request {
         Request::Refresh(token) => refresh(local, connection, session, &token).await,
         Request::Publish(said) => speak::publish(local, session, *said).await,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::command::{Application, Command, MayUpgrade, Query};
 use crate::connection::{self, Transport};
 use crate::dialect::{self, Dialect};
-use crate::drain;
+use crate::drain::{self, Whose};
 use crate::local::Local;
 use crate::pressure::{Pressure, Pulse};
 use crate::session;
@@ -164,13 +164,19 @@ fn take(local: &Local, message: ToShard) {
         ToShard::SendAway { namespace, devices: None, why } => {
             drop(hub);
             if let Some(local) = local.me.upgrade() {
-                drain::disperse(local, namespace, why, None);
+                drain::disperse(local, namespace, why, Whose::All);
             }
         }
         ToShard::Revoked { namespace, which } => {
             drop(hub);
             if let Some(local) = local.me.upgrade() {
-                drain::disperse(local, namespace, Disconnect::INVALID_TOKEN, Some(&which));
+                drain::disperse(local, namespace, Disconnect::INVALID_TOKEN, Whose::Revoked(&which));
+            }
+        }
+        ToShard::Blocked { namespace, network } => {
+            drop(hub);
+            if let Some(local) = local.me.upgrade() {
+                drain::disperse(local, namespace, Disconnect::OPERATOR, Whose::From(network));
             }
         }
         ToShard::Connections { namespace, devices, reply } => {

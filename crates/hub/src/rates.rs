@@ -26,6 +26,12 @@ impl Rate {
         Some(Self { token, depth: token * u64::from(burst.max(1)) })
     }
 
+    /// The same, for what costs so many tokens; at most as many as a full bucket has, so that it is possible at all.
+    #[must_use]
+    pub fn costing(self, tokens: u32) -> Self {
+        Self { token: (self.token * u64::from(tokens)).min(self.depth), depth: self.depth }
+    }
+
     /// When a bucket will be full that is asked for a token at `now`; and, when it has none, after how many microseconds it
     /// has one.
     fn take(self, full_at: u64, now: u64) -> (u64, Result<(), u64>) {
@@ -150,6 +156,26 @@ mod tests {
         assert_eq!([0, 0, 0].map(|now| bucket.take(now, rate)), [Ok(()), Ok(()), Err(100_000)]);
         assert_eq!([40_000, 99_999].map(|now| bucket.take(now, rate)), [Err(60_000), Err(1)]);
         assert_eq!([100_000, 100_000].map(|now| bucket.take(now, rate)), [Ok(()), Err(100_000)]);
+    }
+
+    #[test]
+    fn what_costs_more_waits_for_longer() {
+        let (bucket, rate) = (Bucket::default(), Rate::new(10, 5).unwrap());
+        let take = |tokens, now| bucket.take(now, rate.costing(tokens));
+        for (tokens, now, expected) in [
+            (3, 0, Ok(())),
+            (3, 0, Err(100_000)),
+            (0, 0, Ok(())),
+            (2, 0, Ok(())),
+            (0, 0, Ok(())),
+            (1, 0, Err(100_000)),
+            // More than there ever are: all of them.
+            (1_000, 499_999, Err(1)),
+            (1_000, 500_000, Ok(())),
+            (1, 500_000, Err(100_000)),
+        ] {
+            assert_eq!(take(tokens, now), expected, "{tokens} at {now}");
+        }
     }
 
     #[test]

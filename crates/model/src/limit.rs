@@ -37,6 +37,12 @@ pub const LIMIT_MAX: u32 = 10_000_000;
 /// How often a device may publish in a second unless the namespace says otherwise.
 pub const PUBLISH_PER_SECOND_DEFAULT: u32 = 1;
 
+/// How much a device may ask for in a second unless the namespace says otherwise.
+pub const REQUESTS_PER_SECOND_DEFAULT: u32 = 100;
+
+/// What it may ask for at once, where that is more: to be in as many rooms as it may be in.
+pub const REQUESTS_BURST: u32 = 1_000;
+
 /// How long a message lives when the push does not say.
 pub const TTL_DEFAULT_SECS: u64 = 24 * 60 * 60;
 

@@ -9,11 +9,14 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 pub use tidings_hub::directory::{ConnectionLimits, TooMany, UserKey};
-use tidings_model::{DeviceId, Disconnect, NamespaceName, Ordinal, Platform, RoomName, Seq, UserId};
+use tidings_model::{
+    ClientAddress, DeviceId, Disconnect, NamespaceName, Ordinal, Platform, RoomName, Seq, UserId,
+};
 use tidings_store::port::Which;
 use tidings_store::{Device, Registered, Registration, StoreError};
 
 use crate::ask::AskError;
+use crate::block::Visitor;
 use crate::metrics::Refused;
 use crate::permit::Permit;
 use crate::presence::{Hint, Interest, Person, Who};
@@ -31,6 +34,8 @@ pub struct Claim {
     pub platform: Platform,
     /// Its token, where the namespace wants one.
     pub token: Option<String>,
+    /// Where it is.
+    pub from: ClientAddress,
 }
 
 /// A connection that has gone.
@@ -72,8 +77,8 @@ pub enum ConnectError {
     /// The operator has suspended the namespace.
     #[error("the namespace is suspended")]
     Suspended,
-    /// The operator wants its user to stay away for now.
-    #[error("the operator wants this user to stay away for now")]
+    /// Its user, its device or its address is kept out.
+    #[error("the operator wants this client to stay away for now")]
     Blocked,
     /// Its device was forgotten, or became another user's, while it came.
     #[error("this device was forgotten just now; connect again")]
@@ -148,7 +153,8 @@ impl Node {
     ) -> Result<Identity, ConnectError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(ConnectError::NoNamespace)?;
         let (claim, permit) = self.permit(&namespace, claim).await?;
-        self.may_be_here(&namespace, claim.user.as_ref(), permit.as_deref())?;
+        let visitor = Visitor { user: claim.user.as_ref(), device: claim.device.as_ref(), from: claim.from };
+        self.may_be_here(&namespace, visitor, permit.as_deref())?;
         if let (Some(permit), Some(id)) = (&permit, &claim.device)
             && permit.device.is_none()
             && let Some(known) = self.device(&namespace, id).await?
@@ -186,14 +192,14 @@ impl Node {
         self.expose(namespace, device).await;
     }
 
-    /// Whether the operator lets this user in.
+    /// Whether the operator lets this client in.
     ///
     /// # Errors
     /// [`ConnectError`] says why not.
     pub fn may_be_here(
         &self,
         namespace: &Namespace,
-        user: Option<&UserId>,
+        who: Visitor<'_>,
         permit: Option<&Permit>,
     ) -> Result<(), ConnectError> {
         if namespace.is_gone() {
@@ -205,10 +211,7 @@ impl Node {
         if permit.is_some_and(|permit| namespace.is_revoked(permit, self.clock.now())) {
             return Err(TokenError::Revoked.into());
         }
-        match user.and_then(|user| namespace.blocked(user, self.clock.now())) {
-            Some(_) => Err(ConnectError::Blocked),
-            None => Ok(()),
-        }
+        if namespace.keeps_out(who, self.clock.now()) { Err(ConnectError::Blocked) } else { Ok(()) }
     }
 
     /// Who a client is, by the rules of the namespace, and what it may do; everything, where that is `None`.
@@ -237,7 +240,8 @@ impl Node {
         };
         let device = permit.device.clone().or(claim.device);
         let (user, platform) = (Some(permit.user.clone()), permit.platform.unwrap_or(claim.platform));
-        Ok((Claim { device, user, platform, token: None }, Some(Arc::new(permit))))
+        let from = claim.from;
+        Ok((Claim { device, user, platform, token: None, from }, Some(Arc::new(permit))))
     }
 
     /// Reads a client's token. One that names a key which nobody knows has the keys fetched first, if that was not tried just now.
@@ -254,29 +258,22 @@ impl Node {
         }
     }
 
-    /// What a client may do from now on, by a newer token for the same user and device.
+    /// What a client may do from now on, by a newer token for the same user and device, which are those of `who`.
     ///
     /// # Errors
     /// [`ConnectError`]; what held before still holds then.
     pub async fn renew(
         self: &Arc<Self>,
         namespace: &Namespace,
-        user: Option<&UserId>,
-        device: &DeviceId,
-        token: &str,
+        who: Claim,
     ) -> Result<Option<Arc<Permit>>, ConnectError> {
-        let claim = Claim {
-            device: Some(device.clone()),
-            user: user.cloned(),
-            platform: Platform::default(),
-            token: Some(token.to_owned()),
-        };
-        let (_, permit) = self.permit(namespace, claim).await?;
+        let (user, device) = (who.user.clone(), who.device.clone());
+        let (_, permit) = self.permit(namespace, who).await?;
         if let Some(permit) = &permit {
-            if user != Some(&permit.user) {
+            if user.as_ref() != Some(&permit.user) {
                 return Err(ConnectError::NotTheTokens("user"));
             }
-            if permit.device.as_ref().is_some_and(|own| own != device) {
+            if permit.device.is_some() && permit.device != device {
                 return Err(ConnectError::NotTheTokens("device"));
             }
         }

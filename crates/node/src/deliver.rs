@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidings_hub::{Delivery, Fault};
-use tidings_model::{Disconnect, NamespaceName, Ordinal, RoomName, Seq, Topic};
+use tidings_model::{Disconnect, NamespaceName, Network, Ordinal, RoomName, Seq, Topic};
 use tokio::sync::mpsc;
 
 use crate::Namespace;
@@ -54,6 +54,13 @@ pub enum ToShard {
         devices: Option<Arc<[u32]>>,
         /// What they are told.
         why: Disconnect,
+    },
+    /// Whoever is here from these addresses is to go, a few at a time.
+    Blocked {
+        /// Where they belong.
+        namespace: NamespaceName,
+        /// Which.
+        network: Network,
     },
     /// Who asks wants to know the connections of these devices.
     Connections {

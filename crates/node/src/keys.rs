@@ -21,6 +21,7 @@ use tidings_store::{Store, StoreError};
 
 use crate::Node;
 use crate::metrics::Refused;
+use crate::rates::RetryAfter;
 
 pub(crate) use named::PREFIX;
 pub use named::{KEYS_MAX, Key, KeyError, NewKey};
@@ -127,6 +128,27 @@ pub enum Access {
     Namespace(NamespaceName, Scopes),
 }
 
+/// Whoever has shown a key that opens something.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// What it opens.
+    pub access: Access,
+    /// The key, if it is one of a namespace's.
+    key: Option<Arc<named::NamedKey>>,
+}
+
+impl Holder {
+    const ADMIN: Self = Self { access: Access::Admin, key: None };
+
+    /// Counts a push by the rate of the key, if it has one.
+    ///
+    /// # Errors
+    /// [`RetryAfter`] when there have been too many.
+    pub fn may_push(&self, now: Timestamp) -> Result<(), RetryAfter> {
+        self.key.as_ref().map_or(Ok(()), |key| key.may_push(now))
+    }
+}
+
 /// Why a key opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
@@ -173,17 +195,17 @@ impl Keys {
     }
 
     /// What is known by its digest. That is an answer to nothing that a caller could choose, so it takes no care of time.
-    fn known(&self, digest: &Digest, now: Timestamp) -> Option<(Access, Option<Arc<named::NamedKey>>)> {
+    fn known(&self, digest: &Digest, now: Timestamp) -> Option<Holder> {
         if self.admin.is_known_as(digest) {
-            return Some((Access::Admin, None));
+            return Some(Holder::ADMIN);
         }
         let passing = self.passing.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((namespace, _)) = passing.as_ref().filter(|(_, passing)| passing == digest) {
-            return Some((Access::Namespace(namespace.clone(), Scopes::ALL), None));
+            return Some(Holder { access: Access::Namespace(namespace.clone(), Scopes::ALL), key: None });
         }
         let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
         let key = named.get(digest).filter(|key| key.holds(now))?;
-        Some((key.access(), Some(Arc::clone(key))))
+        Some(Holder { access: key.access(), key: Some(Arc::clone(key)) })
     }
 
     /// Counts a wrong key from an address; false when there have been too many.
@@ -204,17 +226,17 @@ impl Node {
         key
     }
 
-    /// What a key opens.
+    /// Whoever shows a key, and what it opens.
     ///
     /// # Errors
     /// [`Denied`]: a wrong key, of which an address has only so many.
-    pub async fn access(self: &Arc<Self>, key: &str, from: ClientAddress) -> Result<Access, Denied> {
+    pub async fn access(self: &Arc<Self>, key: &str, from: ClientAddress) -> Result<Holder, Denied> {
         let digest = self.keys.digest(key);
-        if let Some((access, named)) = self.keys.known(&digest, self.clock.now()) {
-            if let Some(named) = named {
-                self.used(&named);
+        if let Some(holder) = self.keys.known(&digest, self.clock.now()) {
+            if let Some(key) = &holder.key {
+                self.used(key);
             }
-            return Ok(access);
+            return Ok(holder);
         }
         let refused = |reason, denied| {
             self.metrics.keys_refused.get_or_create(&Refused { reason }).inc();
@@ -229,7 +251,7 @@ impl Node {
             {
                 tracing::warn!(error = %why, "the admin key stays kept as a plain digest");
             }
-            return Ok(Access::Admin);
+            return Ok(Holder::ADMIN);
         }
         tracing::warn!(client = %from, "a key was refused: nobody was given it, or not any more");
         refused("unknown", Denied::Unknown)

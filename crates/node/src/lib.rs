@@ -14,6 +14,7 @@
 
 pub mod ack;
 pub mod ask;
+pub mod block;
 pub mod clock;
 pub mod connect;
 pub mod connections;
@@ -96,7 +97,7 @@ pub struct Node {
     pub(crate) limits: connect::ConnectionLimits,
     pub(crate) statistics: statistics::Statistics,
     pub(crate) simulations: simulate::Simulations,
-    pub(crate) devices: rates::Devices,
+    pub(crate) clients: rates::Clients,
     /// What calls on our own account.
     pub(crate) outbound: tidings_outbound::hook::Client,
     /// Keyed at random: nobody can choose a user whose count is another's.
@@ -181,7 +182,7 @@ impl Node {
             limits: parts.limits,
             statistics,
             simulations: simulate::Simulations::new(parts.simulations),
-            devices: rates::Devices::default(),
+            clients: rates::Clients::default(),
             outbound,
             hasher: RandomState::new(),
             metrics: parts.metrics,

@@ -15,8 +15,8 @@ use tidings_outbound::hook::Client;
 use tidings_store::{Store, StoreError};
 
 use crate::ask::{Askers, ConnectHook};
+use crate::block::{self, Blocks};
 use crate::connect::ConnectionLimits;
-use crate::kick::{self, Blocks};
 use crate::notify::Hook;
 use crate::permit::Permit;
 use crate::presence::{self, Interest};
@@ -36,7 +36,7 @@ pub(crate) const SETTINGS: [&str; 2] = [PREFIX, OWN_KEY];
 
 /// and any number below its name.
 pub(crate) const SETTINGS_BELOW: [&str; 5] =
-    [kick::PREFIX, crate::keys::PREFIX, presence::PREFIX, revoke::PREFIX, rooms::PREFIX];
+    [block::PREFIX, crate::keys::PREFIX, presence::PREFIX, revoke::PREFIX, rooms::PREFIX];
 
 /// A namespace of this node.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub struct Namespace {
     /// What asks.
     client: Client,
     directory: Mutex<Directory>,
-    /// Who is kept away, and until when.
+    /// Who is kept out.
     pub(crate) blocks: Mutex<Blocks>,
     /// How many pushes there have been lately.
     pub(crate) pushes: Bucket,
@@ -146,8 +146,10 @@ pub struct Limits {
     pub connections_per_user: u32,
     /// Most pushes in a second.
     pub pushes_per_second: u32,
-    /// Most that a device may publish in a second.
+    /// Most that a user may publish in a second; a device, when it has none.
     pub publish_per_second: u32,
+    /// Most that a device may ask for in a second.
+    pub requests_per_second: u32,
 }
 
 impl Default for Limits {
@@ -157,6 +159,7 @@ impl Default for Limits {
             connections_per_user: 0,
             pushes_per_second: 0,
             publish_per_second: limit::PUBLISH_PER_SECOND_DEFAULT,
+            requests_per_second: limit::REQUESTS_PER_SECOND_DEFAULT,
         }
     }
 }
@@ -493,7 +496,7 @@ pub(crate) async fn load(
             Some((name, OwnKey(<[u8; 32]>::try_from(&value[..]).ok()?)))
         })
         .collect();
-    let mut blocks = kick::load(store, now).await?;
+    let mut blocks = block::load(store, now).await?;
     let mut revoked = revoke::load(store, now).await?;
     let mut suspended = rooms::load(store).await?;
     let mut namespaces = HashMap::new();

@@ -16,7 +16,7 @@ use crate::ask::AskError;
 use crate::connect::connection_id;
 use crate::permit::Permit;
 use crate::publish::PublishError;
-use crate::rates::RetryAfter;
+use crate::rates::{Publisher, RetryAfter};
 use crate::{Namespace, Node};
 
 /// A device on a connection that says something.
@@ -119,7 +119,8 @@ impl Node {
         if speaker.permit.as_ref().is_some_and(|permit| !permit.may_publish(&said.room)) {
             return Err(RelayError::NotAllowed);
         }
-        let counted = self.may_publish(&speaker.namespace, speaker.ordinal, self.now());
+        let publisher = speaker.user.as_ref().map_or(Publisher::Device(speaker.ordinal), Publisher::User);
+        let counted = self.may_publish(&speaker.namespace, publisher, self.now());
         counted.map_err(RelayError::TooOften)?;
         let data = self.ask_whether(speaker, &said.room, &said.event, said.data).await?;
         let lives = said.ttl > Duration::ZERO;

@@ -26,6 +26,7 @@ use crate::{Clock, Metrics, Node, Parts, ToShard};
 
 mod alone;
 mod asking;
+mod blocks;
 mod escalation;
 mod history;
 mod jwks;
@@ -128,7 +129,7 @@ impl World {
             device: Some(DeviceId::new(device).unwrap()),
             user: Some(UserId::new(user).unwrap()),
             platform: Platform::Web,
-            token: None,
+            ..Claim::default()
         };
         self.node.identify(&demo(), claim).await.unwrap()
     }

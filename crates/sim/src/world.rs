@@ -172,7 +172,7 @@ impl World {
             device: device_name(device).parse().ok(),
             user: format!("u{user}").parse().ok(),
             platform: Platform::Web,
-            token: None,
+            ..Claim::default()
         };
         let identity = self.runtime.block_on(self.node.identify(&demo(), claim));
         let identity = identity.unwrap_or_else(|why| panic!("an identity: {why}"));
@@ -369,7 +369,7 @@ impl World {
             }
             ToShard::Replaced { .. } => panic!("no device changes its user here"),
             ToShard::Revoked { .. } => panic!("no token is revoked here"),
-            ToShard::SendAway { .. } => panic!("nobody is sent away here"),
+            ToShard::SendAway { .. } | ToShard::Blocked { .. } => panic!("nobody is sent away here"),
             ToShard::Faults { .. } => panic!("no fault is made on purpose here"),
             ToShard::Connections { .. } | ToShard::End { .. } => panic!("nobody asks for connections here"),
             ToShard::Signal(_) => panic!("no room asks to be told here"),

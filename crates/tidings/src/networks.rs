@@ -1,9 +1,6 @@
 //! Sets of networks, as an operator writes them: who is a proxy of ours.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
-use tidings_model::ClientAddress;
+use tidings_model::{ClientAddress, Network};
 
 /// The word for connections through a Unix socket.
 const UNIX: &str = "unix";
@@ -11,7 +8,7 @@ const UNIX: &str = "unix";
 /// A set of networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Networks {
-    nets: Vec<IpNet>,
+    nets: Vec<Network>,
     unix: bool,
 }
 
@@ -27,8 +24,7 @@ impl Networks {
                 networks.unix = true;
                 continue;
             }
-            let net = entry.parse().or_else(|_| entry.parse().map(|ip: IpAddr| ip.to_canonical().into()));
-            networks.nets.push(net.map_err(|_| {
+            networks.nets.push(entry.parse().map_err(|_| {
                 format!("must list addresses and networks, as in \"10.0.0.0/8, 192.0.2.7, fd00::/8\", or the word unix; {entry:?} is none of these")
             })?);
         }
@@ -38,7 +34,7 @@ impl Networks {
     /// Whether a client is in one of them.
     pub(crate) fn contain(&self, client: ClientAddress) -> bool {
         match client.ip() {
-            Some(ip) => self.nets.iter().any(|net| net.contains(&ip)),
+            Some(_) => self.nets.iter().any(|net| net.contains(client)),
             None => self.unix,
         }
     }

@@ -232,6 +232,37 @@ pub(crate) struct KeyBody {
     /// When it ends by itself.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
+    /// Most pushes in a second, and as many at once, beside what the namespace allows; 0 for no limit. More are refused as
+    /// `rate_limited`.
+    #[schema(minimum = 0, maximum = 10_000_000, default = 0)]
+    pushes_per_second: Option<u64>,
+}
+
+/// A block.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewBlock, example = json!({"on": {"address": "203.0.113.0/24"}, "for": "24h", "reason": "joins 1,000 rooms a second"}))]
+pub(crate) struct BlockBody {
+    on: BlockOn,
+    /// How long it lasts; at most 366 d. Until it is lifted, when it is not said.
+    #[serde(rename = "for")]
+    lasts: Option<Duration>,
+    /// Why, for whoever looks later.
+    #[schema(max_length = 255)]
+    reason: Option<String>,
+}
+
+/// Who is kept out: exactly one of these.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BlockOn {
+    /// This user, on every device.
+    user: Option<Name>,
+    /// This device, whoever uses it.
+    device: Option<Name>,
+    /// Whoever comes from this address or network (CIDR).
+    #[schema(example = "203.0.113.0/24")]
+    address: Option<String>,
 }
 
 /// What a key may be used for. `push`: to push and to recall. `read`: to ask about messages, people and rooms. `manage`:

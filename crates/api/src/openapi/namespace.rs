@@ -63,9 +63,13 @@ pub(crate) struct NewNamespaceLimits {
     /// Most pushes in a second, and as many at once; more are refused as `rate_limited`.
     #[schema(minimum = 0, maximum = 10_000_000, default = 0)]
     pushes_per_second: Option<u64>,
-    /// Most that a device may publish in a second, and 5 at once.
+    /// Most that a user, or a device without one, may publish in a second, and 5 at once.
     #[schema(minimum = 0, maximum = 10_000_000, default = 1)]
     publish_per_second: Option<u64>,
+    /// Most that a device may ask for in a second, and 1,000 at once: joins, leaves, queries and what else a client sends but
+    /// receipts; each room of a join counts.
+    #[schema(minimum = 0, maximum = 10_000_000, default = 100)]
+    requests_per_second: Option<u64>,
 }
 
 /// How long messages are kept, and how much of them.

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
-use tidings_model::{DeviceId, ErrorCode, MessageId, Platform, limit};
+use tidings_model::{ClientAddress, DeviceId, ErrorCode, MessageId, Platform, limit};
 use tidings_node::connect::Claim;
 use tidings_wire::problem::FieldError;
 use utoipa::ToSchema;
@@ -71,6 +71,7 @@ pub(crate) async fn take(
         user: None,
         platform: Platform::default(),
         token: asked.token.or_else(|| bearer(request.headers())),
+        from: request.extensions().get::<ClientAddress>().copied().unwrap_or_default(),
     };
     let (claim, permit) = state.node.permit(&namespace, claim).await?;
     let (user, device) = (permit.map(|permit| permit.user.clone()), claim.device);

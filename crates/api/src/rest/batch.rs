@@ -9,9 +9,10 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use tidings_model::{ErrorCode, Timestamp, limit};
+use tidings_node::keys::Holder;
 use tidings_node::{Namespace, Node};
 
-use super::messages::{AcceptedBody, DryRunBody};
+use super::messages::{AcceptedBody, DryRunBody, may_push};
 use crate::extract::{self, BODY_MAX, Format, InPath, namespace};
 use crate::problem::EntryError;
 use crate::push::{self, Parsed};
@@ -96,6 +97,7 @@ pub(crate) async fn push(
         let message = "is for a single push; give each message of a batch an id of its own";
         return Err(Problem::field(ErrorCode::INVALID_REQUEST, "Idempotency-Key", message));
     }
+    let holder = request.extensions().get::<Holder>().cloned();
     let format = extract::format(request.headers())?;
     let body = extract::body(request, BATCH_BODY_MAX).await?;
     let now = state.node.now();
@@ -103,7 +105,7 @@ pub(crate) async fn push(
         Format::Json => entries(&body)?.iter().map(|entry| parse(entry.get().as_bytes(), now)).collect(),
         Format::Lines => lines(&body)?.into_iter().map(|line| parse(line, now)).collect(),
     };
-    let results = push_all(&state.node, &namespace, parsed).await;
+    let results = push_all(&state.node, &namespace, holder.as_ref(), parsed).await;
     Ok(Json(Results { results }).into_response())
 }
 
@@ -147,7 +149,12 @@ fn parse(entry: &[u8], now: Timestamp) -> Result<Parsed, Problem> {
     Ok(parsed)
 }
 
-async fn push_all(node: &Node, namespace: &Namespace, parsed: Vec<Result<Parsed, Problem>>) -> Vec<Became> {
+async fn push_all(
+    node: &Node,
+    namespace: &Namespace,
+    holder: Option<&Holder>,
+    parsed: Vec<Result<Parsed, Problem>>,
+) -> Vec<Became> {
     let mut results: Vec<Option<Became>> = Vec::with_capacity(parsed.len());
     let (mut pushes, mut places) = (Vec::new(), Vec::new());
     for (place, entry) in parsed.into_iter().enumerate() {
@@ -159,11 +166,14 @@ async fn push_all(node: &Node, namespace: &Namespace, parsed: Vec<Result<Parsed,
                     Err(why) => refused(&why.into()),
                 })
             }
-            Ok(Parsed { push, dry_run: false, .. }) => {
-                pushes.push(push);
-                places.push(place);
-                None
-            }
+            Ok(Parsed { push, dry_run: false, .. }) => match may_push(holder, node.now()) {
+                Err(why) => Some(refused(&why)),
+                Ok(()) => {
+                    pushes.push(push);
+                    places.push(place);
+                    None
+                }
+            },
         });
     }
     let became = node.publish_batch(&namespace.name, pushes).await;

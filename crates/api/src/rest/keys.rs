@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tidings_model::limit::LIMIT_MAX;
 use tidings_model::{ErrorCode, KeyName, Timestamp};
 use tidings_node::keys::{Key, NewKey, Scope, Scopes};
 use tidings_wire::time;
@@ -16,8 +17,12 @@ use crate::wrong::Wrong;
 use crate::{ApiState, Problem, openapi};
 
 /// What a key looks like in a request.
-pub(crate) const SHAPE: Shape =
-    Shape::Object(&[("name", Shape::Text), ("scopes", Shape::Texts), ("expires_at", Shape::Text)]);
+pub(crate) const SHAPE: Shape = Shape::Object(&[
+    ("name", Shape::Text),
+    ("scopes", Shape::Texts),
+    ("expires_at", Shape::Text),
+    ("pushes_per_second", Shape::Count),
+]);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +30,7 @@ struct Body {
     name: Option<String>,
     scopes: Option<Vec<String>>,
     expires_at: Option<String>,
+    pushes_per_second: Option<u64>,
 }
 
 /// A key, without the key.
@@ -42,6 +48,8 @@ pub(crate) struct KeyShown {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     expires_at: Option<String>,
+    /// Most pushes in a second; 0 for no limit of its own.
+    pushes_per_second: u32,
     /// When it was last used, to the minute; null when it never was.
     #[schema(required, format = DateTime)]
     last_used_at: Option<String>,
@@ -76,6 +84,7 @@ impl KeyShown {
             scopes: key.scopes.iter().map(Scope::as_str).collect(),
             created_at: time::rfc3339(key.created_at.0),
             expires_at: key.expires_at.map(|at| time::rfc3339(at.0)),
+            pushes_per_second: key.pushes_per_second,
             last_used_at: key.used_at.map(|at| time::rfc3339(at.0)),
         }
     }
@@ -155,8 +164,17 @@ fn check(body: &Body, now: Timestamp) -> Result<NewKey, Problem> {
             }
         }
     }
+    let pushes_per_second = match body.pushes_per_second.map(|asked| (asked, u32::try_from(asked))) {
+        None => 0,
+        Some((_, Ok(asked))) if asked <= LIMIT_MAX => asked,
+        Some((asked, _)) => {
+            let message = format!("is {asked}, must be from 1 to {LIMIT_MAX}, or 0 for no limit");
+            wrong.add("pushes_per_second", message);
+            0
+        }
+    };
     match (name, wrong.is_empty()) {
-        (Some(name), true) => Ok(NewKey { name, scopes, expires_at }),
+        (Some(name), true) => Ok(NewKey { name, scopes, expires_at, pushes_per_second }),
         _ => Err(wrong.into_problem()),
     }
 }

@@ -6,8 +6,9 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tidings_model::{ErrorCode, Message, MessageId, Priority};
+use tidings_model::{ErrorCode, Message, MessageId, Priority, Timestamp};
 use tidings_node::ack::Awaited;
+use tidings_node::keys::Holder;
 use tidings_node::ledger::report::Report;
 use tidings_node::publish::Accepted;
 use tidings_node::{Namespace, Node};
@@ -122,6 +123,15 @@ impl DryRunBody {
     }
 }
 
+/// Counts a push by the rate of the key that it came with.
+///
+/// # Errors
+/// When there have been too many.
+pub(super) fn may_push(holder: Option<&Holder>, now: Timestamp) -> Result<(), Problem> {
+    let counted = holder.map_or(Ok(()), |holder| holder.may_push(now));
+    counted.map_err(|wait| Problem::too_often(format!("this key has pushed too often; {wait}"), wait))
+}
+
 /// Pushes a message to whom it is for.
 #[utoipa::path(post, path = "/v1/namespaces/{ns}/messages", tag = "messages", operation_id = "push",
     description = "Sends to everybody who is meant and online, and keeps the message for who is away. The answer \
@@ -145,12 +155,14 @@ pub(crate) async fn push(
     let namespace = namespace(&state.node, &ns)?;
     let key = idempotency_key(request.headers())?;
     let patience = request.extensions().get::<Patience>().cloned().unwrap_or_default();
+    let holder = request.extensions().get::<Holder>().cloned();
     let body = json_body(request).await?;
     let Parsed { push, dry_run, wait } = push::parse(&body, key.as_deref(), state.node.now())?;
     if dry_run {
         let who = state.node.dry_run(&namespace.name, &push).await?;
         return Ok(Json(DryRunBody::of(who)).into_response());
     }
+    may_push(holder.as_ref(), state.node.now())?;
     let accepted = state.node.publish(&namespace.name, push).await?;
     let mut body = AcceptedBody::of(&accepted);
     if let Some(wait) = wait {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidings_model::{ErrorCode, NamespaceName, Timestamp};
 use tidings_node::Namespace;
-use tidings_node::keys::Access;
+use tidings_node::keys::{Access, Holder};
 use tidings_node::merge_patch::merge;
 use tidings_node::namespace::{AuthMode, Settings};
 use tidings_node::remove::Removal;
@@ -185,7 +185,8 @@ pub(crate) async fn change(
         return Ok(refusal);
     }
     let namespace = namespace(&state.node, &ns)?;
-    let by_admin = matches!(request.extensions().get::<Access>(), Some(Access::Admin));
+    let holder = request.extensions().get::<Holder>();
+    let by_admin = holder.is_some_and(|holder| holder.access == Access::Admin);
     let patch = json_body(request).await?;
     // Held against the shape first, so that what is wrong is named as it was sent.
     let _: Body<'_> = shape::decode(&patch, &SHAPE)?;

@@ -44,7 +44,7 @@ async fn a_key_is_shown_once_and_opens_what_it_says() {
     .assert_eq(&refused.wrong());
     let list = world.call(&format!("GET {KEYS}"), "").await.body;
     assert!(!list.contains(&key), "{list}");
-    assert!(list.contains(r#""name":"test","scopes":["push"],"created_at":"2026-11-20T00:00:00.000Z","last_used_at":"2026-11-20T00:00:00.000Z""#), "{list}");
+    assert!(list.contains(r#""name":"test","scopes":["push"],"created_at":"2026-11-20T00:00:00.000Z","pushes_per_second":0,"last_used_at":"2026-11-20T00:00:00.000Z""#), "{list}");
     let revoked = world.call(&format!("DELETE {KEYS}/{id}"), "").await;
     assert_eq!(revoked.status, StatusCode::NO_CONTENT);
     let answer = world.with_key(&key, "POST /v1/namespaces/demo/messages", push).await;
@@ -91,7 +91,7 @@ async fn what_a_key_must_be_like() {
             r#"{"name":"a","scopes":"push","expires_at":"soon","more":1}"#,
             expect![[r#"
                 400 invalid_request
-                  more: is not a known field; there are name, scopes, expires_at
+                  more: is not a known field; there are name, scopes, expires_at, pushes_per_second
                   scopes: must be an array of strings, not the string "push"
             "#]],
         ),
@@ -168,4 +168,33 @@ async fn who_guesses_has_to_wait_and_nobody_else() {
     assert_eq!((answers[0], answers[199]), (401, 401), "{answers:?}");
     assert!(answers.contains(&429), "{answers:?}");
     assert_eq!(world.call(guess, "").await.status, StatusCode::OK, "a key that is one is never refused");
+}
+
+#[tokio::test]
+async fn a_key_pushes_as_often_as_it_may() {
+    let world = World::new().await;
+    let make = |rate: &str| format!(r#"{{"name":"r","scopes":["push"],"pushes_per_second":{rate}}}"#);
+    let made = world.call(&format!("POST {KEYS}"), make("2")).await.body;
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    assert_eq!(made["pushes_per_second"], 2);
+    let key = made["key"].as_str().unwrap();
+    let (_, other) = world.key("demo", r#"["push"]"#).await;
+    let push = async |key: &str| {
+        let answer = world.with_key(key, "POST /v1/namespaces/demo/messages", r#"{"to":{"all":true}}"#).await;
+        (answer.status, answer.headers.get("retry-after").map(|after| after.to_str().unwrap().to_owned()))
+    };
+    assert_eq!(push(key).await, (StatusCode::ACCEPTED, None));
+    let batch = r#"{"messages":[{"to":{"all":true}},{"to":{"all":true}}]}"#;
+    let answer = world.with_key(key, "POST /v1/namespaces/demo/messages:batch", batch).await;
+    let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert!(answer["results"][0]["id"].is_string(), "{answer}");
+    assert_eq!(answer["results"][1]["error"]["code"], "rate_limited", "{answer}");
+    assert_eq!(push(key).await, (StatusCode::TOO_MANY_REQUESTS, Some("1".to_owned())));
+    assert_eq!(push(&other).await.0, StatusCode::ACCEPTED, "what one does is no matter of the others");
+    world.set_time(NOW + 500);
+    assert_eq!(push(key).await.0, StatusCode::ACCEPTED);
+    expect![[r#"
+        400 invalid_request
+          pushes_per_second: is 10000001, must be from 1 to 10000000, or 0 for no limit
+    "#]].assert_eq(&world.call(&format!("POST {KEYS}"), make("10000001")).await.wrong());
 }

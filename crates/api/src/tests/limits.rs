@@ -22,14 +22,14 @@ async fn a_namespace_has_the_limits_that_it_is_given() {
     };
     let changed = world.limit(r#"{"connections":5,"message_size":"1KiB","rooms_per_device":0}"#).await;
     expect![[r#"
-        {"connections":5,"connections_per_user":0,"message_size":"1KiB","publish_per_second":1,"pushes_per_second":0,"rooms_per_device":0}
+        {"connections":5,"connections_per_user":0,"message_size":"1KiB","publish_per_second":1,"pushes_per_second":0,"requests_per_second":100,"rooms_per_device":0}
     "#]]
     .assert_eq(&shown(&changed));
     let back = world
         .limit(r#"{"connections":null,"message_size":null,"rooms_per_device":null,"connections_per_user":2}"#)
         .await;
     expect![[r#"
-        {"connections":0,"connections_per_user":2,"message_size":"64KiB","publish_per_second":1,"pushes_per_second":0,"rooms_per_device":1000}
+        {"connections":0,"connections_per_user":2,"message_size":"64KiB","publish_per_second":1,"pushes_per_second":0,"requests_per_second":100,"rooms_per_device":1000}
     "#]]
     .assert_eq(&shown(&back));
     let wrong = world
@@ -40,7 +40,7 @@ async fn a_namespace_has_the_limits_that_it_is_given() {
         .await;
     expect![[r#"
         400 invalid_request
-          limits.more: is not a known field; there are connections, connections_per_user, rooms_per_device, message_size, pushes_per_second, publish_per_second
+          limits.more: is not a known field; there are connections, connections_per_user, rooms_per_device, message_size, pushes_per_second, publish_per_second, requests_per_second
           limits.pushes_per_second: must be a whole number from 0 on, not the number -1
     "#]].assert_eq(&wrong.wrong());
     let wrong = world

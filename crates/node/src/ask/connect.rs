@@ -2,6 +2,7 @@
 //!
 //! Fail closed: whoever is not let in by an answer that is understood stays outside.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ struct Asked<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<&'a str>,
     platform: &'static str,
+    /// Where it is, as far as trusted proxies say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
     /// Whether the user is the one of a token that was verified here.
     verified: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -189,6 +193,7 @@ impl Node {
                 .or(claim.device.as_ref())
                 .map(DeviceId::as_str),
             platform: token.and_then(|token| token.platform).unwrap_or(claim.platform).as_str(),
+            address: claim.from.ip(),
             verified: token.is_some(),
             token: claim.token.as_deref(),
         };

@@ -11,6 +11,7 @@ use tidings_store::StoreError;
 
 use super::{Access, Digest, Scope, Scopes};
 use crate::namespace::whole;
+use crate::rates::{self, Bucket, RetryAfter};
 use crate::{Namespace, Node};
 
 /// Most keys of a namespace.
@@ -32,6 +33,10 @@ pub(crate) struct NamedKey {
     digest: Digest,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
+    /// Most pushes in a second; 0 for no limit of its own.
+    pushes_per_second: u32,
+    /// How many there have been lately.
+    pushes: Bucket,
     /// 0 when it never was.
     used_at: AtomicU64,
 }
@@ -49,6 +54,8 @@ pub struct Key {
     pub created_at: Timestamp,
     /// When it ends by itself, if it does.
     pub expires_at: Option<Timestamp>,
+    /// Most pushes in a second; 0 for no limit of its own.
+    pub pushes_per_second: u32,
     /// When it was last used, to the minute.
     pub used_at: Option<Timestamp>,
 }
@@ -62,6 +69,8 @@ pub struct NewKey {
     pub scopes: Scopes,
     /// When it ends by itself, if it does.
     pub expires_at: Option<Timestamp>,
+    /// Most pushes in a second; 0 for no limit of its own.
+    pub pushes_per_second: u32,
 }
 
 /// Why a key was not made.
@@ -84,6 +93,8 @@ struct Stored {
     created_at: u64,
     expires_at: Option<u64>,
     #[serde(default)]
+    pushes_per_second: u32,
+    #[serde(default)]
     used_at: u64,
 }
 
@@ -104,6 +115,8 @@ pub(super) fn load(settings: &HashMap<String, Bytes>) -> Result<HashMap<Digest, 
             digest,
             created_at: Timestamp(stored.created_at),
             expires_at: stored.expires_at.map(Timestamp),
+            pushes_per_second: stored.pushes_per_second,
+            pushes: Bucket::default(),
             used_at: AtomicU64::new(stored.used_at),
         };
         keys.insert(digest, Arc::new(key));
@@ -138,6 +151,11 @@ impl NamedKey {
         Access::Namespace(self.namespace.clone(), self.scopes)
     }
 
+    /// Counts a push.
+    pub(super) fn may_push(&self, now: Timestamp) -> Result<(), RetryAfter> {
+        rates::take(&self.pushes, self.pushes_per_second, now)
+    }
+
     fn setting(&self) -> String {
         format!("{PREFIX}{}/{}", self.namespace, self.id)
     }
@@ -149,6 +167,7 @@ impl NamedKey {
             digest: hex(&self.digest),
             created_at: self.created_at.0,
             expires_at: self.expires_at.map(|at| at.0),
+            pushes_per_second: self.pushes_per_second,
             used_at: self.used_at.load(Ordering::Relaxed),
         };
         let value = serde_json::to_vec(&stored);
@@ -163,6 +182,7 @@ impl NamedKey {
             scopes: self.scopes,
             created_at: self.created_at,
             expires_at: self.expires_at,
+            pushes_per_second: self.pushes_per_second,
             used_at: (used_at > 0).then_some(Timestamp(used_at)),
         }
     }
@@ -191,6 +211,8 @@ impl Node {
             digest: self.keys.digest(&secret),
             created_at: self.clock.now(),
             expires_at: new.expires_at,
+            pushes_per_second: new.pushes_per_second,
+            pushes: Bucket::default(),
             used_at: AtomicU64::new(0),
         });
         let shown = key.shown();

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidings_model::Disconnect;
+use tidings_model::{ClientAddress, Disconnect};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -119,6 +119,7 @@ fn claims(user: Option<&str>, token: Option<&str>) -> Claim {
         user: user.map(|user| UserId::new(user).unwrap()),
         platform: Platform::Web,
         token: token.map(str::to_owned),
+        from: ClientAddress::new([192, 0, 2, 7].into()),
     }
 }
 
@@ -137,7 +138,7 @@ async fn a_client_is_who_the_business_system_says() {
     assert_eq!(ann.device.user.as_ref().map(UserId::as_str), Some("ann"));
     assert_eq!((&permit.rooms, permit.expires_at), (&rooms(&["news"]), Timestamp(61_000)));
     assert!(permit.may_publish(&rooms(&["chat"])[0]) && !permit.may_join(&rooms(&["chat"])[0]));
-    let asked = json!({"type": "connect", "data": {"device": "d1", "platform": "web", "verified": false, "token": "cookie"}});
+    let asked = json!({"type": "connect", "data": {"device": "d1", "platform": "web", "address": "192.0.2.7", "verified": false, "token": "cookie"}});
     assert_eq!(business.asked(), [asked]);
 
     for (status, answer, expected) in [
@@ -229,18 +230,15 @@ async fn who_stops_being_let_in_is_refused_when_it_refreshes() {
     let business = Business::start().await;
     let world = business.world(AuthMode::Hook).await;
     let namespace = world.node.namespace("demo").unwrap();
-    let (ann, device) = (UserId::new("ann").unwrap(), DeviceId::new("d1").unwrap());
+    let who = || claims(Some("ann"), Some("cookie"));
     business.answers(200, &json!({"allow": true, "join": ["*"]}));
-    let permit = world.node.renew(&namespace, Some(&ann), &device, "cookie").await.unwrap().unwrap();
+    let permit = world.node.renew(&namespace, who()).await.unwrap().unwrap();
     assert!(permit.may_join(&rooms(&["any"])[0]));
     business.answers(200, &json!({"allow": true, "user": "bob"}));
-    let renewed = world.node.renew(&namespace, Some(&ann), &device, "cookie").await;
+    let renewed = world.node.renew(&namespace, who()).await;
     assert!(matches!(renewed, Err(ConnectError::NotTheTokens("user"))));
     business.answers(200, &json!({"allow": false}));
-    assert!(matches!(
-        world.node.renew(&namespace, Some(&ann), &device, "cookie").await,
-        Err(ConnectError::Denied(_))
-    ));
+    assert!(matches!(world.node.renew(&namespace, who()).await, Err(ConnectError::Denied(_))));
 }
 
 fn said(room: &str, data: &'static str) -> Said {

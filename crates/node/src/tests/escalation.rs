@@ -57,8 +57,12 @@ pub(super) async fn world(providers: &[&Arc<Phone>]) -> World {
 }
 
 pub(super) async fn device(world: &World, id: &str, user: &str, platform: Platform) -> Identity {
-    let claim =
-        Claim { device: Some(id.parse().unwrap()), user: Some(user.parse().unwrap()), platform, token: None };
+    let claim = Claim {
+        device: Some(id.parse().unwrap()),
+        user: Some(user.parse().unwrap()),
+        platform,
+        ..Claim::default()
+    };
     world.node.identify(&demo(), claim).await.unwrap()
 }
 

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::block::Visitor;
 use crate::connect::ConnectError;
 use crate::jwks::Jwks;
 use crate::revoke::Revoked;
@@ -319,10 +320,16 @@ async fn what_was_revoked_opens_nothing() {
     assert_eq!(revoke(&world, Revoked::Token("t1".into())).await, Timestamp(NOW + 3_600_000));
     assert_eq!(open(&world).await, "2 3 4 5 6 ");
     assert!(matches!(world.inboxes[0].try_recv(), Ok(ToShard::Revoked { .. })));
-    let inside = world.node.may_be_here(&namespace, None, permit.as_ref());
+    let inside = world.node.may_be_here(&namespace, Visitor::default(), permit.as_ref());
     assert!(matches!(inside, Err(ConnectError::Token(TokenError::Revoked))), "who is on the way in");
     let user = UserId::new("ann").unwrap();
-    let renewed = world.node.renew(&namespace, Some(&user), &DeviceId::new("d1").unwrap(), &tokens[0]).await;
+    let who = Claim {
+        user: Some(user.clone()),
+        device: Some(DeviceId::new("d1").unwrap()),
+        token: Some(tokens[0].clone()),
+        ..Claim::default()
+    };
+    let renewed = world.node.renew(&namespace, who).await;
     assert!(matches!(renewed, Err(ConnectError::Token(TokenError::Revoked))));
     revoke(&world, Revoked::User(UserId::new("ann").unwrap(), Timestamp(at(10) * 1_000))).await;
     assert_eq!(open(&world).await, "3 4 5 6 ");

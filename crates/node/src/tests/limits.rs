@@ -4,6 +4,7 @@ use tidings_model::Ordinal;
 
 use crate::connect::{ConnectError, TooMany};
 use crate::namespace::Limits;
+use crate::rates::Publisher;
 
 use super::*;
 
@@ -15,7 +16,8 @@ fn limits(limits: Limits) -> impl FnOnce(&mut Settings) {
 async fn a_device_publishes_as_often_as_it_may() {
     let world = World::with(limits(Limits { publish_per_second: 2, ..Limits::default() })).await;
     let namespace = world.node.namespace("demo").unwrap();
-    let may = |device, now| world.node.may_publish(&namespace, Ordinal(device), Timestamp(now));
+    let may =
+        |device, now| world.node.may_publish(&namespace, Publisher::Device(Ordinal(device)), Timestamp(now));
     for _ in 0..5 {
         may(1, 1_000).unwrap();
     }
@@ -71,4 +73,30 @@ fn rules_from_before_there_were_limits_are_read() {
         (settings.message_size, settings.rooms_per_device, settings.limits),
         (10, 20, Limits::default())
     );
+}
+
+#[tokio::test]
+async fn a_user_publishes_no_more_with_more_devices() {
+    let world = World::with(limits(Limits { publish_per_second: 2, ..Limits::default() })).await;
+    let namespace = world.node.namespace("demo").unwrap();
+    let (ann, bob): (UserId, UserId) = ("ann".parse().unwrap(), "bob".parse().unwrap());
+    let may = |who| world.node.may_publish(&namespace, Publisher::User(who), Timestamp(1_000));
+    for _ in 0..5 {
+        may(&ann).unwrap();
+    }
+    assert_eq!(may(&ann).unwrap_err().as_ms(), 500);
+    may(&bob).expect("what one does is no matter of the others");
+}
+
+#[tokio::test]
+async fn a_device_asks_for_no_more_than_it_may() {
+    let world = World::with(limits(Limits { requests_per_second: 10, ..Limits::default() })).await;
+    let namespace = world.node.namespace("demo").unwrap();
+    let may = |device, cost| world.node.may_ask(&namespace, Ordinal(device), cost);
+    may(1, 999).unwrap();
+    may(1, 0).unwrap();
+    may(1, 1).unwrap();
+    assert_eq!(may(1, 1).unwrap_err().as_ms(), 100);
+    may(1, 0).expect("what costs nothing is never too much");
+    may(2, 1_000).expect("what one does is no matter of the others");
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tidings_store::{EmbeddedStore, Options};
 
+use crate::block::Visitor;
 use crate::connect::ConnectError;
 use crate::notify::{Hook, HookUrl, NoticeKind, Secret};
 use crate::permit::Permit;
@@ -76,7 +77,7 @@ async fn a_namespace_of_the_same_name_sees_nothing_of_the_old_one() {
     assert_eq!(world.node.delete_namespace(&demo()).await.unwrap(), Removal::Going);
     assert!(world.node.namespace("demo").is_none());
     // Whoever was on the way in is turned away.
-    let inside = world.node.may_be_here(&ann.namespace, None, None);
+    let inside = world.node.may_be_here(&ann.namespace, Visitor::default(), None);
     assert!(matches!(inside, Err(ConnectError::NoNamespace)), "{inside:?}");
     let pushed = world.node.publish(&demo(), push(users(&["ann"]))).await;
     assert!(matches!(pushed, Err(PublishError::NoNamespace)), "{pushed:?}");

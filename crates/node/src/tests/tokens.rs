@@ -270,15 +270,21 @@ async fn a_client_is_who_its_token_says() {
 
     // A newer token is taken for the same user only.
     let (user, device) = (UserId::new("ann").unwrap(), DeviceId::new("d1").unwrap());
-    assert!(world.node.renew(&namespace, Some(&user), &device, &minted).await.is_ok());
+    let who = |device: &DeviceId, token: &str| Claim {
+        user: Some(user.clone()),
+        device: Some(device.clone()),
+        token: Some(token.to_owned()),
+        ..Claim::default()
+    };
+    assert!(world.node.renew(&namespace, who(&device, &minted)).await.is_ok());
     let bob = by_secret(&claims(json!({"sub": "bob"})));
     assert!(matches!(
-        world.node.renew(&namespace, Some(&user), &device, &bob).await,
+        world.node.renew(&namespace, who(&device, &bob)).await,
         Err(ConnectError::NotTheTokens("user"))
     ));
     let other_device = DeviceId::new("d2").unwrap();
     assert!(matches!(
-        world.node.renew(&namespace, Some(&user), &other_device, &minted).await,
+        world.node.renew(&namespace, who(&other_device, &minted)).await,
         Err(ConnectError::NotTheTokens("device"))
     ));
 

@@ -16,6 +16,7 @@ pub(super) const SHAPE: Shape = Shape::Object(&[
     ("message_size", Shape::Text),
     ("pushes_per_second", Shape::Count),
     ("publish_per_second", Shape::Count),
+    ("requests_per_second", Shape::Count),
 ]);
 
 #[derive(Deserialize)]
@@ -27,6 +28,7 @@ pub(super) struct LimitsBody {
     message_size: Option<String>,
     pushes_per_second: Option<u64>,
     publish_per_second: Option<u64>,
+    requests_per_second: Option<u64>,
 }
 
 impl LimitsBody {
@@ -38,6 +40,7 @@ impl LimitsBody {
             ("connections_per_user", self.connections_per_user, &mut limits.connections_per_user),
             ("pushes_per_second", self.pushes_per_second, &mut limits.pushes_per_second),
             ("publish_per_second", self.publish_per_second, &mut limits.publish_per_second),
+            ("requests_per_second", self.requests_per_second, &mut limits.requests_per_second),
         ] {
             match asked.map(|asked| (asked, u32::try_from(asked).ok().filter(|asked| *asked <= LIMIT_MAX))) {
                 None => {}
@@ -86,8 +89,10 @@ pub(super) struct LimitsShown {
     message_size: String,
     /// Most pushes in a second.
     pushes_per_second: u32,
-    /// Most that a device may publish in a second.
+    /// Most that a user may publish in a second; a device, when it has none.
     publish_per_second: u32,
+    /// Most that a device may ask for in a second.
+    requests_per_second: u32,
 }
 
 impl LimitsShown {
@@ -99,6 +104,7 @@ impl LimitsShown {
             message_size: size::show(settings.message_size as u64),
             pushes_per_second: settings.limits.pushes_per_second,
             publish_per_second: settings.limits.publish_per_second,
+            requests_per_second: settings.limits.requests_per_second,
         }
     }
 }
