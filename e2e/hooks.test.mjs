@@ -59,7 +59,7 @@ test('a device that is away: its business system hears, signed, that a message w
 
   // Secrets are not shown, and stay when they are sent back.
   const shown = (await api.get('/v1/namespaces/demo')).hooks;
-  assert.deepEqual(shown, [receiver.hook({ secret: '***', timeout: '3s' })]);
+  assert.deepEqual(shown, [receiver.hook({ secret: '***', batch: 1, timeout: '3s' })]);
   const changed = await api.call('PATCH', '/v1/namespaces/demo', { hooks: shown });
   assert.equal(changed.status, 200, describe(changed));
   await push(api, 1, 'again');
@@ -166,4 +166,31 @@ test('a hook is tried out, its attempts are on record, and what was given up is 
   await receiver.stop();
   assert.equal((await api.call('POST', 'hooks/crm/test')).json.outcome, 'unreachable');
   assert.equal((await api.call('POST', 'hooks/nobody/test')).status, 404);
+});
+
+test('a hook that takes many in one call is told each in order, at least once, through failures and kill -9', async (t) => {
+  const receiver = await Receiver.start(t);
+  const { server, api } = await away(t, [receiver.hook({ batch: 50 })]);
+  await receiver.stop();
+  const ids = await push(api, 120, 'm');
+  await server.kill9();
+  await server.start();
+  // Every third call is refused.
+  receiver.answer = (n) => (n % 3 === 1 ? 503 : 204);
+  await receiver.start();
+  await until(() => `all is told\n${server.tail()}`, () => receiver.heard.length >= ids.length, { ms: 60_000 });
+  assert.deepEqual(receiver.messages, ids);
+  const calls = receiver.told.map(({ body }) => JSON.parse(body));
+  assert.ok(calls.every((call) => Array.isArray(call) && call.length <= 50), 'a list of at most 50');
+  assert.ok(calls.some((call) => call.length === 50), JSON.stringify(calls.map((call) => call.length)));
+  for (const { headers, body } of receiver.told) {
+    const [, at, signature] = SIGNATURE.exec(headers['tidings-signature']);
+    assert.equal(signature, createHmac('sha256', SECRET).update(`${at}.`).update(body).digest('hex'));
+    assert.equal(headers['tidings-event-id'], JSON.parse(body)[0].id);
+  }
+  receiver.answer = () => 204;
+  const tried = await api.call('POST', 'hooks/crm/test');
+  assert.equal(tried.json.outcome, 'accepted', tried.text);
+  assert.deepEqual(JSON.parse(receiver.told.at(-1).body).map(({ type }) => type), ['test']);
+  assert.ok((await api.get('hooks/crm/log')).items.some(({ notices }) => notices === 50));
 });

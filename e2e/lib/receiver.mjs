@@ -54,7 +54,7 @@ export class Receiver {
 
   /** What it has heard: the bodies of what it has answered 2xx to, once each, in order. */
   get heard() {
-    const bodies = this.told.filter(({ status }) => status < 300).map(({ body }) => JSON.parse(body));
+    const bodies = this.told.filter(({ status }) => status < 300).flatMap(({ body }) => JSON.parse(body));
     return bodies.filter(({ id }, index) => bodies.findIndex((other) => other.id === id) === index);
   }
 

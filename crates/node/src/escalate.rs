@@ -22,6 +22,7 @@ use tidings_outbound::{Outcome, Wake};
 use tidings_store::port::Which;
 use tidings_store::{Device, Due, DueKind, StoreError};
 
+use crate::ids::notice_id;
 use crate::ledger::{Claim, Entry, Tried};
 use crate::notify::{Notice, NoticeKind};
 use crate::presence::Interest;
@@ -248,7 +249,14 @@ impl Node {
             match outcome {
                 Outcome::Refused(_) => onward.push(device),
                 Outcome::Accepted | Outcome::Unknown(_) => {
-                    notices.push(notice(NoticeKind::Escalated, self.now(), message, &device, &reason));
+                    notices.push(notice(
+                        NoticeKind::Escalated,
+                        self.now(),
+                        message,
+                        &device,
+                        number,
+                        &reason,
+                    ));
                 }
             }
         }
@@ -276,7 +284,7 @@ impl Node {
         for device in &devices {
             let online = namespace.directory().is_online(device.ordinal);
             let reason = if online { "no_receipt" } else { "away" };
-            notices.push(notice(NoticeKind::Undelivered, now, message, device, reason));
+            notices.push(notice(NoticeKind::Undelivered, now, message, device, 0, reason));
         }
         self.tell(namespace, notices).await
     }
@@ -317,6 +325,7 @@ fn notice(
     at: tidings_model::Timestamp,
     message: &Message,
     device: &Device,
+    rung: u8,
     reason: &str,
 ) -> Notice {
     let data = serde_json::json!({
@@ -326,5 +335,7 @@ fn notice(
         "device": device.id.as_str(),
         "reason": reason,
     });
-    Notice { kind, at, data: data.to_string() }
+    let deadline = message.sent_at.after(message.escalate_after.unwrap_or_default());
+    let id = notice_id(deadline, message.seq, device.ordinal, kind, rung);
+    Notice { id: Some(id), kind, at, data: data.to_string() }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use tidings_model::{DeviceId, MessageId, Timestamp};
+use tidings_model::{DeviceId, MessageId, NoticeId, Ordinal, Seq, Timestamp};
+
+use crate::notify::NoticeKind;
 
 /// Crockford's base 32: no I, L, O or U, so that an id can be read aloud.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -24,11 +26,23 @@ impl MessageIds {
         } else {
             (last.0, last.1 + 1)
         };
-        let number = u128::from(last.0 & ((1 << 48) - 1)) << 80 | last.1 & ((1 << 80) - 1);
-        let text: String =
-            (0..26).rev().map(|i| char::from(ALPHABET[(number >> (5 * i)) as usize & 31])).collect();
-        MessageId::new(&text).unwrap_or_else(|_| unreachable!("26 letters and digits are a name"))
+        MessageId::new(&text_of(last.0, last.1))
+            .unwrap_or_else(|_| unreachable!("26 letters and digits are a name"))
     }
+}
+
+/// The id of what hooks are told of a message on its way to a device, which is one thing of a kind and a rung: the same
+/// whenever it is made, so that who is told twice can know it. Sorted by time, message and device.
+pub(crate) fn notice_id(at: Timestamp, seq: Seq, device: Ordinal, kind: NoticeKind, rung: u8) -> NoticeId {
+    let which = (kind as u8) << 4 | rung & 0xf;
+    let low = u128::from(seq.0) << 40 | u128::from(device.0) << 8 | u128::from(which);
+    NoticeId::new(&text_of(at.0, low)).unwrap_or_else(|_| unreachable!("26 letters and digits are a name"))
+}
+
+/// 48 bits of time and 80 others, as 26 letters and digits.
+fn text_of(at: u64, low: u128) -> String {
+    let number = u128::from(at & ((1 << 48) - 1)) << 80 | low & ((1 << 80) - 1);
+    (0..26).rev().map(|i| char::from(ALPHABET[(number >> (5 * i)) as usize & 31])).collect()
 }
 
 /// A device id for a client that brought none: nobody can guess it.
@@ -59,6 +73,24 @@ pub fn random<const N: usize>() -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_id_of_a_notice_is_the_same_whenever_it_is_made() {
+        use NoticeKind::{Escalated, Undelivered};
+        let id = |at, seq, device, kind, rung| {
+            notice_id(Timestamp(at), Seq(seq), Ordinal(device), kind, rung).to_string()
+        };
+        let ids = [
+            id(5, 7, 9, Undelivered, 0),
+            id(5, 7, 9, Escalated, 0),
+            id(5, 7, 9, Escalated, 1),
+            id(5, 7, 10, Undelivered, 0),
+            id(5, 8, 0, Undelivered, 0),
+            id(6, 1, 0, Undelivered, 0),
+        ];
+        assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+        assert_eq!(ids[0], id(5, 7, 9, Undelivered, 0));
+    }
 
     #[test]
     fn message_ids_sort_by_time_and_never_repeat() {

@@ -24,7 +24,7 @@ use crate::presence::Interest;
 use crate::{Namespace, Node};
 pub(crate) use body::around as body;
 pub(crate) use body::rfc3339;
-pub use hook::{Hook, SECRET_BYTES, Secret};
+pub use hook::{BATCH_MAX, Hook, SECRET_BYTES, Secret};
 pub use log::{ATTEMPTS_MAX, Attempt};
 pub(crate) use queues::Hooks;
 pub use tidings_outbound::hook::{Failure, HookUrl, URL_BYTES_MAX, UrlError};
@@ -97,6 +97,8 @@ impl NoticeKind {
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
+    /// Its id, where it is the same one when it happens again after a crash; one is made up otherwise.
+    pub id: Option<NoticeId>,
     /// What it is about.
     pub kind: NoticeKind,
     /// When it happened.
@@ -158,8 +160,7 @@ impl Node {
                 continue;
             }
             let now = self.now();
-            let id = self.ids.next(now);
-            let id = NoticeId::new(id.as_str()).unwrap_or_else(|_| unreachable!("one name is like another"));
+            let id = notice.id.clone().unwrap_or_else(|| self.notice_id(now));
             let body = body::of(&id, &namespace.name, notice);
             for hook in wanting {
                 let key = HookKey { namespace: namespace.name.clone(), hook: hook.name.clone() };
@@ -170,6 +171,12 @@ impl Node {
             }
         }
         told
+    }
+
+    /// An id for a notice that there is none like.
+    fn notice_id(&self, now: Timestamp) -> NoticeId {
+        let id = self.ids.next(now);
+        NoticeId::new(id.as_str()).unwrap_or_else(|_| unreachable!("one name is like another"))
     }
 
     /// Has what a hook was not told in time told after all. How much that is; `None` when there is no such hook.
@@ -196,8 +203,7 @@ impl Node {
         let settings = namespace.settings();
         let Some(hook) = settings.hooks.iter().find(|known| known.name == *hook) else { return Ok(None) };
         let now = self.now();
-        let id = self.ids.next(now);
-        let id = NoticeId::new(id.as_str()).unwrap_or_else(|_| unreachable!("one name is like another"));
+        let id = self.notice_id(now);
         let body = body(id.as_str(), "test", &namespace.name, now, "{}");
         self.hooks.try_out(hook, id, body).await.map(Some).ok_or(TooManyTests)
     }

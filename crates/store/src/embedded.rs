@@ -432,16 +432,16 @@ impl Statistics for EmbeddedStore {
 }
 
 impl Notices for EmbeddedStore {
-    fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, ()> {
-        Box::pin(self.submit(Enqueue::new(&notices, Vec::new())))
+    fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, Vec<HookKey>> {
+        Box::pin(self.submit(Enqueue::new(notices, Vec::new())))
     }
 
     fn enqueue_and_put(
         &self,
         notices: Vec<(HookKey, WaitingNotice)>,
         settings: Vec<(String, Option<Bytes>)>,
-    ) -> Answer<'_, ()> {
-        Box::pin(self.submit(Enqueue::new(&notices, settings)))
+    ) -> Answer<'_, Vec<HookKey>> {
+        Box::pin(self.submit(Enqueue::new(notices, settings)))
     }
 
     fn notices(&self, of: &HookKey, pile: Pile, limit: usize) -> Answer<'_, Vec<WaitingNotice>> {

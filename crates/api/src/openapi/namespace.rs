@@ -131,6 +131,10 @@ pub(crate) struct NewHook {
     /// What it is told and asked, each once. What is asked is asked of one hook of a namespace.
     #[schema(min_items = 1)]
     events: Vec<HookEventWord>,
+    /// How many notices a call has at most. With 1 the body is the notice; with more it is always a list of what waits, of as
+    /// many as that and no more than 256 KiB. Nothing waits for a call to be full.
+    #[schema(minimum = 1, maximum = 100, default = 1)]
+    batch: Option<u64>,
     /// How long it has to answer what it is asked, from 100ms to 10s.
     #[schema(default = "3s")]
     timeout: Option<Duration>,

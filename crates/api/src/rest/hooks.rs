@@ -63,7 +63,9 @@ pub(crate) struct HookBody {
 pub(crate) struct AttemptBody {
     #[schema(format = DateTime)]
     at: String,
-    /// The id of the notice.
+    /// How many notices it was about.
+    notices: usize,
+    /// The id of the first one.
     id: String,
     /// Its type.
     #[serde(rename = "type")]
@@ -84,6 +86,7 @@ impl AttemptBody {
     fn of(attempt: &Attempt) -> Self {
         Self {
             at: time::rfc3339(attempt.at.0),
+            notices: attempt.notices,
             id: attempt.id.to_string(),
             kind: attempt.kind.clone(),
             outcome: attempt.word().to_owned(),

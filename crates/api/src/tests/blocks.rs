@@ -66,24 +66,36 @@ async fn a_block_that_is_none_is_refused_by_field() {
     let world = World::new().await;
     let call = format!("POST {BLOCKS}");
     for (body, expect) in [
-        ("{}", expect![[r#"
+        (
+            "{}",
+            expect![[r#"
             400 invalid_request
               on: must name exactly one user, device or address
-        "#]]),
-        (r#"{"on":{"user":"ann","device":"d1"}}"#, expect![[r#"
+        "#]],
+        ),
+        (
+            r#"{"on":{"user":"ann","device":"d1"}}"#,
+            expect![[r#"
             400 invalid_request
               on: must name exactly one user, device or address
-        "#]]),
-        (r#"{"on":{"address":"10.0.0.0/33"},"for":"400d"}"#, expect![[r#"
+        "#]],
+        ),
+        (
+            r#"{"on":{"address":"10.0.0.0/33"},"for":"400d"}"#,
+            expect![[r#"
             400 invalid_request
               on.address: "10.0.0.0/33" must be an address or a network, as in 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32
               for: is "400d", must be from 1ms to 366d
-        "#]]),
-        (r#"{"on":{"room":"lobby"},"for":10}"#, expect![[r#"
+        "#]],
+        ),
+        (
+            r#"{"on":{"room":"lobby"},"for":10}"#,
+            expect![[r#"
             400 invalid_request
               for: must be a string, not the number 10
               on.room: is not a known field; there are user, device, address
-        "#]]),
+        "#]],
+        ),
     ] {
         expect.assert_eq(&world.call(&call, body).await.wrong());
     }
@@ -91,9 +103,11 @@ async fn a_block_that_is_none_is_refused_by_field() {
     expect![[r#"
         400 invalid_request
           reason: has 256 bytes, at most 255 are allowed
-    "#]].assert_eq(&world.call(&call, long).await.wrong());
+    "#]]
+    .assert_eq(&world.call(&call, long).await.wrong());
     expect![[r#"
         400 invalid_request
           limit: is "0", must be a number from 1 to 1000
-    "#]].assert_eq(&world.call(&format!("GET {BLOCKS}?cursor=x&limit=0"), "").await.wrong());
+    "#]]
+    .assert_eq(&world.call(&format!("GET {BLOCKS}?cursor=x&limit=0"), "").await.wrong());
 }

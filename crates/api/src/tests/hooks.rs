@@ -61,7 +61,7 @@ async fn hooks_that_are_not_hooks() {
               hooks[0].events: is required: at least one of undelivered, escalated, online, offline, disconnected, joined, left, occupied, vacated, acked, publish, rpc
               hooks[0].secret: is required: 16 to 256 bytes, to sign with
             400 invalid_request
-              hooks[0].nam: is not a known field; there are name, url, events, timeout, secret, allow_private
+              hooks[0].nam: is not a known field; there are name, url, events, batch, timeout, secret, allow_private
             400 invalid_request
               hooks[0].name: "C R M" must match [a-z0-9][a-z0-9_-]{0,49}, but does not at byte 0
               hooks[0].events: is required: at least one of undelivered, escalated, online, offline, disconnected, joined, left, occupied, vacated, acked, publish, rpc
@@ -146,13 +146,13 @@ async fn names_that_lead_inward() {
 async fn secrets_are_hidden_and_stay() {
     let world = World::new().await;
     let private = json!({"name": "inner", "url": "http://127.0.0.1:1/", "events": ["escalated"],
-        "secret": "fedcba9876543210", "allow_private": true});
+        "secret": "fedcba9876543210", "allow_private": true, "batch": 100});
     let body = json!({"name": "shop", "auth": {"mode": "open"}, "hooks": [hook("crm"), private]});
     let created = world.call(CREATE, body.to_string()).await;
     let created: Value = serde_json::from_str(&created.body).unwrap();
     let shown = json!([
-        {"name": "crm", "url": "https://hooks.invalid/x?y=1", "events": ["undelivered"], "timeout": "3s", "secret": "***", "allow_private": false},
-        {"name": "inner", "url": "http://127.0.0.1:1/", "events": ["escalated"], "timeout": "3s", "secret": "***", "allow_private": true},
+        {"name": "crm", "url": "https://hooks.invalid/x?y=1", "events": ["undelivered"], "batch": 1, "timeout": "3s", "secret": "***", "allow_private": false},
+        {"name": "inner", "url": "http://127.0.0.1:1/", "events": ["escalated"], "batch": 100, "timeout": "3s", "secret": "***", "allow_private": true},
     ]);
     assert_eq!(created["hooks"], shown);
     let secrets = || {

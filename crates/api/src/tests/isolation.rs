@@ -28,6 +28,7 @@ async fn ids_of_another_namespace_are_unknown() {
         name: HookName::new("crm").unwrap(),
         url: HookUrl::parse("https://crm.example.com/").unwrap(),
         questions: Vec::new(),
+        batch: 1,
         timeout_ms: 3_000,
         events: vec![NoticeKind::Undelivered],
         secret: Secret("0123456789abcdef".to_owned()),

@@ -196,5 +196,6 @@ async fn a_key_pushes_as_often_as_it_may() {
     expect![[r#"
         400 invalid_request
           pushes_per_second: is 10000001, must be from 1 to 10000000, or 0 for no limit
-    "#]].assert_eq(&world.call(&format!("POST {KEYS}"), make("10000001")).await.wrong());
+    "#]]
+    .assert_eq(&world.call(&format!("POST {KEYS}"), make("10000001")).await.wrong());
 }

@@ -22,6 +22,14 @@ pub(crate) fn around(id: &str, kind: &str, namespace: &NamespaceName, at: Timest
     ))
 }
 
+/// What one call tells of these notices: a list, for a hook that takes more than one at once.
+pub(super) fn of_call(notices: &[&[u8]], batch: usize) -> Bytes {
+    match notices {
+        [only] if batch <= 1 => Bytes::copy_from_slice(only),
+        notices => [b"[", &notices.join(&b","[..])[..], b"]"].concat().into(),
+    }
+}
+
 /// A time as `2026-11-23T08:15:30.123Z`.
 pub(crate) fn rfc3339(time: Timestamp) -> String {
     let (days, of_day) = (time.0 / 86_400_000, time.0 % 86_400_000);
@@ -61,7 +69,7 @@ mod tests {
     #[test]
     fn a_body_is_json() {
         let data = r#"{"message":"m\"1"}"#.to_owned();
-        let notice = Notice { kind: NoticeKind::Escalated, at: Timestamp(1_795_132_800_123), data };
+        let notice = Notice { id: None, kind: NoticeKind::Escalated, at: Timestamp(1_795_132_800_123), data };
         let body = of(&"01A".parse().unwrap(), &"demo".parse().unwrap(), &notice);
         let expected = r#"{"id":"01A","type":"escalated","namespace":"demo","time":"2026-11-20T00:00:00.123Z","data":{"message":"m\"1"}}"#;
         assert_eq!(std::str::from_utf8(&body).unwrap(), expected);

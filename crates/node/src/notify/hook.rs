@@ -13,6 +13,9 @@ use crate::ask::{Question, TIMEOUT_DEFAULT};
 /// How long the secret of a hook may be, in bytes.
 pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
 
+/// Most notices in one call.
+pub const BATCH_MAX: usize = 100;
+
 /// A hook of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Kept", into = "Kept")]
@@ -25,6 +28,8 @@ pub struct Hook {
     pub events: Vec<NoticeKind>,
     /// What it is asked: of a namespace's hooks one at most each.
     pub questions: Vec<Question>,
+    /// How many notices it is told in one call, at most: with 1 each is the body of a call of its own, else the body is a list.
+    pub batch: usize,
     /// How long it has to answer a question, in milliseconds.
     pub timeout_ms: u64,
     /// What its calls are signed with.
@@ -83,10 +88,16 @@ struct Kept {
     url: String,
     /// What it is told, and what it is asked.
     events: Vec<String>,
+    #[serde(default = "batch_default")]
+    batch: usize,
     #[serde(default = "timeout_default")]
     timeout_ms: u64,
     secret: String,
     allow_private: bool,
+}
+
+const fn batch_default() -> usize {
+    1
 }
 
 fn timeout_default() -> u64 {
@@ -99,6 +110,7 @@ impl From<Hook> for Kept {
             name: hook.name.to_string(),
             url: hook.url.as_str().to_owned(),
             events: hook.words().map(str::to_owned).collect(),
+            batch: hook.batch,
             timeout_ms: hook.timeout_ms,
             secret: hook.secret.0,
             allow_private: hook.allow_private,
@@ -123,6 +135,7 @@ impl TryFrom<Kept> for Hook {
             url: HookUrl::parse(&kept.url).map_err(|why| format!("the URL of a hook {why}"))?,
             events,
             questions,
+            batch: kept.batch,
             timeout_ms: kept.timeout_ms,
             secret: Secret(kept.secret),
             allow_private: kept.allow_private,

@@ -17,7 +17,9 @@ pub const ATTEMPTS_MAX: usize = 100;
 pub struct Attempt {
     /// When it began.
     pub at: Timestamp,
-    /// What it was about.
+    /// How many notices it was about.
+    pub notices: usize,
+    /// The first of them.
     pub id: NoticeId,
     /// The type of that, as it is sent.
     pub kind: String,
@@ -90,6 +92,7 @@ mod tests {
         let log = Log::default();
         for number in 0..250u64 {
             log.add(Attempt {
+                notices: 1,
                 at: Timestamp(number),
                 id: "01A".parse().unwrap(),
                 kind: "online".to_owned(),

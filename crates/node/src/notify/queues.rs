@@ -17,7 +17,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::log::{Attempt, Log};
 use super::sender::{STEP, Sender};
-use super::{Hook, Told};
+use super::{Hook, Told, body as bodies};
 use crate::{Clock, Metrics, Namespace};
 
 /// Most hooks that are called at once; the next ones wait for their turn, for no longer than a call takes.
@@ -225,12 +225,12 @@ impl Hooks {
         }
         let outcome = self.shared.store.enqueue_and_put(entries, records).await;
         for (queue, count) in queues {
-            if outcome.is_err() {
-                queue.less_waits(count);
-            }
+            let added =
+                outcome.as_ref().map(|known| known.iter().filter(|key| **key == queue.key).count() as u64);
+            queue.less_waits(added.map_or(count, |known| known));
             self.shared.wake(&queue);
         }
-        outcome
+        outcome.map(drop)
     }
 
     /// Has what a hook was not told in time told after all. How much that is.
@@ -272,10 +272,10 @@ impl Hooks {
     pub(super) async fn try_out(&self, hook: &Hook, id: NoticeId, body: Bytes) -> Option<Attempt> {
         let _turn = self.shared.tests.try_acquire().ok()?;
         let mut line = Line::new(self.shared.client.clone(), hook.destination());
-        let told = destined::Told { id: id.to_string(), body };
+        let told = destined::Told { id: id.to_string(), body: bodies::of_call(&[&body], hook.batch) };
         let (at, began) = (self.shared.clock.now(), Instant::now());
         let outcome = line.tell(&told, at).await;
-        Some(Attempt { at, id, kind: TEST.to_owned(), took: began.elapsed(), outcome })
+        Some(Attempt { at, notices: 1, id, kind: TEST.to_owned(), took: began.elapsed(), outcome })
     }
 
     /// What was given up and is kept, in order: behind `after`, at most `limit`.

@@ -8,19 +8,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tidings_model::{NoticeId, Timestamp};
 use tidings_outbound::hook::{Failure, Line, Told};
 use tidings_store::{Pile, StoreError, WaitingNotice};
 use tokio::sync::watch;
 
-use super::Hook;
 use super::log::{self, Attempt};
 use super::pace::Pace;
 use super::queues::{Duty, Queue, STOP_GRACE, Shared};
+use super::{BATCH_MAX, Hook, body};
 use crate::metrics::HookOutcome;
 
-/// Most notices of one hook in memory.
-const IN_MEMORY_MAX: usize = 32;
+/// Most notices of one hook in memory: as many as a call may have.
+const IN_MEMORY_MAX: usize = BATCH_MAX;
+
+/// Bytes of notices from which on no more are put into a call.
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// How many notices are given up, replayed or removed in one step.
 pub(super) const STEP: usize = 256;
@@ -120,16 +124,17 @@ impl Sender {
         if wait > Duration::ZERO {
             return Ok(Turn::Wait(wait));
         }
-        let told = Told { id: first.id.to_string(), body: first.body.clone() };
         let (id, kind) = (first.id.clone(), log::kind_of(&first.body));
+        let (notices, body) = call(&self.next, hook.batch);
+        let told = Told { id: id.to_string(), body };
         let (at, began) = (self.shared.clock.now(), Instant::now());
         let heard = self.tell(&hook, &told).await;
         let outcome = heard.clone();
-        self.queue.log.add(Attempt { at, id, kind, took: began.elapsed(), outcome });
+        self.queue.log.add(Attempt { at, notices, id, kind, took: began.elapsed(), outcome });
         let outcome = heard.as_ref().map_or_else(Failure::word, |_| "accepted");
         self.shared.metrics.hook_attempts.get_or_create(&HookOutcome { outcome }).inc();
         match heard {
-            Ok(_) => self.heard(&hook).await,
+            Ok(_) => self.heard(&hook, notices).await,
             Err(why) => self.failed(&hook, &why).await,
         }
     }
@@ -147,7 +152,7 @@ impl Sender {
         line.tell(told, self.shared.clock.now()).await
     }
 
-    async fn heard(&mut self, hook: &Hook) -> Result<Turn, StoreError> {
+    async fn heard(&mut self, hook: &Hook, notices: usize) -> Result<Turn, StoreError> {
         if self.pace.failed() > 0 {
             let key = &self.queue.key;
             tracing::info!(
@@ -156,10 +161,9 @@ impl Sender {
             );
         }
         self.pace = Pace::default();
-        if let Some(first) = self.next.pop_front() {
-            let removed = self.shared.store.remove(&self.queue.key, Pile::Waiting, vec![first.id]).await?;
-            self.queue.less_waits(removed);
-        }
+        let ids = self.next.drain(..notices).map(|notice| notice.id).collect();
+        let removed = self.shared.store.remove(&self.queue.key, Pile::Waiting, ids).await?;
+        self.queue.less_waits(removed);
         Ok(Turn::Again)
     }
 
@@ -263,6 +267,19 @@ impl Sender {
         }
         Ok(removed)
     }
+}
+
+/// What one call tells of what waits: how many notices, and the body.
+fn call(next: &VecDeque<WaitingNotice>, batch: usize) -> (usize, Bytes) {
+    let mut bytes = 0;
+    // One alone is always told, whatever its size.
+    let fits = |(index, notice): &(usize, &WaitingNotice)| {
+        bytes += notice.body.len() + 1;
+        *index == 0 || bytes <= BATCH_BYTES
+    };
+    let bodies: Vec<&[u8]> =
+        next.iter().take(batch).enumerate().take_while(fits).map(|(_, notice)| &notice.body[..]).collect();
+    (bodies.len(), body::of_call(&bodies, batch))
 }
 
 /// Answers some time after the node has begun to stop.

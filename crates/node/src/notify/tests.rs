@@ -65,6 +65,7 @@ impl Receiver {
             url: HookUrl::parse(&format!("http://127.0.0.1:{}/", self.port)).unwrap(),
             events: NoticeKind::ALL.to_vec(),
             questions: Vec::new(),
+            batch: 1,
             timeout_ms: 3_000,
             secret: Secret(SECRET.to_owned()),
             allow_private: true,
@@ -150,7 +151,8 @@ impl Bench {
     async fn enqueue(&self, numbers: std::ops::Range<u64>) {
         let now = Timestamp(self.time.load(Ordering::Relaxed));
         let entries = numbers.map(|n| {
-            let notice = Notice { kind: NoticeKind::Undelivered, at: now, data: format!("{{\"n\":{n}}}") };
+            let notice =
+                Notice { id: None, kind: NoticeKind::Undelivered, at: now, data: format!("{{\"n\":{n}}}") };
             let id: NoticeId = format!("{n:09}").parse().unwrap();
             let body = body::of(&id, &self.queue.key.namespace, &notice);
             (self.queue.key.clone(), WaitingNotice { id, since: now, body, attempts: Tries::default() })
@@ -224,6 +226,55 @@ async fn a_hook_that_fails_is_left_alone_and_then_told_in_order() {
     assert_eq!(bench.piles().await, Piles::default());
     let outcomes = ["accepted", "refused", "redirect", "timeout"].map(|word| bench.outcomes(word));
     assert_eq!(outcomes, [3, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn what_waits_is_told_in_as_few_calls_as_the_hook_takes() {
+    let mut receiver = Receiver::start(&[200, 500]).await;
+    let hook = Hook { batch: 100, ..receiver.hook("crm") };
+    let mut bench = Bench::new(&hook, Duration::from_secs(3));
+    bench.enqueue(0..250).await;
+    let mut calls = Vec::new();
+    loop {
+        match bench.turn().await {
+            Turn::Again => {}
+            Turn::Wait(pause) => bench.later(pause),
+            Turn::Idle => break,
+        }
+        while let Ok((id, body)) = receiver.told.try_recv() {
+            let body: Vec<serde_json::Value> = serde_json::from_str(&body).unwrap();
+            assert_eq!(body[0]["id"], id.as_str(), "the header has the first one's");
+            let numbers: Vec<_> = body.iter().map(|notice| notice["data"]["n"].as_u64().unwrap()).collect();
+            assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "in order: {numbers:?}");
+            calls.push((numbers[0], numbers.len()));
+        }
+    }
+    // After a failure one is told first, to see whether the hook hears again.
+    assert_eq!(calls, [(0, 100), (100, 100), (100, 1), (101, 100), (201, 49)]);
+    assert_eq!(bench.piles().await, Piles::default());
+    let log: Vec<_> = bench.queue.log.newest().iter().rev().map(|attempt| attempt.notices).collect();
+    assert_eq!(log, [100, 100, 1, 100, 49]);
+}
+
+#[tokio::test]
+async fn large_notices_do_not_go_into_one_call() {
+    let mut receiver = Receiver::start(&[]).await;
+    let hook = Hook { batch: 100, ..receiver.hook("crm") };
+    let mut bench = Bench::new(&hook, Duration::from_secs(3));
+    let (now, key) = (Timestamp(1_000_000), bench.queue.key.clone());
+    let notices = [300_000, 100_000, 100_000, 100_000].map(|bytes| {
+        let id: NoticeId =
+            format!("{}", bench.queue.waiting.fetch_add(1, Ordering::Relaxed)).parse().unwrap();
+        let data = format!("{{\"x\":\"{}\"}}", "x".repeat(bytes));
+        let body =
+            body::of(&id, &key.namespace, &Notice { id: None, kind: NoticeKind::Joined, at: now, data });
+        (key.clone(), WaitingNotice { id, since: now, body, attempts: Tries::default() })
+    });
+    bench.store.enqueue(notices.to_vec()).await.unwrap();
+    assert_eq!(bench.turns().await, Turn::Idle);
+    let log: Vec<_> = bench.queue.log.newest().iter().rev().map(|attempt| attempt.notices).collect();
+    assert_eq!(log, [1, 2, 1]);
+    receiver.told.close();
 }
 
 #[tokio::test]
@@ -337,7 +388,7 @@ async fn namespace(node: &Arc<Node>, hooks: Vec<Hook>) -> Arc<Namespace> {
 }
 
 fn notices(kind: NoticeKind, numbers: std::ops::Range<u64>) -> Vec<Notice> {
-    numbers.map(|n| Notice { kind, at: Timestamp(5), data: format!("{{\"n\":{n}}}") }).collect()
+    numbers.map(|n| Notice { id: None, kind, at: Timestamp(5), data: format!("{{\"n\":{n}}}") }).collect()
 }
 
 #[tokio::test]
@@ -388,8 +439,12 @@ async fn what_was_given_up_may_be_replayed() {
     let entries: Vec<_> = (0..300)
         .map(|n| {
             let id: NoticeId = format!("{n:09}").parse().unwrap();
-            let notice =
-                Notice { kind: NoticeKind::Undelivered, at: Timestamp(5), data: format!("{{\"n\":{n}}}") };
+            let notice = Notice {
+                id: None,
+                kind: NoticeKind::Undelivered,
+                at: Timestamp(5),
+                data: format!("{{\"n\":{n}}}"),
+            };
             let body = body::of(&id, &key.namespace, &notice);
             (key.clone(), WaitingNotice { id, since: Timestamp(5), body, attempts: Tries::default() })
         })
@@ -448,7 +503,7 @@ async fn nobody_is_told_who_did_not_ask() {
 
 #[test]
 fn a_hook_is_kept_as_it_was_configured() {
-    let text = r#"{"name":"crm","url":"https://example.com/x","events":["escalated","rpc"],"timeout_ms":500,"secret":"0123456789abcdef","allow_private":false}"#;
+    let text = r#"{"name":"crm","url":"https://example.com/x","events":["escalated","rpc"],"batch":1,"timeout_ms":500,"secret":"0123456789abcdef","allow_private":false}"#;
     let hook: Hook = serde_json::from_str(text).unwrap();
     assert_eq!(serde_json::to_string(&hook).unwrap(), text);
     assert!(!format!("{hook:?}").contains("0123456789abcdef"));
@@ -457,6 +512,26 @@ fn a_hook_is_kept_as_it_was_configured() {
     for (from, to) in [("crm", "C R M"), ("https", "gopher"), ("escalated", "exploded")] {
         assert!(serde_json::from_str::<Hook>(&text.replace(from, to)).is_err(), "{to}");
     }
+}
+
+/// What happens again after a crash is the same notice: it waits once, and is counted once.
+#[tokio::test]
+async fn what_is_told_again_has_its_id_and_waits_once() {
+    let (store, time) = (Arc::new(MemoryStore::new(Epoch(7))), Arc::new(AtomicU64::new(1_000)));
+    let mut receiver = Receiver::start(&[0, 204]).await;
+    let node = node(&store, &time).await;
+    let namespace = namespace(&node, vec![receiver.hook("crm")]).await;
+    let name = receiver.hook("crm").name;
+    let told = |id: &str, n: u64| {
+        let (kind, at) = (NoticeKind::Undelivered, Timestamp(1_000));
+        Notice { id: Some(id.parse().unwrap()), kind, at, data: format!("{{\"n\":{n}}}") }
+    };
+    for notices in [vec![told("01", 1), told("02", 2)], vec![told("02", 2), told("03", 3)]] {
+        node.notify(&namespace, notices).await.unwrap();
+    }
+    let piles = || node.hook_piles(&namespace, &name).unwrap();
+    assert_eq!(piles(), Piles { waiting: 3, dead: 0 });
+    assert_eq!(receiver.next().await, ("01".to_owned(), 1));
 }
 
 #[tokio::test]

@@ -498,7 +498,7 @@ struct Turn<'a> {
 impl Turn<'_> {
     fn tell(&mut self, kind: NoticeKind, at: Timestamp, data: impl FnOnce() -> String) {
         if self.interest.has(Interest::of(kind)) {
-            self.notices.push(Notice { kind, at, data: data() });
+            self.notices.push(Notice { id: None, kind, at, data: data() });
         }
     }
 

@@ -77,6 +77,7 @@ impl Business {
                 url,
                 events: Vec::new(),
                 questions: Question::OF_HOOKS.to_vec(),
+                batch: 1,
                 timeout_ms: 300,
                 secret: Secret("a secret of the hook".to_owned()),
                 allow_private: true,

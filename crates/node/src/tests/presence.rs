@@ -15,6 +15,7 @@ fn hook(events: &[NoticeKind]) -> Hook {
         url: HookUrl::parse("http://127.0.0.1:1/").unwrap(),
         events: events.to_vec(),
         questions: Vec::new(),
+        batch: 1,
         timeout_ms: 3_000,
         secret: Secret("0123456789abcdef".to_owned()),
         allow_private: true,

@@ -165,6 +165,7 @@ async fn who_is_told_of_comings_and_goings_is_told_of_no_more() {
         url: HookUrl::parse("http://127.0.0.1:1/").unwrap(),
         events: vec![NoticeKind::Online, NoticeKind::Offline],
         questions: Vec::new(),
+        batch: 1,
         timeout_ms: 3_000,
         secret: Secret("0123456789abcdef".to_owned()),
         allow_private: true,

@@ -30,6 +30,11 @@ pub async fn notices_wait_in_the_order_of_their_ids(store: &impl Store) {
     store.enqueue(vec![(one.clone(), notice("02")), (one.clone(), notice("01"))]).await.unwrap();
     store.enqueue(vec![(one.clone(), notice("04")), (one.clone(), notice("03"))]).await.unwrap();
     store.enqueue(vec![]).await.unwrap();
+    // What waits already stays as it is.
+    let again = WaitingNotice { since: Timestamp(9_000), ..notice("01") };
+    let known =
+        store.enqueue(vec![(one.clone(), again.clone()), (hook("two"), again.clone()), (hook("two"), again)]);
+    assert_eq!(known.await.unwrap(), [one.clone(), hook("two")]);
     assert_eq!(ids(store, &one, Pile::Waiting, 9).await, ["01", "02", "03", "04"]);
     assert_eq!(ids(store, &one, Pile::Waiting, 3).await, ["01", "02", "03"]);
     assert_eq!(ids(store, &one, Pile::Waiting, 0).await, [""; 0]);

@@ -175,7 +175,7 @@ async fn fill(store: &impl Store, namespace: &NamespaceName) {
         body: bytes::Bytes::from_static(b"{}"),
         attempts: Tries::default(),
     };
-    assert_eq!(store.enqueue(vec![(hook, notice)]).await.ok(), Some(()));
+    assert_eq!(store.enqueue(vec![(hook, notice)]).await.ok(), Some(Vec::new()));
 }
 
 /// How much there is of a namespace: messages, deadlines, rows, devices, devices of the user, rooms, notices.

@@ -78,7 +78,7 @@ pub async fn a_closed_store_refuses(store: &impl Store) {
     closed(store.census(&demo()).await.map(drop));
     closed(store.record(vec![], tidings_model::Durability::Memory).await);
     closed(store.receipts(&demo(), vec![Seq(1)]).await.map(drop));
-    closed(store.enqueue(vec![]).await);
+    closed(store.enqueue(vec![]).await.map(drop));
     closed(store.piles().await.map(drop));
     closed(store.put("a", None).await);
     closed(store.list("").await.map(drop));

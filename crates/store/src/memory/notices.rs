@@ -1,6 +1,7 @@
 //! What hooks are to be told, in memory.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 use tidings_model::NoticeId;
@@ -10,11 +11,16 @@ use crate::port::{Answer, HookKey, Notices, Pile, Piles, Tries, WaitingNotice};
 use crate::rules;
 
 impl Notices for MemoryStore {
-    fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, ()> {
+    fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, Vec<HookKey>> {
         self.answer(move |state| {
-            let keyed =
-                |(hook, notice): (HookKey, WaitingNotice)| ((hook, Pile::Waiting, notice.id.clone()), notice);
-            state.notices.extend(notices.into_iter().map(keyed));
+            let mut known = Vec::new();
+            for (hook, notice) in notices {
+                match state.notices.entry((hook.clone(), Pile::Waiting, notice.id.clone())) {
+                    Entry::Occupied(_) => known.push(hook),
+                    Entry::Vacant(place) => drop(place.insert(notice)),
+                }
+            }
+            known
         })
     }
 
@@ -22,7 +28,7 @@ impl Notices for MemoryStore {
         &self,
         notices: Vec<(HookKey, WaitingNotice)>,
         settings: Vec<(String, Option<Bytes>)>,
-    ) -> Answer<'_, ()> {
+    ) -> Answer<'_, Vec<HookKey>> {
         Box::pin(async move {
             settings.iter().try_for_each(|(key, _)| rules::check_setting(key))?;
             let changed = self.answer(move |state| {

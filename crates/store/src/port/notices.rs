@@ -8,16 +8,17 @@ use super::Answer;
 /// What hooks are to be told. Each hook has two piles: what waits for it, and what was given up and is kept. A pile
 /// is in the order of its ids as text.
 pub trait Notices {
-    /// Adds to what waits, durably and in one step.
-    fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, ()>;
+    /// Adds to what waits, durably and in one step. What waits already under its id stays as it is; for each such one its
+    /// hook is answered.
+    fn enqueue(&self, notices: Vec<(HookKey, WaitingNotice)>) -> Answer<'_, Vec<HookKey>>;
 
     /// Adds to what waits, and sets or removes settings, durably and in one step: what has happened and that hooks are to
-    /// be told of it stand on disk together or not at all.
+    /// be told of it stand on disk together or not at all. Answers as [`Notices::enqueue`].
     fn enqueue_and_put(
         &self,
         notices: Vec<(HookKey, WaitingNotice)>,
         settings: Vec<(String, Option<Bytes>)>,
-    ) -> Answer<'_, ()>;
+    ) -> Answer<'_, Vec<HookKey>>;
 
     /// The first ones of a pile.
     fn notices(&self, of: &HookKey, pile: Pile, limit: usize) -> Answer<'_, Vec<WaitingNotice>>;

@@ -113,7 +113,7 @@ pub(crate) async fn take(store: &impl Store, step: &Step) -> String {
                 (notices::hook(["one", "two"][usize::from(*id % 2)]), notices::notice(&format!("n{id}")));
             let attempts = Tries { failed: u32::from(*id), ..Tries::default() };
             let done = match what {
-                0 | 1 => store.enqueue(vec![(hook, notice)]).await.map(|()| 0),
+                0 | 1 => store.enqueue(vec![(hook, notice)]).await.map(|known| known.len() as u64),
                 2 => store.attempted(&hook, &notice.id, attempts).await.map(|()| 0),
                 3 => store.bury(&hook, vec![notice.id]).await,
                 4 => store.revive(&hook, vec![notice.id]).await,

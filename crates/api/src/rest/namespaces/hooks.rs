@@ -9,7 +9,7 @@ use tidings_model::{ErrorCode, HookName};
 use tidings_node::Node;
 use tidings_node::ask::Question;
 use tidings_node::namespace::Settings;
-use tidings_node::notify::{Failure, Hook, HookUrl, NoticeKind, SECRET_BYTES, Secret};
+use tidings_node::notify::{BATCH_MAX, Failure, Hook, HookUrl, NoticeKind, SECRET_BYTES, Secret};
 use tidings_wire::problem::FieldError;
 use utoipa::ToSchema;
 
@@ -28,6 +28,7 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("name", Shape::Text),
     ("url", Shape::Text),
     ("events", Shape::Texts),
+    ("batch", Shape::Count),
     ("timeout", Shape::Text),
     ("secret", Shape::Text),
     ("allow_private", Shape::Flag),
@@ -39,6 +40,7 @@ pub(super) struct HookBody {
     name: Option<String>,
     url: Option<String>,
     events: Option<Vec<String>>,
+    batch: Option<u64>,
     timeout: Option<String>,
     secret: Option<String>,
     allow_private: Option<bool>,
@@ -81,9 +83,10 @@ impl HookBody {
         let events = self.events(&mut wrong);
         let old = name.as_ref().and_then(|name| before.iter().find(|hook| hook.name == *name));
         let secret = self.secret(old, &mut wrong);
+        let batch = self.batch(&mut wrong);
         let (events, questions) = events?;
-        let timeout_ms = timeout_ms?;
-        Some(Hook { name: name?, url: url?, events, questions, timeout_ms, secret: secret?, allow_private })
+        let (batch, timeout_ms, secret) = (batch?, timeout_ms?, secret?);
+        Some(Hook { name: name?, url: url?, events, questions, batch, timeout_ms, secret, allow_private })
     }
 
     fn name(&self, mut wrong: impl FnMut(&str, String)) -> Option<HookName> {
@@ -92,6 +95,15 @@ impl HookBody {
             return None;
         };
         HookName::new(text).map_err(|why| wrong("name", format!("{} {why}", shown(text)))).ok()
+    }
+
+    fn batch(&self, mut wrong: impl FnMut(&str, String)) -> Option<usize> {
+        let asked = self.batch.unwrap_or(1);
+        let batch = usize::try_from(asked).ok().filter(|batch| (1..=BATCH_MAX).contains(batch));
+        if batch.is_none() {
+            wrong("batch", format!("is {asked}, must be from 1 to {BATCH_MAX}"));
+        }
+        batch
     }
 
     /// What it is told, and what it is asked.
@@ -239,6 +251,8 @@ pub(super) struct HookShown {
     /// What it is told, and what it is asked.
     #[schema(value_type = Vec<openapi::HookEventWord>)]
     events: Vec<&'static str>,
+    /// How many notices a call has at most.
+    batch: usize,
     /// How long it has to answer what it is asked.
     #[schema(value_type = openapi::Duration)]
     timeout: String,
@@ -254,6 +268,7 @@ impl HookShown {
             name: hook.name.to_string(),
             url: hook.url.as_str().to_owned(),
             events: hook.words().collect(),
+            batch: hook.batch,
             timeout: duration::show(Duration::from_millis(hook.timeout_ms)),
             secret: HIDDEN,
             allow_private: hook.allow_private,

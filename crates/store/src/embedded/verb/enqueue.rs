@@ -11,35 +11,43 @@ use crate::rules;
 
 /// Adds notices, encoded already, and changes settings.
 pub(crate) struct Enqueue {
-    entries: Vec<(Vec<u8>, Vec<u8>)>,
+    entries: Vec<(HookKey, Vec<u8>, Vec<u8>)>,
     settings: Vec<(String, Option<Bytes>)>,
 }
 
 impl Enqueue {
     /// Encodes the notices. This is the work that need not wait for the writer.
-    pub(crate) fn new(notices: &[(HookKey, WaitingNotice)], settings: Vec<(String, Option<Bytes>)>) -> Self {
-        let encode = |(hook, notice): &(HookKey, WaitingNotice)| {
-            let key = notice::key(hook, Pile::Waiting, &notice.id);
-            let value = notice::value(&key, notice);
-            (key, value)
+    pub(crate) fn new(
+        notices: Vec<(HookKey, WaitingNotice)>,
+        settings: Vec<(String, Option<Bytes>)>,
+    ) -> Self {
+        let encode = |(hook, notice): (HookKey, WaitingNotice)| {
+            let key = notice::key(&hook, Pile::Waiting, &notice.id);
+            let value = notice::value(&key, &notice);
+            (hook, key, value)
         };
-        Self { entries: notices.iter().map(encode).collect(), settings }
+        Self { entries: notices.into_iter().map(encode).collect(), settings }
     }
 }
 
 impl Verb for Enqueue {
-    type Outcome = ();
+    type Outcome = Vec<HookKey>;
 
     fn bytes(&self) -> usize {
         let settings =
             self.settings.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 64);
-        self.entries.iter().map(|(key, value)| key.len() + value.len() + 64).chain(settings).sum()
+        self.entries.iter().map(|(_, key, value)| key.len() + value.len() + 64).chain(settings).sum()
     }
 
-    fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
+    fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<Vec<HookKey>, StoreError> {
         self.settings.iter().try_for_each(|(key, _)| rules::check_setting(key))?;
-        for (key, value) in &self.entries {
-            transaction.put(Keyspace::Notice, key.clone(), value.clone());
+        let mut known = Vec::new();
+        for (hook, key, value) in &self.entries {
+            if transaction.get(Keyspace::Notice, key)?.is_some() {
+                known.push(hook.clone());
+            } else {
+                transaction.put(Keyspace::Notice, key.clone(), value.clone());
+            }
         }
         for (key, value) in &self.settings {
             let key = setting::key(key);
@@ -52,6 +60,6 @@ impl Verb for Enqueue {
             }
         }
         transaction.ask_sync();
-        Ok(())
+        Ok(known)
     }
 }
