@@ -90,6 +90,23 @@ async fn only_public_keys_of_the_kind_that_holds_are_taken() {
     assert!(rsa.take(&set(&[short])).is_err(), "1,024 bits");
     let long = json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode([0xc5; 256]), "e": "AQAB", "kid": "a"});
     assert!(rsa.take(&set(&[long])).is_ok());
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    // PKCS#1: a sequence of the modulus, 2,048 bits behind a zero byte, and the exponent 65537.
+    let modulus = URL_SAFE_NO_PAD.encode(&pair.public_key_raw()[9..265]);
+    let jwk = json!({"kty": "RSA", "n": modulus, "e": "AQAB", "kid": "r", "alg": "RS256", "use": "sig"});
+    rsa.take(&set(&[jwk])).unwrap();
+    let key = rsa.key(Some("r"), Algorithm::RS256).unwrap();
+    let private = EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap();
+    let claims = json!({"sub": "ann", "exp": NOW / 1_000 + 60});
+    let token = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &private).unwrap();
+    let mut validation = jsonwebtoken::Validation::new(Algorithm::RS256);
+    validation.validate_exp = false;
+    assert!(jsonwebtoken::decode::<Value>(&token, &key, &validation).is_ok());
+    let other =
+        jsonwebtoken::encode(&Header::new(Algorithm::RS256), &json!({"sub": "root"}), &private).unwrap();
+    let (head, _) = other.rsplit_once('.').unwrap();
+    let forged = format!("{head}.{}", token.rsplit('.').next().unwrap());
+    assert!(jsonwebtoken::decode::<Value>(&forged, &key, &validation).is_err());
     for text in ["", "null", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, "<html>"] {
         assert!(es256().take(text.as_bytes()).is_err(), "{text}");
     }

@@ -129,6 +129,33 @@ fn tokens_that_are_let_in_and_those_that_are_not() {
     }
 }
 
+/// What two readers could understand differently is understood by none.
+#[test]
+fn a_claim_that_is_said_twice_is_said_by_nobody() {
+    use hmac::{Hmac, Mac as _};
+    let verifier = Verifier::new(&OWN, Some(&hs256()));
+    let by_text = |header: &str, claims: &str| {
+        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap().chain_update(&text);
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    };
+    let (exp, over) = (NOW.0 / 1_000 + 60, NOW.0 / 1_000 - 60);
+    let header = r#"{"alg":"HS256"}"#;
+    for (header, claims, good) in [
+        (header, format!(r#"{{"sub":"ann","exp":{exp}}}"#), true),
+        (header, format!(r#"{{"sub":"ann","sub":"root","exp":{exp}}}"#), false),
+        (header, format!(r#"{{"sub":"ann","exp":{exp},"exp":{over}}}"#), false),
+        (header, format!(r#"{{"sub":"ann","exp":{over},"exp":{exp}}}"#), false),
+        (header, format!(r#"{{"sub":"ann","s\u0075b":"root","exp":{exp}}}"#), false),
+        (header, format!(r#"{{"sub":"ann","exp":{exp},"join":["a"],"join":["*"]}}"#), false),
+        (r#"{"alg":"none","alg":"HS256"}"#, format!(r#"{{"sub":"ann","exp":{exp}}}"#), false),
+        (r#"{"alg":"HS256","kid":"a","kid":"b"}"#, format!(r#"{{"sub":"ann","exp":{exp}}}"#), false),
+    ] {
+        let outcome = verifier.verify(&by_text(header, &claims), NOW);
+        assert_eq!(outcome.is_ok(), good, "{header} {claims} {outcome:?}");
+    }
+}
+
 #[test]
 fn a_public_key_is_no_secret() {
     let kinds = [
