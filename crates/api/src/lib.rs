@@ -39,6 +39,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use health::Readiness;
 pub use metrics::Metrics;
 pub use problem::Problem;
+pub use rest::namespaces::declared;
 
 /// What the API answers from.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 mod away;
 mod bodies;
 mod calls;
+mod declared;
 mod devices;
 mod document;
 mod grpc;

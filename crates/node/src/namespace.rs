@@ -100,6 +100,9 @@ pub struct Settings {
     /// Whether nobody may connect or push for now.
     #[serde(default)]
     pub suspended: bool,
+    /// Whether it is declared outside of the API.
+    #[serde(default)]
+    pub declared: bool,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created_at: u64,
     /// Largest `data` of a push, in bytes; 0 for as much as a push can have.
@@ -332,6 +335,7 @@ impl Settings {
             connect_hook: None,
             jwt: None,
             suspended: false,
+            declared: false,
             created_at: now.0,
             message_size: limit::DATA_BYTES_DEFAULT,
             rooms_per_device: limit::ROOMS_PER_DEVICE_DEFAULT,

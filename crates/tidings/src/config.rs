@@ -1,7 +1,8 @@
 //! What an operator may set: built-in defaults < `tidings.toml` < environment < flags.
 //!
 //! Every key stands in a table beside the section that it fills ([`SECTIONS`]); reading, complaining,
-//! `default-config` and `docs/configuration.md` all work from these tables. Nothing here starts anything.
+//! `default-config` and `docs/configuration.md` all work from these tables. Namespaces, which the file may declare, have no
+//! table here: what they may say is the API's to know. Nothing here starts anything.
 
 pub(crate) mod clients;
 pub(crate) mod document;
@@ -13,6 +14,7 @@ pub(crate) mod limits;
 pub(crate) mod log;
 #[cfg(test)]
 mod manual;
+mod namespaces;
 pub(crate) mod outbox;
 pub(crate) mod overload;
 pub(crate) mod process;
@@ -26,6 +28,7 @@ use std::path::PathBuf;
 
 pub(crate) use error::ConfigErrors;
 use layers::Layers;
+use tidings_api::declared::Declared;
 
 /// A key that an operator may set.
 #[derive(Debug)]
@@ -85,6 +88,8 @@ pub(crate) struct Config {
     pub(crate) statistics: statistics::Statistics,
     pub(crate) simulations: simulations::Simulations,
     pub(crate) log: log::Log,
+    /// The namespaces that the file declares.
+    pub(crate) namespaces: Vec<Declared>,
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
 }
@@ -132,6 +137,7 @@ impl Config {
             statistics: statistics::Statistics::resolve(layers),
             simulations: simulations::Simulations::resolve(layers),
             log: log::Log::resolve(layers),
+            namespaces: namespaces::resolve(layers),
             file,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use prometheus_client::registry::Registry;
-use tidings_api::{ApiState, Readiness};
+use tidings_api::{ApiState, Problem, Readiness};
 use tidings_gateway::{Gateway, Plan};
 use tidings_hub::outbox::Bounds;
 use tidings_model::Epoch;
@@ -22,7 +22,7 @@ use crate::config::{self, Config};
 use crate::listener::tls::{Tls, TlsError};
 use crate::listener::{self, Address, Bound, Listener, Manners};
 use crate::signals::{Hangups, Stop};
-use crate::{control, greeting, limits};
+use crate::{control, greeting, limits, reload};
 
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -42,6 +42,8 @@ pub(crate) enum Fatal {
     Tls(TlsError),
     /// The store cannot be opened or used.
     Store(PathBuf, StoreError),
+    /// The namespaces of the configuration cannot be brought about.
+    Namespaces(Problem),
     /// The operating system refused something else.
     System(&'static str, io::Error),
     /// Not everything was written down in time.
@@ -73,6 +75,11 @@ impl fmt::Display for Fatal {
                 )
             }
             Self::Store(path, why) => store_line(f, &path.display().to_string(), why),
+            Self::Namespaces(why) => {
+                write!(f, "the namespaces of the configuration cannot be brought about: {}", why.detail())?;
+                let fields = why.errors().iter().filter(|_| why.errors().len() > 1);
+                fields.into_iter().try_for_each(|error| write!(f, "\n  {} {}", error.field, error.message))
+            }
             Self::System(what, why) => write!(f, "{what}: {why}"),
             Self::Unfinished(limit) => write!(
                 f,
@@ -177,6 +184,8 @@ async fn run(
     .await
     .map_err(in_store)?;
     let key = greeting::admin_key(&node, config.process.admin_key.as_ref()).await.map_err(in_store)?;
+    reload::foresee(&node, &config.namespaces).await.map_err(Fatal::Namespaces)?;
+    reload::bring_about(&node, &config.namespaces).await.map_err(Fatal::Namespaces)?;
     let mut settings = gateway_settings(config);
     settings.limits.connections = limits::connections(settings.limits.connections, files);
     let gateway = Gateway::start(Arc::clone(&node), inboxes, settings)
@@ -203,7 +212,7 @@ async fn run(
         Listener::new(bound, config.server.backlog, manners, listener_metrics, router).map_err(in_listen)?;
     let address = listener.address().map_err(in_listen)?;
     let hangups = Hangups::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
-    tokio::spawn(reload(hangups, tls.clone()));
+    tokio::spawn(read_again(hangups, tls.clone()));
     let control = control::listen(&config.store.path, Arc::clone(&node), store, config.store.cache);
     if let Err(why) = &control {
         tracing::warn!(error = %why, "no control socket: backups have to wait until this server has stopped");
@@ -264,7 +273,7 @@ async fn drain(
 }
 
 /// Reads again what can be read again: on SIGHUP, and when it has changed.
-async fn reload(mut hangups: Hangups, tls: Option<Arc<Tls>>) {
+async fn read_again(mut hangups: Hangups, tls: Option<Arc<Tls>>) {
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch());
     }

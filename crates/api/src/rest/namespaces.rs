@@ -26,6 +26,7 @@ use crate::shape::{self, Object, Shape, shown};
 use crate::{ApiState, Problem, openapi};
 
 mod connect_hook;
+pub mod declared;
 mod history;
 mod hooks;
 mod jwt;
@@ -224,8 +225,14 @@ fn patched(
         hooks::need_public(&settings, &before)?;
         jwt::need_public(settings.jwt.as_ref(), before.jwt.as_ref())?;
     }
-    let settings = Settings { created_at: before.created_at, suspended: before.suspended, ..settings };
+    let settings = kept(settings, &before);
     Ok((settings, before))
+}
+
+/// These rules, with what of those before nobody writes.
+fn kept(settings: Settings, before: &Settings) -> Settings {
+    let (created_at, suspended, declared) = (before.created_at, before.suspended, before.declared);
+    Settings { created_at, suspended, declared, ..settings }
 }
 
 /// The methods of a path that is a namespace, or what is done with one.

@@ -4,6 +4,26 @@ use std::fmt::Write as _;
 
 use super::SECTIONS;
 use super::document::{last, toml};
+use super::namespaces::EXAMPLE;
+
+/// What there is to say of namespaces, which have no table.
+const NAMESPACES: &str = "
+## `[namespaces.<name>]`
+
+Namespaces that are there whatever has been done by the API: one table for each, with the fields of `POST /v1/namespaces`
+(`NewNamespace` in `/openapi.json`; `auth.mode` is required), each checked as there. A start, and a reload, bring about what stands here:
+
+* A namespace that is not there is created.
+* In one that is there, the file wins wherever it says something: `auth` as a whole, lists (`hooks`, `origins`) as a whole, of other
+  objects the fields that it names. Everything that it does not name stays as the API has set it, and may be changed there. What the API
+  changes of what the file names holds until the next start or reload.
+* A namespace that is no longer in the file stays as it is, with a line in the log. Nothing is ever deleted by a file; and one that was deleted by the
+  API is made anew by the next start or reload, empty, as long as it stands here.
+
+`secret` (of `auth.jwt`, `auth.hook` and hooks) and `public_key` may be read from a file: `secret_file`, `public_key_file`. Strings may name
+environment variables, as everywhere; there are no environment variables `TIDINGS_NAMESPACES__…`, since the names of namespaces are not known beforehand.
+What only the store or the network can tell is found at the start, not by `check-config`: a hook whose name leads to a private address.
+";
 
 /// `docs/configuration.md`.
 pub(crate) fn manual() -> String {
@@ -45,6 +65,10 @@ pub(crate) fn manual() -> String {
             }
         }
     }
+    out.push_str(NAMESPACES);
+    let example: String =
+        EXAMPLE.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+    let _ = write!(out, "\n```toml\n{example}```\n");
     out
 }
 
