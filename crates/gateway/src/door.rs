@@ -6,9 +6,11 @@ mod seats;
 
 use std::hash::RandomState;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use tidings_hub::rates::Rates;
 use tidings_model::{ClientAddress, ErrorCode};
@@ -26,7 +28,7 @@ const ADDRESSES: usize = 1 << 16;
 /// Who may come in.
 #[derive(Debug)]
 pub(crate) struct Door {
-    origins: Origins,
+    origins: ArcSwap<Origins>,
     rates: Option<Rates>,
     seats: Seats,
     started: Instant,
@@ -74,7 +76,7 @@ impl Door {
     pub(crate) fn new(settings: &Settings) -> Self {
         let limits = settings.limits;
         Self {
-            origins: settings.origins.clone(),
+            origins: ArcSwap::from_pointee(settings.origins.clone()),
             rates: Rates::new(
                 limits.handshakes_per_second,
                 limits.handshake_burst,
@@ -88,13 +90,18 @@ impl Door {
         }
     }
 
+    /// From now on these pages may come in. Who is in stays.
+    pub(crate) fn allow(&self, origins: Origins) {
+        self.origins.store(Arc::new(origins));
+    }
+
     /// Judges the page that a request belongs to, if it says so: browsers do. The answer of a `script` can be
     /// read by every page that has one, and browsers name no origin when they fetch it.
     ///
     /// # Errors
     /// [`Closed::Origin`].
     pub(crate) fn check_origin(&self, headers: &HeaderMap, script: bool) -> Result<(), Closed> {
-        if self.origins.allow_request(headers, script) { Ok(()) } else { Err(Closed::Origin) }
+        if self.origins.load().allow_request(headers, script) { Ok(()) } else { Err(Closed::Origin) }
     }
 
     /// Lets somebody in for as long as it has the place.
@@ -129,7 +136,7 @@ impl Door {
 
     /// What a browser is told of who may read an answer.
     pub(crate) fn allow_origin(&self, asked: Option<&http::HeaderValue>, answer: &mut HeaderMap) {
-        self.origins.answer(asked, answer);
+        self.origins.load().answer(asked, answer);
     }
 }
 

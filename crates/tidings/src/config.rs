@@ -24,9 +24,10 @@ pub(crate) mod statistics;
 pub(crate) mod store;
 mod value;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub(crate) use error::ConfigErrors;
+pub(crate) use error::{ConfigError, ConfigErrors};
 use layers::Layers;
 use tidings_api::declared::Declared;
 
@@ -74,6 +75,19 @@ pub(crate) const SECTIONS: &[Section] = &[
     log::SECTION,
 ];
 
+/// The keys whose changes a reload brings about, beside what is declared; all others are read by the start only.
+pub(crate) const RELOADED: &[&str] = &[
+    "admin_key",
+    "server.shutdown_timeout",
+    "server.drain_pause",
+    "server.drain_window",
+    "server.tls.cert",
+    "server.tls.key",
+    "server.tls.check_interval",
+    "clients.allowed_origins",
+    "log.level",
+];
+
 /// Everything, checked.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -90,12 +104,14 @@ pub(crate) struct Config {
     pub(crate) log: log::Log,
     /// The namespaces that the file declares.
     pub(crate) namespaces: Vec<Declared>,
+    /// Every key as it was written, or its default.
+    pub(crate) values: BTreeMap<&'static str, String>,
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
 }
 
 /// Where values come from besides the defaults.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     /// The file to read, which must exist then; else `tidings.toml` is read if it is there.
     pub(crate) file: Option<PathBuf>,
@@ -124,6 +140,11 @@ impl Config {
         Self::resolve(&mut Layers::default(), None)
     }
 
+    /// The keys that have other values here than there.
+    pub(crate) fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static str> {
+        self.values.iter().filter(|(key, value)| other.values.get(*key) != Some(*value)).map(|(key, _)| *key)
+    }
+
     fn resolve(layers: &mut Layers, file: Option<PathBuf>) -> Self {
         Self {
             process: process::Process::resolve(layers),
@@ -138,6 +159,7 @@ impl Config {
             simulations: simulations::Simulations::resolve(layers),
             log: log::Log::resolve(layers),
             namespaces: namespaces::resolve(layers),
+            values: layers.values(),
             file,
         }
     }

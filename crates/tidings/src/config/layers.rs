@@ -156,6 +156,13 @@ impl Layers {
         });
     }
 
+    /// Every key as it was given, or its default.
+    pub(super) fn values(&self) -> BTreeMap<&'static str, String> {
+        let keys = SECTIONS.iter().flat_map(|section| section.keys);
+        let text = |key: &Key| self.given.get(key.name).map_or(key.default, |given| &given.text).to_owned();
+        keys.map(|key| (key.name, text(key))).collect()
+    }
+
     /// Where a value was given, for telling it to people; `None` when it is the default.
     pub(super) fn origin(&self, name: &str) -> Option<&str> {
         self.given.get(name).map(|given| given.origin.as_str())

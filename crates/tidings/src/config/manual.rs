@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::SECTIONS;
 use super::document::{last, toml};
 use super::namespaces::EXAMPLE;
+use super::{RELOADED, SECTIONS};
 
 /// What there is to say of namespaces, which have no table.
 const NAMESPACES: &str = "
@@ -41,7 +41,10 @@ pub(crate) fn manual() -> String {
          values are errors that name the key, the value, where it stands and what is allowed; `tidings check-config`\n\
          looks for them without starting anything, and `tidings default-config` prints a commented file.\n\n\
          Durations are whole numbers with `ms`, `s`, `m`, `h` or `d`; sizes with `B`, `KB`, `MB`, `GB`, `KiB`, `MiB` or\n\
-         `GiB`. Every change needs a restart.\n",
+         `GiB`.\n\n\
+         SIGHUP and `POST /v1/reload` (admin key) have a server read its configuration again. What is declared below `namespaces` and the keys\n\
+         that are marked *reload* change then; every other change needs a restart, and the answer and the log name it. A configuration with an\n\
+         error changes nothing. The environment is that of the start.\n",
     );
     for section in SECTIONS {
         let title = if section.name.is_empty() {
@@ -58,6 +61,9 @@ pub(crate) fn manual() -> String {
             let _ = writeln!(out, "* environment: `{}`", variable(key.name));
             if !key.flag.is_empty() {
                 let _ = writeln!(out, "* flag: `{}`", key.flag);
+            }
+            if RELOADED.contains(&key.name) {
+                let _ = writeln!(out, "* reload: yes");
             }
             if key.secret {
                 let _ =

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use expect_test::{Expect, expect};
 
-use super::error::ConfigError;
 use super::*;
 
 fn load(
@@ -45,6 +44,7 @@ fn every_default_is_valid() {
     assert!(config.process.admin_key.is_none());
     let names: Vec<_> = SECTIONS.iter().flat_map(|section| section.keys).map(|key| key.name).collect();
     assert!(names.iter().all(|name| names.iter().filter(|other| other == &name).count() == 1));
+    assert!(RELOADED.iter().all(|name| names.contains(name)));
 }
 
 #[test]
@@ -56,6 +56,14 @@ fn the_later_source_wins() {
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:3");
     assert_eq!(config.clients.ping_interval.as_secs(), 2);
     assert_eq!(config.outbox.frames, 100);
+}
+
+#[test]
+fn what_is_otherwise_is_named() {
+    let one = load("[log]\nlevel = \"info\"\n[store]\ncache = \"1MiB\"\n", &[], &[]).unwrap();
+    let two = load("[server]\nlisten = \"127.0.0.1:1\"\n[store]\ncache = \"2MiB\"\n", &[], &[]).unwrap();
+    assert_eq!(one.differences(&two).collect::<Vec<_>>(), ["server.listen", "store.cache"]);
+    assert_eq!(one.differences(&one).count(), 0);
 }
 
 #[test]
@@ -258,7 +266,14 @@ limits.connections = 20_000_000
             configuration: namespaces.f.limits.connections (t.toml:32): is 20000000, must be from 1 to 10000000, or 0 for no limit
             configuration: namespaces.shop.name (t.toml:3): stands in the name of the table already; leave it out"#]],
     );
-    refused("namespaces = true\n", &[], &[], expect!["configuration: namespaces (t.toml:1): must be tables, as in [namespaces.shop]; this is of type boolean"]);
+    refused(
+        "namespaces = true\n",
+        &[],
+        &[],
+        expect![
+            "configuration: namespaces (t.toml:1): must be tables, as in [namespaces.shop]; this is of type boolean"
+        ],
+    );
 }
 
 #[test]
