@@ -186,7 +186,6 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: 
     add(has_input || path == "/v1/reload", &[ErrorCode::INVALID_REQUEST]);
     add(path.contains("{ns}"), &[ErrorCode::NOT_FOUND]);
     add(has_body, &[ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
-    add(creates, &[ErrorCode::NOT_SUPPORTED]);
     add(pushes || creates, &[ErrorCode::CONFLICT]);
     add(writes, &[ErrorCode::STORAGE_FULL]);
     let asks_shards = path.ends_with("/connections") && !writes;

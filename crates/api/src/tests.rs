@@ -12,6 +12,7 @@ mod hooks;
 mod isolation;
 mod keys;
 mod limits;
+mod origins;
 mod reload;
 mod removal;
 mod revocation;

@@ -13,13 +13,12 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use tidings_hub::rates::Rates;
-use tidings_model::{ClientAddress, ErrorCode};
+use tidings_model::{ClientAddress, ErrorCode, Origins};
 use tidings_node::Metrics;
 use tidings_node::metrics::Refused;
 
 use crate::session::Refusal;
 use crate::settings::Settings;
-use origins::Origins;
 use seats::{Seat, Seats};
 
 /// Addresses whose rates are known sharply.
@@ -95,13 +94,12 @@ impl Door {
         self.origins.store(Arc::new(origins));
     }
 
-    /// Judges the page that a request belongs to, if it says so: browsers do. The answer of a `script` can be
-    /// read by every page that has one, and browsers name no origin when they fetch it.
+    /// Judges the page that a request belongs to, if there is one: browsers say so.
     ///
     /// # Errors
     /// [`Closed::Origin`].
-    pub(crate) fn check_origin(&self, headers: &HeaderMap, script: bool) -> Result<(), Closed> {
-        if self.origins.load().allow_request(headers, script) { Ok(()) } else { Err(Closed::Origin) }
+    pub(crate) fn check_page(&self, page: Option<&str>) -> Result<(), Closed> {
+        if origins::allow(&self.origins.load(), page) { Ok(()) } else { Err(Closed::Origin) }
     }
 
     /// Lets somebody in for as long as it has the place.
@@ -134,9 +132,14 @@ impl Door {
         tracing::info!(%client, reason = why.reason(), more, "a client was not let in");
     }
 
-    /// What a browser is told of who may read an answer.
-    pub(crate) fn allow_origin(&self, asked: Option<&http::HeaderValue>, answer: &mut HeaderMap) {
-        self.origins.load().answer(asked, answer);
+    /// What a browser is told of who may read an answer, where the namespace that it is about has this list.
+    pub(crate) fn allow_origin(
+        &self,
+        own: &Origins,
+        asked: Option<&http::HeaderValue>,
+        answer: &mut HeaderMap,
+    ) {
+        origins::answer([&self.origins.load(), own], asked, answer);
     }
 }
 

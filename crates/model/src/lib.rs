@@ -7,6 +7,7 @@
 //! Reading order: [`name`] (what things are called), [`topic`] (where messages are logged),
 //! [`target`] (who is meant), [`message`] (what was accepted), [`step`] (what becomes of it),
 //! [`profile`] (what is kept of a device), [`disconnect`] (how a connection ends), [`address`] (where a client is),
+//! [`origin`] (which page it belongs to),
 //! [`duration`] (as people write it), [`granularity`] (intervals of statistics), [`limit`] (how large anything may be).
 
 pub mod address;
@@ -17,6 +18,7 @@ pub mod granularity;
 pub mod limit;
 pub mod message;
 pub mod name;
+pub mod origin;
 pub mod profile;
 pub mod step;
 pub mod target;
@@ -32,6 +34,7 @@ pub use name::{
     CollapseKey, DeviceId, EventName, HookName, KeyName, MessageId, NameError, NamespaceName, NoticeId,
     RoomName, Tag, UserId,
 };
+pub use origin::{Origin, Origins};
 pub use profile::{Profile, Quiet, Vendor, VendorToken, Window, Zone};
 pub use step::{DropReason, Step};
 pub use target::{Except, Platform, Target};

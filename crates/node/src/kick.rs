@@ -144,19 +144,8 @@ impl Node {
     /// # Errors
     /// When it cannot be written down; nothing has changed then.
     pub async fn suspend(self: &Arc<Self>, changing: Changing, suspended: bool) -> Result<(), StoreError> {
-        let namespace = Arc::clone(changing.namespace());
-        let settings = Settings { suspended, ..Settings::clone(&namespace.settings()) };
-        let node = Arc::clone(self);
-        whole(async move {
-            node.change_namespace(changing, settings).await?;
-            if suspended {
-                let name = namespace.name.clone();
-                let away = ToShard::SendAway { namespace: name, devices: None, why: Disconnect::OPERATOR };
-                node.shards.tell(u64::MAX, away).await;
-            }
-            Ok(())
-        })
-        .await
+        let settings = Settings { suspended, ..Settings::clone(&changing.namespace().settings()) };
+        self.change_namespace(changing, settings).await
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 pub use tidings_hub::WhenFull;
 use tidings_hub::{Bounds, Directory, Policy};
-use tidings_model::{Disconnect, NamespaceName, Timestamp, limit};
+use tidings_model::{Disconnect, NamespaceName, Origins, Timestamp, limit};
 use tidings_outbound::hook::Client;
 use tidings_store::{Store, StoreError};
 
@@ -130,6 +130,9 @@ pub struct Settings {
     /// What the members of a room are told of each other.
     #[serde(default)]
     pub presence: Presence,
+    /// Which pages may connect.
+    #[serde(default, with = "origins")]
+    pub origins: Origins,
 }
 
 /// What the members of a room are told of each other.
@@ -267,6 +270,24 @@ mod when_full {
     }
 }
 
+/// [`Origins`] as they are kept: a list of texts.
+mod origins {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use tidings_model::{Origin, Origins};
+
+    pub(super) fn serialize<S: Serializer>(origins: &Origins, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(origins.list().iter().map(Origin::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Origins, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        let read = |text: &String| {
+            Origin::parse(text).ok_or_else(|| D::Error::custom(format!("there is no origin {text:?}")))
+        };
+        texts.iter().map(read).collect::<Result<_, _>>().map(Origins::new)
+    }
+}
+
 /// Who may connect as whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -346,6 +367,7 @@ impl Settings {
             hooks: Vec::new(),
             history: History::default(),
             presence: Presence::default(),
+            origins: Origins::default(),
         }
     }
 
@@ -574,7 +596,8 @@ impl Node {
         Ok(created.await?)
     }
 
-    /// Changes the rules of a namespace. They hold for what comes from now on.
+    /// Changes the rules of a namespace. They hold for what comes from now on. Who is connected stays, unless it is suspended now, or
+    /// nobody is believed any more who says who they are.
     ///
     /// # Errors
     /// When they cannot be written down; nothing has changed then.
@@ -590,14 +613,17 @@ impl Node {
                 // It was changed first, and then it went.
                 return Ok(());
             }
-            let bound = namespace.settings().auth == AuthMode::Open && settings.auth != AuthMode::Open;
+            let before = namespace.settings();
+            let shut = settings.suspended && !before.suspended;
+            let bound = before.auth == AuthMode::Open && settings.auth != AuthMode::Open;
             node.write_namespace(&namespace.name, &settings).await?;
             namespace.set(settings);
             node.hooks.configure(&namespace);
             node.watch(&namespace);
-            if bound {
-                // Whoever is here was believed; from now on nobody is.
-                let (namespace, why) = (namespace.name.clone(), Disconnect::RECONNECT);
+            // Whoever is here was believed, and from now on nobody is; or there is nobody to be here for now.
+            let why = if shut { Some(Disconnect::OPERATOR) } else { bound.then_some(Disconnect::RECONNECT) };
+            if let Some(why) = why {
+                let namespace = namespace.name.clone();
                 node.shards.tell(u64::MAX, ToShard::SendAway { namespace, devices: None, why }).await;
             }
             Ok(())

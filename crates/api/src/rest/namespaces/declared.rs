@@ -47,7 +47,7 @@ impl Declared {
         }
         let body = Value::Object(body);
         let text = body.to_string();
-        let checked = shape::decode::<Body<'_>>(text.as_bytes(), &SHAPE)
+        let checked = shape::decode::<Body>(text.as_bytes(), &SHAPE)
             .and_then(|read| check(&read, None, tidings_model::Timestamp(0)));
         match checked {
             Ok((name, _)) => Ok(Self { name, body }),
@@ -74,7 +74,7 @@ impl Declared {
         }
         merge(&mut whole, self.body.clone());
         let whole = whole.to_string();
-        let body: Body<'_> = shape::decode(whole.as_bytes(), &SHAPE)?;
+        let body: Body = shape::decode(whole.as_bytes(), &SHAPE)?;
         let (_, settings) = check(&body, before.as_deref(), node.now())?;
         Ok(match before {
             Some(before) => Settings { declared: true, ..super::kept(settings, &before) },
