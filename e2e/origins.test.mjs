@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import io2 from 'socket.io-client-2';
-import { io as io4 } from 'socket.io-client';
+import { io as io4 } from 'socket.io-client-4';
 
 import { Api } from './lib/api.mjs';
 import { RawSocket } from './lib/raw.mjs';
@@ -17,8 +17,8 @@ const OTHER = 'https://evil.example';
 const REFUSED = 'tidings_clients_refused_total{reason="origin"}';
 
 /** A server with a namespace `shop` for pages of ours, beside `demo` for every page. */
-async function shop(t, env = {}) {
-  const server = await Server.start(t, { env });
+async function shop(t, env = {}, options = {}) {
+  const server = await Server.start(t, { env, ...options });
   const admin = new Api(server);
   const made = await admin.call('POST', '/v1/namespaces', { name: 'shop', auth: { mode: 'open' }, origins: [OURS, 'https://*.example.org'] });
   assert.equal(made.status, 201, made.text);
@@ -38,9 +38,10 @@ async function handshake(t, server, namespace, headers) {
 }
 
 /** What a Socket.IO client is told that connects: `let in`, or why not. */
-function connecting(t, io, server, namespace, origin, options = {}) {
+function connecting(t, io, server, namespace, origin, { managers, ...options } = {}) {
   const extraHeaders = origin ? { origin } : {};
   const socket = io(`${server.url}/${namespace}`, { transports: ['websocket'], forceNew: true, reconnection: false, extraHeaders, ...options });
+  managers?.add(socket.io);
   t.after(() => socket.disconnect());
   const outcome = new Promise((resolve) => {
     socket.on('ready', () => resolve('let in'));
@@ -100,9 +101,10 @@ describe('origins of a namespace', () => {
     assert.equal(await metric(server, REFUSED), 4);
 
     // Who is in one namespace is asked for its page by the next one, too.
-    const shared = { forceNew: false, multiplex: true, path: '/socket.io/' };
+    const shared = { forceNew: false, managers: new Set() };
     assert.equal(await connecting(t, io4, server, 'demo', OTHER, shared), 'let in');
     assert.equal((await connecting(t, io4, server, 'shop', OTHER, shared)).code, 3507);
+    assert.equal(shared.managers.size, 1);
     assert.equal(await metric(server, REFUSED), 5);
   });
 
@@ -121,7 +123,7 @@ describe('origins of a namespace', () => {
   });
 
   test('calls, and errors too; a list can be changed, and survives', async (t) => {
-    const { server, admin } = await shop(t);
+    const { server, admin } = await shop(t, {}, { restartable: true });
     const ask = async (path, origin, options = {}) => {
       const headers = { Authorization: `Bearer ${server.adminKey}`, ...(origin ? { Origin: origin } : {}) };
       const answer = await request(server, { path, headers, ...options });
