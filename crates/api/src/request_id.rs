@@ -15,7 +15,8 @@ use http::header::{
     ACCESS_CONTROL_MAX_AGE, ALLOW, CONTENT_LENGTH, ORIGIN,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use tidings_model::{ErrorCode, Origins};
+use tidings_model::ErrorCode;
+use tidings_model::origin::EVERY_PAGE;
 use tracing::Instrument as _;
 
 use crate::rest::namespaces;
@@ -23,9 +24,6 @@ use crate::{ApiState, Problem};
 
 /// The header that names a request.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Whose pages may read what is about no namespace.
-static EVERY_PAGE: Origins = Origins::new(Vec::new());
 
 /// Longest id that is taken from a caller, in characters.
 const ID_MAX: usize = 64;

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::limit::ORIGIN_BYTES_MAX;
 
+/// The list of whoever lists none: every page may.
+pub static EVERY_PAGE: Origins = Origins::new(Vec::new());
+
 /// Which pages may do something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(Vec<Origin>);

@@ -9,6 +9,7 @@ use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{Extensions, HeaderValue, Method, StatusCode, header};
+use tidings_model::origin::EVERY_PAGE;
 use tidings_model::{ClientAddress, Origins};
 use tidings_node::metrics::Refused;
 use tracing::{Instrument as _, Span};
@@ -40,10 +41,10 @@ pub(super) async fn enter(
     // On Socket.IO the namespace is known later.
     let named = parameters.iter().flatten().find(|(name, _)| *name == "namespace");
     let own = named.and_then(|(_, name)| front.node.namespace(name)).map(|found| found.settings());
-    let own = own.as_ref().map_or_else(Origins::default, |settings| settings.origins.clone());
+    let own = own.as_ref().map_or(&EVERY_PAGE, |settings| &settings.origins);
     let client = request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL);
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = match judge(&front, &own, client, &mut request) {
+    let mut response = match judge(&front, own, client, &mut request) {
         Ok(begins) => {
             let span = if begins { tracing::info_span!("client", %client) } else { Span::none() };
             let response = next.run(request).instrument(span).await;
@@ -58,7 +59,7 @@ pub(super) async fn enter(
             refused(&request, why)
         }
     };
-    front.door.allow_origin(&own, origin.as_ref(), response.headers_mut());
+    front.door.allow_origin(own, origin.as_ref(), response.headers_mut());
     response
 }
 

@@ -2,6 +2,7 @@
 //! may, by the same check; what it says is brought about, and what it does not say is left alone. It does not know where
 //! a declaration comes from, and takes nothing away.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -15,11 +16,18 @@ use super::{Body, SHAPE, WAIT_FOR_REMOVAL, check, hooks, writable};
 use crate::{Problem, shape};
 
 /// A namespace as it is declared, checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Declared {
     name: NamespaceName,
     /// What a body of `POST /v1/namespaces` has, with the name.
     body: Value,
+}
+
+impl fmt::Debug for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // There are secrets in it.
+        f.debug_struct("Declared").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// What came of a declaration.
