@@ -6,7 +6,7 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { Api, assertProblem } from './lib/api.mjs';
-import { connected } from './lib/clients.mjs';
+import { connected, outcome } from './lib/clients.mjs';
 import { runToExit, Server, temporaryDirectory } from './lib/server.mjs';
 import { until } from './lib/until.mjs';
 
@@ -53,6 +53,11 @@ describe('namespaces by file', () => {
     const again = await connected(t, server, 'ws', { namespace: 'shop', device: 'd1', user: 'ann' });
     await again.waitForId(missed.id);
 
+    // Rules that send everybody away hold for those who come.
+    write(SHOP.replace('"open"', '"token"'));
+    await server.restart();
+    assert.equal(await outcome(t, server, 'ws', { namespace: 'shop', device: 'd1', user: 'ann' }), 'refused');
+
     // Nothing is deleted by a file.
     write('');
     await server.restart();
@@ -75,6 +80,17 @@ describe('namespaces by file', () => {
     assert.deepEqual((await reload()).json, reloaded(['namespaces.shop']));
     const { state, title } = await show('shop');
     assert.deepEqual([state, title], ['suspended', 'Closed']);
+  });
+
+  test('whose hook leads to a place of our own end a start, in one line', async () => {
+    const directory = temporaryDirectory('configuration');
+    const file = path.join(directory, 'hook.toml');
+    writeFileSync(file, `[namespaces.shop]\nauth.mode = "open"\n[[namespaces.shop.hooks]]\nname = "crm"\nurl = "https://localhost/"\nevents = ["acked"]\nsecret = "${SECRET}"\n`);
+    const args = ['--config', file, '--listen', '127.0.0.1:0', '--store', path.join(directory, 'data')];
+    const { code, stderr } = await runToExit(['serve', ...args]);
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /tidings: the namespaces of the configuration cannot be brought about: namespaces\.shop\.hooks\[0\]\.url must not be called/);
+    assert.equal((await runToExit(['check-config', '--config', file])).code, 0, 'what only the network can tell');
   });
 
   test('a start says what is wrong, and so does check-config', async () => {

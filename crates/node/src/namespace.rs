@@ -26,6 +26,8 @@ use crate::rooms::{self, Suspended};
 use crate::token::{self, Jwt, TokenError, Verifier};
 use crate::{Node, ToShard};
 
+mod origins;
+
 const PREFIX: &str = "namespace/";
 
 /// Where the key is kept that a namespace signs tokens with.
@@ -267,24 +269,6 @@ mod when_full {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<WhenFull, D::Error> {
         let name = String::deserialize(from)?;
         WhenFull::parse(&name).ok_or_else(|| D::Error::custom(format!("there is no policy {name:?}")))
-    }
-}
-
-/// [`Origins`] as they are kept: a list of texts.
-mod origins {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use tidings_model::{Origin, Origins};
-
-    pub(super) fn serialize<S: Serializer>(origins: &Origins, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(origins.list().iter().map(Origin::to_string))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Origins, D::Error> {
-        let texts = Vec::<String>::deserialize(from)?;
-        let read = |text: &String| {
-            Origin::parse(text).ok_or_else(|| D::Error::custom(format!("there is no origin {text:?}")))
-        };
-        texts.iter().map(read).collect::<Result<_, _>>().map(Origins::new)
     }
 }
 

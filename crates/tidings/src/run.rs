@@ -198,12 +198,13 @@ async fn run(
     .await
     .map_err(in_store)?;
     let key = greeting::admin_key(&node, config.process.admin_key.as_ref()).await.map_err(in_store)?;
-    reload::foresee(&node, &config.namespaces).await.map_err(Fatal::Namespaces)?;
-    reload::bring_about(&node, &config.namespaces).await.map_err(Fatal::Namespaces)?;
     let mut settings = gateway_settings(config);
     settings.limits.connections = limits::connections(settings.limits.connections, files);
     let gateway = Gateway::start(Arc::clone(&node), inboxes, settings)
         .map_err(|why| Fatal::System("a shard thread cannot be started", why))?;
+    // Not before there are shards, which may be told of it.
+    reload::foresee(&node, &config.namespaces).await.map_err(Fatal::Namespaces)?;
+    reload::bring_about(&node, &config.namespaces).await.map_err(Fatal::Namespaces)?;
     let ready = Readiness::default();
     let (reloads, asked) = Reloads::new();
     let api = tidings_api::router(ApiState {
