@@ -39,6 +39,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use health::Readiness;
 pub use metrics::Metrics;
 pub use problem::Problem;
+pub use rest::namespaces::declared;
+pub use rest::reload::Reloads;
 
 /// What the API answers from.
 #[derive(Clone)]
@@ -51,6 +53,8 @@ pub struct ApiState {
     pub metrics: Arc<Metrics>,
     /// Whether this process may take traffic.
     pub ready: Readiness,
+    /// The way to whoever reads the configuration again.
+    pub reloads: Reloads,
     /// The version of this program.
     pub version: &'static str,
     /// The commit it was built from, if the build knew.

@@ -21,8 +21,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
-    acks, batch, blocks, connections, devices, history, hooks, keys, messages, namespaces, receipts, report,
-    rooms, simulations, stats, tokens, trace, users,
+    acks, batch, blocks, connections, devices, history, hooks, keys, messages, namespaces, receipts, reload,
+    report, rooms, simulations, stats, tokens, trace, users,
 };
 use crate::{health, metrics};
 
@@ -91,6 +91,7 @@ pub(crate) use namespace::*;
         users::show,
         users::status,
         users::disconnect,
+        reload::reload,
         health::healthz,
         health::readyz,
         health::version,
@@ -186,10 +187,9 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: 
         }
     };
     add(!public, &[ErrorCode::UNAUTHORIZED, ErrorCode::FORBIDDEN, ErrorCode::RATE_LIMITED]);
-    add(has_input, &[ErrorCode::INVALID_REQUEST]);
+    add(has_input || path == "/v1/reload", &[ErrorCode::INVALID_REQUEST]);
     add(path.contains("{ns}"), &[ErrorCode::NOT_FOUND]);
     add(has_body, &[ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
-    add(creates, &[ErrorCode::NOT_SUPPORTED]);
     add(pushes || creates, &[ErrorCode::CONFLICT]);
     add(writes, &[ErrorCode::STORAGE_FULL]);
     let asks_shards = path.ends_with("/connections") && !writes;

@@ -83,12 +83,14 @@ impl Problem {
     }
 
     /// What happened this time.
-    pub(crate) fn detail(&self) -> &str {
+    #[must_use]
+    pub fn detail(&self) -> &str {
         &self.detail
     }
 
     /// What is wrong with which field.
-    pub(crate) fn errors(&self) -> &[FieldError] {
+    #[must_use]
+    pub fn errors(&self) -> &[FieldError] {
         &self.errors
     }
 

@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONTENT_LENGTH,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_EXPOSE_HEADERS,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, CONTENT_LENGTH, ORIGIN,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tidings_model::ErrorCode;
+use tidings_model::origin::EVERY_PAGE;
 use tracing::Instrument as _;
 
 use crate::rest::namespaces;
@@ -70,8 +72,14 @@ impl Patience {
 }
 
 /// Surrounds a call.
-pub(crate) async fn around(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn around(
+    State(state): State<ApiState>,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
+    let origin = request.headers().get(ORIGIN).cloned();
     let id = id_of(request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -93,7 +101,12 @@ pub(crate) async fn around(State(state): State<ApiState>, mut request: Request, 
     state.metrics.called(&method, route, response.status(), started.elapsed());
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, id);
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    // By the rules that hold now: a call may have changed them.
+    let named = parameters.iter().flatten().find(|(name, _)| *name == "ns");
+    let named = named.and_then(|(_, name)| state.node.namespace(name.split(':').next().unwrap_or(name)));
+    let settings = named.map(|namespace| namespace.settings());
+    let origins = settings.as_ref().map_or(&EVERY_PAGE, |settings| &settings.origins);
+    namespaces::origins::answer(origins, origin.as_ref(), headers);
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static("x-request-id, retry-after, allow, www-authenticate"),

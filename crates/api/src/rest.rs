@@ -11,6 +11,7 @@ pub(crate) mod keys;
 pub(crate) mod messages;
 pub(crate) mod namespaces;
 pub(crate) mod receipts;
+pub mod reload;
 pub(crate) mod report;
 pub(crate) mod rooms;
 pub(crate) mod simulations;
@@ -84,6 +85,7 @@ fn keyed(state: &ApiState) -> Routes {
         .described("post", "/v1/namespaces/{ns}:clear")
         .described("post", "/v1/namespaces/{ns}:suspend")
         .described("post", "/v1/namespaces/{ns}:resume")
+        .route("post", "/v1/reload", needs(Need::Admin, post(reload::reload)))
         .route("get", "/v1/namespaces/{ns}/keys", needs(MANAGE, get(keys::list)))
         .route("post", "/v1/namespaces/{ns}/keys", needs(MANAGE, post(keys::make)))
         .route("delete", "/v1/namespaces/{ns}/keys/{id}", needs(MANAGE, delete(keys::revoke)))

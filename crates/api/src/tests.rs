@@ -4,6 +4,7 @@ mod away;
 mod blocks;
 mod bodies;
 mod calls;
+mod declared;
 mod devices;
 mod document;
 mod grpc;
@@ -12,6 +13,8 @@ mod hooks;
 mod isolation;
 mod keys;
 mod limits;
+mod origins;
+mod reload;
 mod removal;
 mod revocation;
 mod rooms;
@@ -38,7 +41,7 @@ use tidings_store::memory::MemoryStore;
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
-use crate::{ApiState, Metrics, Readiness, router};
+use crate::{ApiState, Metrics, Readiness, Reloads, router};
 
 const KEY: &str = "tk_test";
 
@@ -94,6 +97,8 @@ impl World {
             registry: Arc::new(registry),
             metrics,
             ready,
+            // Nobody there, unless a test is.
+            reloads: Reloads::new().0,
             version: "0.0.0",
             commit: None,
             started_at: Timestamp(NOW),

@@ -128,13 +128,15 @@ pub(crate) enum Application {
     Fixture,
 }
 
-/// What the query of an Engine.IO handshake said.
+/// What an Engine.IO handshake said. It is kept as long as the connection, which may join namespaces for as long.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
-    pub(crate) device: Option<String>,
-    pub(crate) user: Option<String>,
-    pub(crate) platform: Option<String>,
-    pub(crate) token: Option<String>,
+    pub(crate) device: Option<Box<str>>,
+    pub(crate) user: Option<Box<str>>,
+    pub(crate) platform: Option<Box<str>>,
+    pub(crate) token: Option<Box<str>>,
+    /// The page that it belongs to; none for programs.
+    pub(crate) page: Option<Box<str>>,
     /// A version 3 client that cannot take bytes in a poll.
     pub(crate) base64: bool,
 }

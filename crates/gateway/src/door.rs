@@ -6,18 +6,19 @@ mod seats;
 
 use std::hash::RandomState;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use tidings_hub::rates::Rates;
-use tidings_model::{ClientAddress, ErrorCode};
+use tidings_model::{ClientAddress, ErrorCode, Origins};
 use tidings_node::Metrics;
 use tidings_node::metrics::Refused;
 
 use crate::session::Refusal;
 use crate::settings::Settings;
-use origins::Origins;
 use seats::{Seat, Seats};
 
 /// Addresses whose rates are known sharply.
@@ -26,7 +27,7 @@ const ADDRESSES: usize = 1 << 16;
 /// Who may come in.
 #[derive(Debug)]
 pub(crate) struct Door {
-    origins: Origins,
+    origins: ArcSwap<Origins>,
     rates: Option<Rates>,
     seats: Seats,
     started: Instant,
@@ -74,7 +75,7 @@ impl Door {
     pub(crate) fn new(settings: &Settings) -> Self {
         let limits = settings.limits;
         Self {
-            origins: settings.origins.clone(),
+            origins: ArcSwap::from_pointee(settings.origins.clone()),
             rates: Rates::new(
                 limits.handshakes_per_second,
                 limits.handshake_burst,
@@ -88,13 +89,17 @@ impl Door {
         }
     }
 
-    /// Judges the page that a request belongs to, if it says so: browsers do. The answer of a `script` can be
-    /// read by every page that has one, and browsers name no origin when they fetch it.
+    /// From now on these pages may come in. Who is in stays.
+    pub(crate) fn allow(&self, origins: Origins) {
+        self.origins.store(Arc::new(origins));
+    }
+
+    /// Judges the page that a request belongs to, if there is one: browsers say so.
     ///
     /// # Errors
     /// [`Closed::Origin`].
-    pub(crate) fn check_origin(&self, headers: &HeaderMap, script: bool) -> Result<(), Closed> {
-        if self.origins.allow_request(headers, script) { Ok(()) } else { Err(Closed::Origin) }
+    pub(crate) fn check_page(&self, page: Option<&str>) -> Result<(), Closed> {
+        if origins::allow(&self.origins.load(), page) { Ok(()) } else { Err(Closed::Origin) }
     }
 
     /// Lets somebody in for as long as it has the place.
@@ -127,9 +132,14 @@ impl Door {
         tracing::info!(%client, reason = why.reason(), more, "a client was not let in");
     }
 
-    /// What a browser is told of who may read an answer.
-    pub(crate) fn allow_origin(&self, asked: Option<&http::HeaderValue>, answer: &mut HeaderMap) {
-        self.origins.answer(asked, answer);
+    /// What a browser is told of who may read an answer, where the namespace that it is about has this list.
+    pub(crate) fn allow_origin(
+        &self,
+        own: &Origins,
+        asked: Option<&http::HeaderValue>,
+        answer: &mut HeaderMap,
+    ) {
+        origins::answer([&self.origins.load(), own], asked, answer);
     }
 }
 

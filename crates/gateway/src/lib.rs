@@ -111,6 +111,11 @@ impl Gateway {
         http::conformance_router(Arc::clone(&self.front))
     }
 
+    /// From now on these pages may connect. Connections that are there stay.
+    pub fn allow_origins(&self, origins: settings::Origins) {
+        self.front.door.allow(origins);
+    }
+
     /// How many connections there are.
     #[must_use]
     pub fn connections(&self) -> usize {

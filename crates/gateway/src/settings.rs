@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use tidings_hub::Bounds;
+pub use tidings_model::Origins;
 use tidings_model::Platform;
-
-pub use crate::door::origins::Origins;
 
 /// What an operator may set about connections.
 #[derive(Clone, Debug)]

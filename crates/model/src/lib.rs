@@ -7,6 +7,7 @@
 //! Reading order: [`name`] (what things are called), [`topic`] (where messages are logged),
 //! [`target`] (who is meant), [`message`] (what was accepted), [`step`] (what becomes of it),
 //! [`profile`] (what is kept of a device), [`disconnect`] (how a connection ends), [`address`] and [`network`] (where a client is),
+//! [`origin`] (which page it belongs to),
 //! [`duration`] (as people write it), [`granularity`] (intervals of statistics), [`limit`] (how large anything may be).
 
 pub mod address;
@@ -18,6 +19,7 @@ pub mod limit;
 pub mod message;
 pub mod name;
 pub mod network;
+pub mod origin;
 pub mod profile;
 pub mod step;
 pub mod target;
@@ -34,6 +36,7 @@ pub use name::{
     RoomName, Tag, UserId,
 };
 pub use network::Network;
+pub use origin::{Origin, Origins};
 pub use profile::{Profile, Quiet, Vendor, VendorToken, Window, Zone};
 pub use step::{DropReason, Step};
 pub use target::{Except, Platform, Target};

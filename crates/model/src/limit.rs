@@ -7,6 +7,12 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Longest name of a namespace, in bytes.
 pub const NAMESPACE_BYTES_MAX: usize = 50;
 
+/// Longest origin, in bytes: a scheme, a name of the longest kind, a port.
+pub const ORIGIN_BYTES_MAX: usize = 512;
+
+/// Most origins that a namespace may list.
+pub const ORIGINS_MAX: usize = 100;
+
 /// Longest collapse key, in bytes: what APNs takes (`apns-collapse-id`).
 pub const COLLAPSE_KEY_BYTES_MAX: usize = 64;
 

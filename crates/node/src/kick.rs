@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_model::{Disconnect, Ordinal, UserId};
+use tidings_model::{Ordinal, UserId};
 use tidings_store::StoreError;
 
 use crate::block::{BlockError, NewBlock, Whom};
-use crate::namespace::{Changing, Settings, whole};
-use crate::{Namespace, Node, ToShard};
+use crate::namespace::{Changing, Settings};
+use crate::{Namespace, Node};
 
 /// Longest time that a user can be kept away when it is sent away.
 pub const BLOCK_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -54,18 +54,7 @@ impl Node {
     /// # Errors
     /// When it cannot be written down; nothing has changed then.
     pub async fn suspend(self: &Arc<Self>, changing: Changing, suspended: bool) -> Result<(), StoreError> {
-        let namespace = Arc::clone(changing.namespace());
-        let settings = Settings { suspended, ..Settings::clone(&namespace.settings()) };
-        let node = Arc::clone(self);
-        whole(async move {
-            node.change_namespace(changing, settings).await?;
-            if suspended {
-                let name = namespace.name.clone();
-                let away = ToShard::SendAway { namespace: name, devices: None, why: Disconnect::OPERATOR };
-                node.shards.tell(u64::MAX, away).await;
-            }
-            Ok(())
-        })
-        .await
+        let settings = Settings { suspended, ..Settings::clone(&changing.namespace().settings()) };
+        self.change_namespace(changing, settings).await
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 pub use tidings_hub::WhenFull;
 use tidings_hub::{Bounds, Directory, Policy};
-use tidings_model::{Disconnect, NamespaceName, Timestamp, limit};
+use tidings_model::{Disconnect, NamespaceName, Origins, Timestamp, limit};
 use tidings_outbound::hook::Client;
 use tidings_store::{Store, StoreError};
 
@@ -25,6 +25,8 @@ use crate::revoke::{self, Revocations};
 use crate::rooms::{self, Suspended};
 use crate::token::{self, Jwt, TokenError, Verifier};
 use crate::{Node, ToShard};
+
+mod origins;
 
 const PREFIX: &str = "namespace/";
 
@@ -100,6 +102,9 @@ pub struct Settings {
     /// Whether nobody may connect or push for now.
     #[serde(default)]
     pub suspended: bool,
+    /// Whether it is declared outside of the API.
+    #[serde(default)]
+    pub declared: bool,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created_at: u64,
     /// Largest `data` of a push, in bytes; 0 for as much as a push can have.
@@ -127,6 +132,9 @@ pub struct Settings {
     /// What the members of a room are told of each other.
     #[serde(default)]
     pub presence: Presence,
+    /// Which pages may connect.
+    #[serde(default, with = "origins")]
+    pub origins: Origins,
 }
 
 /// What the members of a room are told of each other.
@@ -335,6 +343,7 @@ impl Settings {
             connect_hook: None,
             jwt: None,
             suspended: false,
+            declared: false,
             created_at: now.0,
             message_size: limit::DATA_BYTES_DEFAULT,
             rooms_per_device: limit::ROOMS_PER_DEVICE_DEFAULT,
@@ -345,6 +354,7 @@ impl Settings {
             hooks: Vec::new(),
             history: History::default(),
             presence: Presence::default(),
+            origins: Origins::default(),
         }
     }
 
@@ -573,7 +583,8 @@ impl Node {
         Ok(created.await?)
     }
 
-    /// Changes the rules of a namespace. They hold for what comes from now on.
+    /// Changes the rules of a namespace. They hold for what comes from now on. Who is connected stays, unless it is suspended now, or
+    /// nobody is believed any more who says who they are.
     ///
     /// # Errors
     /// When they cannot be written down; nothing has changed then.
@@ -589,14 +600,17 @@ impl Node {
                 // It was changed first, and then it went.
                 return Ok(());
             }
-            let bound = namespace.settings().auth == AuthMode::Open && settings.auth != AuthMode::Open;
+            let before = namespace.settings();
+            let shut = settings.suspended && !before.suspended;
+            let bound = before.auth == AuthMode::Open && settings.auth != AuthMode::Open;
             node.write_namespace(&namespace.name, &settings).await?;
             namespace.set(settings);
             node.hooks.configure(&namespace);
             node.watch(&namespace);
-            if bound {
-                // Whoever is here was believed; from now on nobody is.
-                let (namespace, why) = (namespace.name.clone(), Disconnect::RECONNECT);
+            // Whoever is here was believed, and from now on nobody is; or there is nobody to be here for now.
+            let why = if shut { Some(Disconnect::OPERATOR) } else { bound.then_some(Disconnect::RECONNECT) };
+            if let Some(why) = why {
+                let namespace = namespace.name.clone();
                 node.shards.tell(u64::MAX, ToShard::SendAway { namespace, devices: None, why }).await;
             }
             Ok(())

@@ -130,6 +130,10 @@ struct ServeArgs {
 
 impl ServeArgs {
     fn load(self) -> Result<Config, ConfigErrors> {
+        Config::load(self.sources())
+    }
+
+    fn sources(self) -> Sources {
         let flags = [
             ("server.listen", self.listen),
             ("store.path", self.store),
@@ -141,11 +145,11 @@ impl ServeArgs {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Config::load(Sources {
+        Sources {
             file: self.config,
             environment,
             flags: flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect(),
-        })
+        }
     }
 }
 
@@ -179,12 +183,13 @@ pub(crate) fn main() -> ExitCode {
 
 fn serve(args: ServeArgs) -> ExitCode {
     let dev = args.dev;
-    let config = match args.load() {
+    let sources = args.sources();
+    let config = match Config::load(sources.clone()) {
         Ok(config) => config,
         Err(errors) => return refuse(&errors),
     };
-    log::start(&config.log);
-    ended(run::serve(&config, dev))
+    let level = log::start(&config.log);
+    ended(run::serve(config, run::Again { sources, level }, dev))
 }
 
 fn kept(args: StoreArgs, work: impl FnOnce(&Config) -> Result<(), keep::KeepError>) -> ExitCode {

@@ -1,7 +1,8 @@
 //! What an operator may set: built-in defaults < `tidings.toml` < environment < flags.
 //!
 //! Every key stands in a table beside the section that it fills ([`SECTIONS`]); reading, complaining,
-//! `default-config` and `docs/configuration.md` all work from these tables. Nothing here starts anything.
+//! `default-config` and `docs/configuration.md` all work from these tables. Namespaces, which the file may declare, have no
+//! table here: what they may say is the API's to know. Nothing here starts anything.
 
 pub(crate) mod clients;
 pub(crate) mod document;
@@ -13,6 +14,7 @@ pub(crate) mod limits;
 pub(crate) mod log;
 #[cfg(test)]
 mod manual;
+mod namespaces;
 pub(crate) mod outbox;
 pub(crate) mod overload;
 pub(crate) mod process;
@@ -22,10 +24,12 @@ pub(crate) mod statistics;
 pub(crate) mod store;
 mod value;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub(crate) use error::ConfigErrors;
+pub(crate) use error::{ConfigError, ConfigErrors};
 use layers::Layers;
+use tidings_api::declared::Declared;
 
 /// A key that an operator may set.
 #[derive(Debug)]
@@ -71,6 +75,19 @@ pub(crate) const SECTIONS: &[Section] = &[
     log::SECTION,
 ];
 
+/// The keys whose changes a reload brings about, beside what is declared; all others are read by the start only.
+pub(crate) const RELOADED: &[&str] = &[
+    "admin_key",
+    "server.shutdown_timeout",
+    "server.drain_pause",
+    "server.drain_window",
+    "server.tls.cert",
+    "server.tls.key",
+    "server.tls.check_interval",
+    "clients.allowed_origins",
+    "log.level",
+];
+
 /// Everything, checked.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -85,12 +102,16 @@ pub(crate) struct Config {
     pub(crate) statistics: statistics::Statistics,
     pub(crate) simulations: simulations::Simulations,
     pub(crate) log: log::Log,
+    /// The namespaces that the file declares.
+    pub(crate) namespaces: Vec<Declared>,
+    /// Every key as it was written, or its default.
+    pub(crate) values: BTreeMap<&'static str, String>,
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
 }
 
 /// Where values come from besides the defaults.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     /// The file to read, which must exist then; else `tidings.toml` is read if it is there.
     pub(crate) file: Option<PathBuf>,
@@ -119,6 +140,11 @@ impl Config {
         Self::resolve(&mut Layers::default(), None)
     }
 
+    /// The keys that have other values here than there.
+    pub(crate) fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static str> {
+        self.values.iter().filter(|(key, value)| other.values.get(*key) != Some(*value)).map(|(key, _)| *key)
+    }
+
     fn resolve(layers: &mut Layers, file: Option<PathBuf>) -> Self {
         Self {
             process: process::Process::resolve(layers),
@@ -132,6 +158,8 @@ impl Config {
             statistics: statistics::Statistics::resolve(layers),
             simulations: simulations::Simulations::resolve(layers),
             log: log::Log::resolve(layers),
+            namespaces: namespaces::resolve(layers),
+            values: layers.values(),
             file,
         }
     }

@@ -12,6 +12,7 @@ mod limits;
 mod listener;
 mod namespaces;
 mod networks;
+mod reload;
 mod run;
 mod signals;
 

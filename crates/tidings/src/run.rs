@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use prometheus_client::registry::Registry;
-use tidings_api::{ApiState, Readiness};
+use tidings_api::{ApiState, Problem, Readiness, Reloads};
 use tidings_gateway::{Gateway, Plan};
 use tidings_hub::outbox::Bounds;
 use tidings_model::Epoch;
@@ -16,13 +16,16 @@ use tidings_node::connect::ConnectionLimits;
 use tidings_node::{Clock, Node, Parts, StoreError, ids};
 use tidings_outbound::{Provider, provider::Recording};
 use tidings_store::{EmbeddedStore, Options};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::config::{self, Config};
+use crate::config::log::Level;
+use crate::config::{self, Config, Sources};
 use crate::listener::tls::{Tls, TlsError};
 use crate::listener::{self, Address, Bound, Listener, Manners};
+use crate::reload::Reload;
 use crate::signals::{Hangups, Stop};
-use crate::{control, greeting, limits};
+use crate::{control, greeting, limits, reload};
 
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -42,6 +45,8 @@ pub(crate) enum Fatal {
     Tls(TlsError),
     /// The store cannot be opened or used.
     Store(PathBuf, StoreError),
+    /// The namespaces of the configuration cannot be brought about.
+    Namespaces(Problem),
     /// The operating system refused something else.
     System(&'static str, io::Error),
     /// Not everything was written down in time.
@@ -73,6 +78,11 @@ impl fmt::Display for Fatal {
                 )
             }
             Self::Store(path, why) => store_line(f, &path.display().to_string(), why),
+            Self::Namespaces(why) => {
+                write!(f, "the namespaces of the configuration cannot be brought about: {}", why.detail())?;
+                let fields = why.errors().iter().filter(|_| why.errors().len() > 1);
+                fields.into_iter().try_for_each(|error| write!(f, "\n  {} {}", error.field, error.message))
+            }
             Self::System(what, why) => write!(f, "{what}: {why}"),
             Self::Unfinished(limit) => write!(
                 f,
@@ -109,8 +119,17 @@ fn store_line(f: &mut fmt::Formatter<'_>, path: &str, why: &StoreError) -> fmt::
     }
 }
 
+/// How the configuration is read again.
+pub(crate) struct Again {
+    /// Where it comes from.
+    pub(crate) sources: Sources,
+    /// What is logged.
+    pub(crate) level: Level,
+}
+
 /// Runs the server until it is told to stop.
-pub(crate) fn serve(config: &Config, dev: bool) -> Result<(), Fatal> {
+pub(crate) fn serve(config: Config, again: Again, dev: bool) -> Result<(), Fatal> {
+    let config = Arc::new(config);
     let files = limits::raise_open_files();
     let server = &config.server;
     let tls = server.tls.clone().map(Tls::read).transpose().map_err(Fatal::Tls)?;
@@ -126,7 +145,8 @@ pub(crate) fn serve(config: &Config, dev: bool) -> Result<(), Fatal> {
         .thread_name("http")
         .build()
         .map_err(|why| Fatal::System("the runtime cannot be started", why))?;
-    let outcome = runtime.block_on(run(config, dev, store, Way { bound, tls, files }));
+    let way = Way { bound, tls, files };
+    let outcome = runtime.block_on(run(&config, again, dev, store, way));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
     outcome
@@ -147,7 +167,8 @@ struct Way {
 }
 
 async fn run(
-    config: &Config,
+    config: &Arc<Config>,
+    again: Again,
     dev: bool,
     store: EmbeddedStore,
     Way { bound, tls, files }: Way,
@@ -181,13 +202,18 @@ async fn run(
     settings.limits.connections = limits::connections(settings.limits.connections, files);
     let gateway = Gateway::start(Arc::clone(&node), inboxes, settings)
         .map_err(|why| Fatal::System("a shard thread cannot be started", why))?;
+    // Not before there are shards, which may be told of it.
+    reload::foresee(&node, &config.namespaces).await.map_err(Fatal::Namespaces)?;
+    reload::bring_about(&node, &config.namespaces).await.map_err(Fatal::Namespaces)?;
     let ready = Readiness::default();
+    let (reloads, asked) = Reloads::new();
     let api = tidings_api::router(ApiState {
         started_at: node.now(),
         node: Arc::clone(&node),
         registry: Arc::new(registry),
         metrics: api_metrics,
         ready: ready.clone(),
+        reloads,
         version: VERSION,
         commit: COMMIT,
         request_timeout: REQUEST_TIMEOUT,
@@ -203,7 +229,20 @@ async fn run(
         Listener::new(bound, config.server.backlog, manners, listener_metrics, router).map_err(in_listen)?;
     let address = listener.address().map_err(in_listen)?;
     let hangups = Hangups::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
-    tokio::spawn(reload(hangups, tls.clone()));
+    if let Some(tls) = &tls {
+        tokio::spawn(Arc::clone(tls).watch());
+    }
+    let (current, last_read) = watch::channel(Arc::clone(config));
+    let reload = Reload {
+        sources: again.sources,
+        level: again.level,
+        node: Arc::clone(&node),
+        gateway: gateway.clone(),
+        tls: tls.clone(),
+        started: Arc::clone(config),
+        current,
+    };
+    tokio::spawn(reload.run(hangups, asked));
     let control = control::listen(&config.store.path, Arc::clone(&node), store, config.store.cache);
     if let Err(why) = &control {
         tracing::warn!(error = %why, "no control socket: backups have to wait until this server has stopped");
@@ -216,6 +255,7 @@ async fn run(
         () = listener.accept() => unreachable!("accepting never ends"),
     };
     ready.drain();
+    let config = Arc::clone(&last_read.borrow());
     tracing::info!(signal, timeout = ?config.server.shutdown_timeout, "stopping");
     tokio::select! {
         outcome = drain(&config.server, &node, &gateway, listener) => outcome,
@@ -260,20 +300,6 @@ async fn drain(
             Err(Fatal::System("the store could not be closed", io::Error::other(why.to_string())))
         }
         Err(_) => Err(Fatal::Unfinished(limit)),
-    }
-}
-
-/// Reads again what can be read again: on SIGHUP, and when it has changed.
-async fn reload(mut hangups: Hangups, tls: Option<Arc<Tls>>) {
-    if let Some(tls) = &tls {
-        tokio::spawn(Arc::clone(tls).watch());
-    }
-    loop {
-        hangups.next().await;
-        match &tls {
-            Some(tls) => tls.reload(true),
-            None => tracing::info!("SIGHUP: there is no certificate to be read again"),
-        }
     }
 }
 

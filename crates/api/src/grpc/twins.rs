@@ -131,4 +131,6 @@ twins! {
     resume_namespace(ResumeNamespaceRequest) -> Namespace: "post" "/v1/namespaces/{ns}:resume" Query;
     clear_namespace(ClearNamespaceRequest) -> Namespace: "post" "/v1/namespaces/{ns}:clear" Query;
     delete_namespace(DeleteNamespaceRequest) -> DeleteNamespaceAnswer: "delete" "/v1/namespaces/{ns}" Query;
+
+    reload(ReloadRequest) -> ReloadAnswer: "post" "/v1/reload" Query;
 }

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::body::*;
 
-/// A namespace to be created. The other fields of a namespace are refused as `not_supported`.
+/// A namespace to be created.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "demo", "title": "A demonstration", "auth": {"mode": "open"}}))]
@@ -13,6 +13,8 @@ pub(crate) struct NewNamespace {
     name: NamespaceName,
     #[schema(max_length = 255)]
     title: Option<String>,
+    /// As `:suspend` and `:resume` have it; to change it needs the admin key.
+    state: Option<NamespaceStateWord>,
     auth: NewNamespaceAuth,
     limits: Option<NewNamespaceLimits>,
     outbox: Option<NewNamespaceOutbox>,
@@ -22,6 +24,10 @@ pub(crate) struct NewNamespace {
     presence: Option<NewNamespacePresence>,
     #[schema(max_items = 10)]
     hooks: Option<Vec<NewHook>>,
+    /// The pages whose scripts may connect to it, and read what is answered of it: `https://app.example.com`, `https://*.example.com`,
+    /// `null`, or `*`; with none every page may.
+    #[schema(max_items = 100)]
+    origins: Option<Vec<String>>,
 }
 
 /// What to change of a namespace.
@@ -33,6 +39,8 @@ pub(crate) struct NamespacePatch {
     name: Option<NamespaceName>,
     #[schema(max_length = 255)]
     title: Option<String>,
+    /// As `:suspend` and `:resume` have it; to change it needs the admin key.
+    state: Option<NamespaceStateWord>,
     auth: Option<NewNamespaceAuth>,
     limits: Option<NewNamespaceLimits>,
     outbox: Option<NewNamespaceOutbox>,
@@ -42,6 +50,10 @@ pub(crate) struct NamespacePatch {
     presence: Option<NewNamespacePresence>,
     #[schema(max_items = 10)]
     hooks: Option<Vec<NewHook>>,
+    /// The pages whose scripts may connect to it, and read what is answered of it: `https://app.example.com`, `https://*.example.com`,
+    /// `null`, or `*`; with none every page may.
+    #[schema(max_items = 100)]
+    origins: Option<Vec<String>>,
 }
 
 /// How much of what there may be; 0 for no limit. What is lowered holds for who comes from then on.

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::ALLOW;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tidings_model::{ErrorCode, NamespaceName, Timestamp};
 use tidings_node::Namespace;
 use tidings_node::keys::{Access, Holder};
@@ -26,17 +25,23 @@ use crate::shape::{self, Object, Shape, shown};
 use crate::{ApiState, Problem, openapi};
 
 mod connect_hook;
+pub mod declared;
 mod history;
 mod hooks;
 mod jwt;
 mod limits;
 mod mailbox;
 pub(crate) mod offline;
+pub(crate) mod origins;
 mod outbox;
 mod presence;
 
 /// How long a caller waits at most until a namespace is gone.
 const WAIT_FOR_REMOVAL: Duration = Duration::from_secs(3);
+
+/// The words for whether pushes and clients are let in.
+const ACTIVE: &str = "active";
+const SUSPENDED: &str = "suspended";
 
 /// Longest title, in bytes.
 const TITLE_MAX: usize = 255;
@@ -54,17 +59,16 @@ pub(crate) const SHAPE: Shape = Shape::Object(&[
     ("history", history::SHAPE),
     ("offline", offline::SHAPE),
     ("presence", presence::SHAPE),
-    ("origins", Shape::List),
+    ("origins", Shape::Texts),
 ]);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body<'a> {
+struct Body {
     name: Option<String>,
     title: Option<String>,
     auth: Option<Object<AuthBody>>,
-    #[serde(borrow)]
-    state: Option<&'a RawValue>,
+    state: Option<String>,
     hooks: Option<Vec<Object<hooks::HookBody>>>,
     limits: Option<Object<limits::LimitsBody>>,
     outbox: Option<Object<outbox::OutboxBody>>,
@@ -72,8 +76,7 @@ struct Body<'a> {
     history: Option<Object<history::HistoryBody>>,
     offline: Option<Object<offline::OfflineBody>>,
     presence: Option<Object<presence::PresenceBody>>,
-    #[serde(borrow)]
-    origins: Option<&'a RawValue>,
+    origins: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +104,8 @@ pub(crate) struct NamespaceBody {
     presence: presence::PresenceShown,
     #[schema(max_items = 10)]
     hooks: Vec<hooks::HookShown>,
+    #[schema(max_items = 100)]
+    origins: Vec<String>,
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -125,7 +130,7 @@ impl NamespaceBody {
         Self {
             name: namespace.name.to_string(),
             title: settings.title.clone(),
-            state: if settings.suspended { "suspended" } else { "active" },
+            state: state_of(settings),
             auth: AuthShown {
                 mode: settings.auth.as_str(),
                 jwt: settings.jwt.as_ref().map(jwt::JwtShown::of),
@@ -138,9 +143,14 @@ impl NamespaceBody {
             offline: offline::OfflineShown::of(&settings.offline),
             presence: presence::PresenceShown::of(&settings.presence),
             hooks: settings.hooks.iter().map(hooks::HookShown::of).collect(),
+            origins: origins::show(&settings.origins),
             created_at: time::rfc3339(settings.created_at),
         }
     }
+}
+
+fn state_of(settings: &Settings) -> &'static str {
+    if settings.suspended { SUSPENDED } else { ACTIVE }
 }
 
 /// A page of namespaces.
@@ -162,7 +172,7 @@ pub(crate) use hooks::SHAPE as HOOK_SHAPE;
     responses((status = 201, description = "The namespace, whole", body = NamespaceBody)))]
 pub(crate) async fn create(State(state): State<ApiState>, request: Request) -> Result<Response, Problem> {
     let body = json_body(request).await?;
-    let body: Body<'_> = shape::decode(&body, &SHAPE)?;
+    let body: Body = shape::decode(&body, &SHAPE)?;
     let (name, settings) = check(&body, None, state.node.now())?;
     hooks::look(&state.node, &settings, None).await?;
     let namespace = state.node.create_namespace(name, settings).await?;
@@ -189,7 +199,7 @@ pub(crate) async fn change(
     let by_admin = holder.is_some_and(|holder| holder.access == Access::Admin);
     let patch = json_body(request).await?;
     // Held against the shape first, so that what is wrong is named as it was sent.
-    let _: Body<'_> = shape::decode(&patch, &SHAPE)?;
+    let _: Body = shape::decode(&patch, &SHAPE)?;
     let patch: serde_json::Value = serde_json::from_slice(&patch)
         .map_err(|why| Problem::new(ErrorCode::INVALID_REQUEST, format!("the body is not JSON: {why}")))?;
     // Where hooks lead may take long to find out, and others want their turn.
@@ -218,15 +228,23 @@ fn patched(
         return Err(Problem::field(ErrorCode::INVALID_REQUEST, "name", "cannot be changed"));
     }
     let whole = whole.to_string();
-    let body: Body<'_> = shape::decode(whole.as_bytes(), &SHAPE)?;
+    let body: Body = shape::decode(whole.as_bytes(), &SHAPE)?;
     let before = namespace.settings();
     let (_, settings) = check(&body, Some(&before), now)?;
     if !by_admin {
         hooks::need_public(&settings, &before)?;
         jwt::need_public(settings.jwt.as_ref(), before.jwt.as_ref())?;
+        if settings.suspended != before.suspended {
+            return Err(Problem::field(ErrorCode::FORBIDDEN, "state", "needs the admin key"));
+        }
     }
-    let settings = Settings { created_at: before.created_at, suspended: before.suspended, ..settings };
+    let settings = kept(settings, &before);
     Ok((settings, before))
+}
+
+/// These rules, with what of those before nobody writes.
+fn kept(settings: Settings, before: &Settings) -> Settings {
+    Settings { created_at: before.created_at, declared: before.declared, ..settings }
 }
 
 /// The methods of a path that is a namespace, or what is done with one.
@@ -340,16 +358,14 @@ pub(crate) async fn resume() {}
 fn writable(namespace: &Namespace) -> serde_json::Value {
     let mut whole = serde_json::to_value(NamespaceBody::of(namespace)).unwrap_or_default();
     if let Some(fields) = whole.as_object_mut() {
-        for read_only in ["state", "created_at"] {
-            fields.remove(read_only);
-        }
+        fields.remove("created_at");
     }
     whole
 }
 
 /// What a namespace is to be like, which had these rules before.
 fn check(
-    body: &Body<'_>,
+    body: &Body,
     before: Option<&Settings>,
     now: Timestamp,
 ) -> Result<(NamespaceName, Settings), Problem> {
@@ -420,32 +436,21 @@ fn check(
     if let Some(presence) = &body.presence {
         settings.presence = presence.0.read();
     }
+    match body.state.as_deref() {
+        None | Some(ACTIVE) => {}
+        Some(SUSPENDED) => settings.suspended = true,
+        Some(word) => wrong("state", format!("is {}, must be {ACTIVE} or {SUSPENDED}", shown(word))),
+    }
+    if let Some(texts) = &body.origins {
+        settings.origins = origins::check(texts, &mut wrong);
+    }
     if let Some(all) = &body.hooks {
         settings.hooks = hooks::check(all, before.map_or(&[], |before| &before.hooks), &mut wrong);
     }
-    let name = match (name, invalid.is_empty()) {
-        (Some(name), true) => name,
-        _ => return Err(Problem::fields(ErrorCode::INVALID_REQUEST, invalid)),
-    };
-    let unsupported = unsupported(body);
-    if unsupported.is_empty() {
-        Ok((name, settings))
-    } else {
-        Err(Problem::fields(ErrorCode::NOT_SUPPORTED, unsupported))
+    match (name, invalid.is_empty()) {
+        (Some(name), true) => Ok((name, settings)),
+        _ => Err(Problem::fields(ErrorCode::INVALID_REQUEST, invalid)),
     }
-}
-
-/// What the contract has and this version has not.
-fn unsupported(body: &Body<'_>) -> Vec<FieldError> {
-    let fields = [("state", body.state.is_some()), ("origins", body.origins.is_some())];
-    fields
-        .into_iter()
-        .filter(|(_, given)| *given)
-        .map(|(field, _)| FieldError {
-            field: field.to_owned(),
-            message: "is not supported by this version; leave it out".to_owned(),
-        })
-        .collect()
 }
 
 /// The namespaces, by name.

@@ -15,15 +15,15 @@ async fn a_namespace_says_what_becomes_of_slow_readers() {
     let body = r#"{"name":"score","auth":{"mode":"open"},"outbox":{"frames":64,"size":"128KiB","when_full":"keep_latest"}}"#;
     world.check("POST /v1/namespaces", body, expect![[r#"
         201
-        {"name":"score","title":"","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"frames":64,"size":"128KiB","when_full":"keep_latest"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"created_at":"2026-11-20T00:00:00.000Z"}
+        {"name":"score","title":"","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"frames":64,"size":"128KiB","when_full":"keep_latest"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"origins":[],"created_at":"2026-11-20T00:00:00.000Z"}
     "#]]).await;
     world.check("POST /v1/namespaces", r#"{"name":"other","auth":{"mode":"open"},"outbox":{}}"#, expect![[r#"
         201
-        {"name":"other","title":"","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"when_full":"disconnect"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"created_at":"2026-11-20T00:00:00.000Z"}
+        {"name":"other","title":"","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"when_full":"disconnect"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"origins":[],"created_at":"2026-11-20T00:00:00.000Z"}
     "#]]).await;
     world.check("GET /v1/namespaces/score", "", expect![[r#"
         200
-        {"name":"score","title":"","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"frames":64,"size":"128KiB","when_full":"keep_latest"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"created_at":"2026-11-20T00:00:00.000Z"}
+        {"name":"score","title":"","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"frames":64,"size":"128KiB","when_full":"keep_latest"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"origins":[],"created_at":"2026-11-20T00:00:00.000Z"}
     "#]]).await;
 }
 
@@ -353,7 +353,7 @@ async fn namespaces_are_created_listed_and_shown() {
             r#"{"name":"shop","title":"Shop","auth":{"mode":"open"}}"#,
             expect![[r#"
                 201
-                {"name":"shop","title":"Shop","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"when_full":"disconnect"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"created_at":"2026-11-20T00:00:00.000Z"}
+                {"name":"shop","title":"Shop","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"when_full":"disconnect"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"origins":[],"created_at":"2026-11-20T00:00:00.000Z"}
             "#]],
         )
         .await;
@@ -363,7 +363,7 @@ async fn namespaces_are_created_listed_and_shown() {
             "",
             expect![[r#"
                 200
-                {"items":[{"name":"demo","title":"Demo","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"when_full":"disconnect"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"created_at":"2026-11-20T00:00:00.000Z"}],"next_cursor":"ZGVtbw"}
+                {"items":[{"name":"demo","title":"Demo","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"when_full":"disconnect"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"origins":[],"created_at":"2026-11-20T00:00:00.000Z"}],"next_cursor":"ZGVtbw"}
             "#]],
         )
         .await;
@@ -373,7 +373,7 @@ async fn namespaces_are_created_listed_and_shown() {
             "",
             expect![[r#"
                 200
-                {"items":[{"name":"shop","title":"Shop","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"when_full":"disconnect"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"created_at":"2026-11-20T00:00:00.000Z"}],"next_cursor":null}
+                {"items":[{"name":"shop","title":"Shop","state":"active","auth":{"mode":"open"},"limits":{"connections":0,"connections_per_user":0,"rooms_per_device":1000,"message_size":"64KiB","pushes_per_second":0,"publish_per_second":1,"requests_per_second":100},"outbox":{"when_full":"disconnect"},"mailbox":{"messages":10000,"keep":"30d"},"history":{"keep":"30d","size":"0B"},"offline":{"escalate_after":"5s","grace":"10s"},"presence":{"notify":false},"hooks":[],"origins":[],"created_at":"2026-11-20T00:00:00.000Z"}],"next_cursor":null}
             "#]],
         )
         .await;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 use tidings_model::{Disconnect, ErrorCode, NamespaceName};
 use tidings_node::connect::{Claim, connection_id};
+use tidings_node::metrics::Refused;
 use tidings_node::resume::Since;
 use tidings_wire::engineio::Version;
 use tidings_wire::socketio::{self, ATTACHMENTS_DEFAULT, Args, Assembled, Kind, Limits, Packet};
@@ -16,6 +17,7 @@ use super::engineio::{application, with};
 use super::{conformance, goaway_because};
 use crate::command::Application;
 use crate::connection::Connection;
+use crate::door::{Closed, origins};
 use crate::local::Local;
 use crate::presence;
 use crate::session::{self, Opened, Refusal, Request, Session};
@@ -260,6 +262,9 @@ fn connect(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) 
         let outcome = match (namespace, claim) {
             (None, _) => Err(Some(Refusal::new(ErrorCode::NOT_FOUND, "Invalid namespace"))),
             (_, Err(why)) => Err(Some(why)),
+            (Some(namespace), _) if !may_be_in(&local, &namespace, query.page.as_deref()) => {
+                Err(Some(Closed::Origin.refusal()))
+            }
             (Some(namespace), Ok((claim, pid))) => {
                 open(&local, &connection, &namespace, claim).await.map(|opened| (opened, pid))
             }
@@ -271,6 +276,17 @@ fn connect(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) 
         }
         local.unbusy(&connection);
     });
+}
+
+/// Whether a namespace lets in what belongs to a page. Whoever is not let in is counted as at the door.
+fn may_be_in(local: &Local, namespace: &NamespaceName, page: Option<&str>) -> bool {
+    let found = local.node.namespace(namespace.as_str());
+    let may = found.is_none_or(|found| origins::allow(&found.settings().origins, page));
+    if !may {
+        let reason = Closed::Origin.reason();
+        local.metrics().clients_refused.get_or_create(&Refused { reason }).inc();
+    }
+    may
 }
 
 async fn open(

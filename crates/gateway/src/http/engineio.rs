@@ -12,10 +12,11 @@ use tidings_wire::engineio::{Version, jsonp};
 use tokio::sync::oneshot;
 
 use super::entrance::take_place;
-use super::query::find;
+use super::query::{find, is_script};
 use super::upgrade::Handshake;
 use crate::Front;
 use crate::command::{Application, Command, MayUpgrade, PollError, PollReply, Query, ShardHandle};
+use crate::door::origins;
 
 /// A refusal in the words of Engine.IO.
 struct Refused(StatusCode, u8, &'static str);
@@ -110,6 +111,12 @@ fn preflight() -> Response {
     response
 }
 
+/// What a handshake says.
+fn said(request: &Request, query: &str) -> Box<Query> {
+    let page = origins::page(request.headers(), is_script(query));
+    Box::new(Query { page, ..Query::parse(query) })
+}
+
 fn open_socket(
     front: Arc<Front>,
     mut request: Request,
@@ -117,7 +124,7 @@ fn open_socket(
     application: Application,
     query: &str,
 ) -> Result<Response, Refused> {
-    let claim = Box::new(Query::parse(query));
+    let claim = said(&request, query);
     let handshake = Handshake::read(&mut request, &front.settings).map_err(|_| BAD_REQUEST)?;
     Ok(handshake.accept(None, move |socket| async move {
         if let Some(socket) = socket {
@@ -165,7 +172,7 @@ async fn open_polling(
         return Err(BAD_METHOD);
     }
     let (reply, opened) = oneshot::channel();
-    let claim = Box::new(Query::parse(query));
+    let claim = said(&request, query);
     let place = take_place(request.extensions_mut());
     let command = Command::OpenPolling { version, claim, application, place, reply };
     front.least_loaded().open(command).await.map_err(|_| STOPPING)?;

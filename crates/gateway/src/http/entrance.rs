@@ -4,17 +4,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{Extensions, HeaderValue, Method, StatusCode, header};
-use tidings_model::ClientAddress;
+use tidings_model::origin::EVERY_PAGE;
+use tidings_model::{ClientAddress, Origins};
 use tidings_node::metrics::Refused;
 use tracing::{Instrument as _, Span};
 
 use super::{engineio, problem, query};
 use crate::Front;
-use crate::door::{Closed, Place};
+use crate::door::{Closed, Place, origins};
 
 /// After how many seconds somebody may come again for whom there was no room.
 const RETRY_AFTER_SECS: u16 = 2;
@@ -30,10 +32,19 @@ pub(super) fn take_place(extensions: &mut Extensions) -> Option<Place> {
 }
 
 /// Lets a request in, or not.
-pub(super) async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn enter(
+    State(front): State<Arc<Front>>,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    // On Socket.IO the namespace is known later.
+    let named = parameters.iter().flatten().find(|(name, _)| *name == "namespace");
+    let own = named.and_then(|(_, name)| front.node.namespace(name)).map(|found| found.settings());
+    let own = own.as_ref().map_or(&EVERY_PAGE, |settings| &settings.origins);
     let client = request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL);
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = match judge(&front, client, &mut request) {
+    let mut response = match judge(&front, own, client, &mut request) {
         Ok(begins) => {
             let span = if begins { tracing::info_span!("client", %client) } else { Span::none() };
             let response = next.run(request).instrument(span).await;
@@ -48,7 +59,7 @@ pub(super) async fn enter(State(front): State<Arc<Front>>, mut request: Request,
             refused(&request, why)
         }
     };
-    front.door.allow_origin(origin.as_ref(), response.headers_mut());
+    front.door.allow_origin(own, origin.as_ref(), response.headers_mut());
     response
 }
 
@@ -63,10 +74,13 @@ fn senseless(status: StatusCode) -> Option<&'static str> {
 }
 
 /// Whether a request begins a connection; if so, it has a place from now on.
-fn judge(front: &Front, client: ClientAddress, request: &mut Request) -> Result<bool, Closed> {
+fn judge(front: &Front, own: &Origins, client: ClientAddress, request: &mut Request) -> Result<bool, Closed> {
     let text = request.uri().query().unwrap_or_default();
-    let script = is_engineio(request) && query::find(text, &["j"]).is_some();
-    front.door.check_origin(request.headers(), script)?;
+    let page = origins::page(request.headers(), is_engineio(request) && query::is_script(text));
+    front.door.check_page(page.as_deref())?;
+    if !origins::allow(own, page.as_deref()) {
+        return Err(Closed::Origin);
+    }
     let begins = match is_engineio(request) {
         true => *request.method() != Method::OPTIONS && query::find(text, &["sid"]).is_none(),
         false => *request.method() != Method::OPTIONS,

@@ -14,15 +14,22 @@ pub(crate) fn find<'a>(query: &'a str, names: &[&str]) -> Option<Cow<'a, str>> {
     pairs(query).find(|(name, _)| names.contains(&&**name)).map(|(_, value)| value)
 }
 
+/// Whether the answer of Engine.IO is to be a script, which every page can run that has one: browsers name no origin when they
+/// fetch it.
+pub(super) fn is_script(query: &str) -> bool {
+    find(query, &["j"]).is_some()
+}
+
 impl Query {
     /// Reads the identity in a query, under our names or those of light-push. Empty values are none.
     pub(crate) fn parse(query: &str) -> Self {
-        let text = |names: &[&str]| find(query, names).map(Cow::into_owned).filter(|text| !text.is_empty());
+        let text = |names: &[&str]| find(query, names).filter(|text| !text.is_empty()).map(Box::from);
         Self {
             device: text(&["device", "uuid"]),
             user: text(&["user", "userid"]),
             platform: text(&["platform"]),
             token: text(&["token"]),
+            page: None,
             base64: find(query, &["b64"]).is_some(),
         }
     }

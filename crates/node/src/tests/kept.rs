@@ -1,5 +1,6 @@
 //! How long messages are kept, and what becomes of who comes too late.
 
+use tidings_model::Origins;
 use tidings_store::StoreError;
 
 use super::*;
@@ -109,6 +110,22 @@ async fn what_is_scheduled_holds_nothing_up_and_is_sent_all_the_same() -> Result
     let message = world.node.message(&ann.namespace, &"m1".parse().unwrap()).await?.unwrap();
     assert_eq!((message.seq, message.topics.len()), (Seq(5), 1));
     Ok(())
+}
+
+#[tokio::test]
+async fn origins_and_that_it_is_declared_are_kept_as_they_were_written() {
+    let store = Arc::new(MemoryStore::new(Epoch(7)));
+    let list = "https://app.example.com, https://*.example.org:8443, null";
+    let rules = |settings: &mut Settings| {
+        settings.origins = Origins::parse(list).unwrap();
+        settings.declared = true;
+    };
+    let before = World::start(store.clone(), Vec::new(), rules).await;
+    let before = before.node.namespace("demo").unwrap().settings();
+    let world = World::start(store, Vec::new(), |_| ()).await;
+    let settings = world.node.namespace("demo").unwrap().settings();
+    assert_eq!(settings, before);
+    assert!(settings.origins.allow("https://a.example.org:8443") && !settings.origins.allow("https://a.net"));
 }
 
 #[tokio::test]

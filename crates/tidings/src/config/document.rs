@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Key, SECTIONS};
+use super::{Key, SECTIONS, namespaces};
 
 /// Widest line of a comment.
 const WIDTH: usize = 100;
@@ -32,7 +32,13 @@ pub(crate) fn default_file() -> String {
             }
         }
     }
-    out
+    let about = "Namespaces that are there whatever has been done by the API: what stands here is brought about by each start and \
+        reload, what does not stays as it is, and nothing is ever deleted. The fields are those of POST /v1/namespaces.";
+    out.push('\n');
+    for line in wrapped(about) {
+        let _ = writeln!(out, "# {line}");
+    }
+    out + namespaces::EXAMPLE
 }
 
 pub(super) fn last(key: &Key) -> &'static str {

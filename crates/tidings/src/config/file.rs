@@ -1,4 +1,5 @@
-//! `tidings.toml` as keys and texts, each with its line, and with `${VAR}` replaced. It knows no key.
+//! `tidings.toml` as keys and texts, each with its line, and with `${VAR}` replaced. It knows no key, only that what is
+//! below `namespaces` is no setting.
 
 use std::collections::HashMap;
 
@@ -6,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
+use super::namespaces::{self, Table};
 
 /// A key of the file.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,13 +18,14 @@ pub(super) struct Entry {
     pub(super) origin: String,
 }
 
-/// The keys of a file, and what is wrong with it.
+/// The keys of a file, the namespaces that it declares, and what is wrong with it.
 pub(super) fn read(
     name: &str,
     text: &str,
     environment: &HashMap<&str, &str>,
-) -> (Vec<Entry>, Vec<ConfigError>) {
-    let mut reader = Reader { name, text, environment, entries: Vec::new(), errors: Vec::new() };
+) -> (Vec<Entry>, Vec<Table>, Vec<ConfigError>) {
+    let (entries, tables, errors) = (Vec::new(), Vec::new(), Vec::new());
+    let mut reader = Reader { name, text, environment, entries, tables, errors };
     match DeTable::parse(text) {
         Ok(table) => reader.table("", table.get_ref()),
         Err(why) => {
@@ -31,25 +34,38 @@ pub(super) fn read(
             reader.errors.push(ConfigError { key: String::new(), value: None, origin, problem });
         }
     }
-    (reader.entries, reader.errors)
+    (reader.entries, reader.tables, reader.errors)
 }
 
-struct Reader<'a> {
+/// A file while it is read.
+pub(super) struct Reader<'a> {
     name: &'a str,
     text: &'a str,
     environment: &'a HashMap<&'a str, &'a str>,
     entries: Vec<Entry>,
-    errors: Vec<ConfigError>,
+    tables: Vec<Table>,
+    pub(super) errors: Vec<ConfigError>,
 }
 
 impl Reader<'_> {
-    fn origin(&self, at: usize) -> String {
+    /// Where something stands, as people are told.
+    pub(super) fn origin(&self, at: usize) -> String {
         let line = 1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count();
         format!("{}:{line}", self.name)
     }
 
+    /// A string with its variables replaced.
+    pub(super) fn expand(&self, text: &str) -> Result<String, String> {
+        expand(text, self.environment)
+    }
+
     fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
         for (name, value) in table {
+            if prefix.is_empty() && name.get_ref() == namespaces::SECTION {
+                let tables = namespaces::read(self, value);
+                self.tables.extend(tables);
+                continue;
+            }
             let key = if prefix.is_empty() {
                 name.get_ref().to_string()
             } else {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::error::{ConfigError, ConfigErrors};
+use super::namespaces::{self, Table};
 use super::{Key, SECTIONS, file};
 
 /// The file that is read when none is named.
@@ -26,7 +27,9 @@ pub(super) struct Layers {
     given: BTreeMap<&'static str, Given>,
     /// Files that secrets are read from, by the key of the secret.
     files: BTreeMap<&'static str, Given>,
-    errors: Vec<ConfigError>,
+    /// The namespaces that the file declares, as they stand there.
+    pub(super) tables: Vec<Table>,
+    pub(super) errors: Vec<ConfigError>,
 }
 
 /// A key by its name; and whether it is the file of a secret that was named.
@@ -61,8 +64,9 @@ impl Layers {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect::<HashMap<_, _>>();
-        let (entries, errors) = file::read(&name, &text, &variables);
+        let (entries, tables, errors) = file::read(&name, &text, &variables);
         self.errors.extend(errors);
+        self.tables = tables;
         for entry in entries {
             self.add(&entry.key, entry.value, entry.origin);
         }
@@ -152,6 +156,13 @@ impl Layers {
         });
     }
 
+    /// Every key as it was given, or its default.
+    pub(super) fn values(&self) -> BTreeMap<&'static str, String> {
+        let keys = SECTIONS.iter().flat_map(|section| section.keys);
+        let text = |key: &Key| self.given.get(key.name).map_or(key.default, |given| &given.text).to_owned();
+        keys.map(|key| (key.name, text(key))).collect()
+    }
+
     /// Where a value was given, for telling it to people; `None` when it is the default.
     pub(super) fn origin(&self, name: &str) -> Option<&str> {
         self.given.get(name).map(|given| given.origin.as_str())
@@ -164,6 +175,10 @@ impl Layers {
 
 /// What there is instead of an unknown key.
 fn unknown(name: &str) -> String {
+    if name.strip_prefix(namespaces::SECTION).is_some_and(|rest| rest.starts_with('.')) {
+        return "is no key: namespaces are declared in the file; its strings may name environment variables"
+            .to_owned();
+    }
     let mut sections = std::iter::successors(name.rsplit_once('.'), |(rest, _)| rest.rsplit_once('.'));
     let known = sections.find_map(|(section, _)| SECTIONS.iter().find(|known| known.name == section));
     let keys: Vec<_> = match known {
@@ -174,6 +189,7 @@ fn unknown(name: &str) -> String {
                 "" => section.keys.iter().map(|key| key.name).collect(),
                 name => vec![name],
             })
+            .chain([namespaces::SECTION])
             .collect(),
     };
     format!("is not a known key; there are {}", keys.join(", "))

@@ -66,16 +66,44 @@ fn level(text: &str) -> Result<String, String> {
         .to_owned())
 }
 
-/// Starts logging. The second and later calls do nothing: there is one log.
-pub(crate) fn start(log: &Log) {
+/// What is logged can be changed by this while the process runs.
+pub(crate) struct Level(Box<dyn Fn(EnvFilter) + Send + Sync>);
+
+impl Level {
+    /// From now on this is logged.
+    pub(crate) fn set(&self, log: &Log) {
+        (self.0)(filter(log));
+    }
+}
+
+/// What is let through.
+fn filter(log: &Log) -> EnvFilter {
     // At `info` the storage engine tells of every file that it writes, which is no news to an operator.
     let quiet = format!("{},fjall=warn,lsm_tree=warn", log.level);
     let directives = if log.level.eq_ignore_ascii_case("info") { &quiet } else { &log.level };
-    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let _ = match log.format {
-        Format::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
-    };
+    EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// Starts logging. The second and later calls do nothing: there is one log.
+pub(crate) fn start(log: &Log) -> Level {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(log))
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // Where the log has ended nobody reads what it would say of that.
+    match log.format {
+        Format::Text => {
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            let builder = builder.with_ansi(colours).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            Level(Box::new(move |filter| drop(handle.reload(filter))))
+        }
+        Format::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            Level(Box::new(move |filter| drop(handle.reload(filter))))
+        }
+    }
 }

@@ -118,8 +118,9 @@ pub(super) const SECTION: Section = Section {
 
 pub(super) const TLS: Section = Section {
     name: "server.tls",
-    doc: "TLS 1.2 and 1.3 on the listener, with HTTP/2 and HTTP/1.1. The files are read again on SIGHUP and when they \
-        have changed; when they cannot be used then, the log says so and the certificate of before is shown.",
+    doc: "TLS 1.2 and 1.3 on the listener, with HTTP/2 and HTTP/1.1. The files are read again by a reload and when they \
+        have changed; when they cannot be used then, the log says so and the certificate of before is shown. Turning it on or off \
+        needs a restart.",
     keys: &[
         Key {
             name: "server.tls.cert",

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use expect_test::{Expect, expect};
 
-use super::error::ConfigError;
 use super::*;
 
 fn load(
@@ -45,6 +44,7 @@ fn every_default_is_valid() {
     assert!(config.process.admin_key.is_none());
     let names: Vec<_> = SECTIONS.iter().flat_map(|section| section.keys).map(|key| key.name).collect();
     assert!(names.iter().all(|name| names.iter().filter(|other| other == &name).count() == 1));
+    assert!(RELOADED.iter().all(|name| names.contains(name)));
 }
 
 #[test]
@@ -59,6 +59,14 @@ fn the_later_source_wins() {
 }
 
 #[test]
+fn what_is_otherwise_is_named() {
+    let one = load("[log]\nlevel = \"info\"\n[store]\ncache = \"1MiB\"\n", &[], &[]).unwrap();
+    let two = load("[server]\nlisten = \"127.0.0.1:1\"\n[store]\ncache = \"2MiB\"\n", &[], &[]).unwrap();
+    assert_eq!(one.differences(&two).collect::<Vec<_>>(), ["server.listen", "store.cache"]);
+    assert_eq!(one.differences(&one).count(), 0);
+}
+
+#[test]
 fn the_default_file_is_the_default() {
     let text = document::default_file();
     load(&text, &[], &[]).unwrap();
@@ -66,12 +74,17 @@ fn the_default_file_is_the_default() {
     let settings: String = text
         .lines()
         .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest.contains(" = ") && !rest.contains("admin_key") => format!("{rest}\n"),
+            Some(rest) if rest.contains("admin_key") => format!("{line}\n"),
+            Some(rest) if rest.contains(" = ") || rest.starts_with('[') => format!("{rest}\n"),
             _ => format!("{line}\n"),
         })
         .collect();
     assert_eq!(settings.matches("\nframes = 1024\n").count(), 1);
-    load(&settings, &[], &[]).unwrap();
+    let settings = settings.replace(
+        "secret_file = \"/run/secrets/shop-jwt",
+        &format!("secret = \"{}", "0123456789abcdef".repeat(2)),
+    );
+    assert_eq!(load(&settings, &[], &[]).unwrap().namespaces.len(), 1);
 }
 
 #[test]
@@ -88,8 +101,8 @@ fn what_is_wrong_is_named() {
         expect![[r#"
             configuration: store.path (t.toml:8): must be a string or a whole number; this is of type array
             configuration: server.listen_on = "x" (t.toml:4): is not a known key; there are server.listen, server.unix_mode, server.reuse_port, server.backlog, server.shutdown_timeout, server.drain_pause, server.drain_window, server.proxy_protocol, server.proxy_protocol_from, server.trusted_proxies, server.forwarded_header
-            configuration: sever.x = "1" (t.toml:11): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, escalation, statistics, simulations, log
-            configuration: shard = "1" (t.toml:1): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, escalation, statistics, simulations, log
+            configuration: sever.x = "1" (t.toml:11): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, escalation, statistics, simulations, log, namespaces
+            configuration: shard = "1" (t.toml:1): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, escalation, statistics, simulations, log, namespaces
             configuration: outbox.frame = "5" (environment variable TIDINGS_OUTBOX__FRAME): is not a known key; there are outbox.frames, outbox.size, outbox.unsent
             configuration: shards = "65" (environment variable TIDINGS_SHARDS): must be a whole number from 0 to 64
             configuration: server.listen = "8080" (t.toml:3): must be an IP address and a port, as in "127.0.0.1:8080", "0.0.0.0:8080" or "[::]:8080", or a Unix socket, as in "unix:/run/tidings.sock"
@@ -148,6 +161,119 @@ fn a_secret_may_come_from_a_file_and_is_not_shown() {
     );
     let errors = load("admin_key_file = \"/nowhere/at/all\"\n", &[], &[]).unwrap_err().to_string();
     assert!(errors.contains("admin_key_file = \"/nowhere/at/all\" (t.toml:1): cannot be read"), "{errors}");
+}
+
+#[test]
+fn a_namespace_is_declared_as_the_api_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jwt");
+    fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let toml = format!(
+        r#"
+            [namespaces.shop]
+            title = "Shop of ${{WHO}}"
+            auth.mode = "token"
+            auth.jwt = {{ algorithms = ["HS256"], secret_file = {file:?} }}
+            limits.connections = 1_000
+            limits.message_size = "32KiB"
+            presence.notify = true
+            [[namespaces.shop.hooks]]
+            name = "crm"
+            url = "https://${{WHO}}.example.com/"
+            events = ["undelivered"]
+            secret = "${{SECRET}}"
+            [namespaces.open]
+            auth = {{ mode = "open" }}
+        "#
+    );
+    let environment = [("WHO", "ann"), ("SECRET", "0123456789abcdef")];
+    let declared = |name: &str, body: serde_json::Value| {
+        Declared::check(name, body.as_object().unwrap().clone()).unwrap()
+    };
+    let shop = serde_json::json!({
+        "title": "Shop of ann",
+        "auth": {
+            "mode": "token",
+            "jwt": {"algorithms": ["HS256"], "secret": "0123456789abcdef0123456789abcdef"},
+        },
+        "limits": {"connections": 1_000, "message_size": "32KiB"},
+        "presence": {"notify": true},
+        "hooks": [{
+            "name": "crm",
+            "url": "https://ann.example.com/",
+            "events": ["undelivered"],
+            "secret": "0123456789abcdef",
+        }],
+    });
+    let open = declared("open", serde_json::json!({"auth": {"mode": "open"}}));
+    assert_eq!(load(&toml, &environment, &[]).unwrap().namespaces, [open, declared("shop", shop)]);
+    assert!(load("", &[], &[]).unwrap().namespaces.is_empty());
+}
+
+#[test]
+fn what_is_wrong_with_a_declared_namespace_is_named() {
+    refused(
+        r#"
+[namespaces.shop]
+name = "shop"
+[namespaces.Shop]
+auth.mode = "open"
+[namespaces.a]
+auth.mode = "closed"
+colour = "red"
+[namespaces.b]
+title = 5
+limits = { connections = -1, message_size = "1TB" }
+[namespaces.c]
+title = "${NOBODY}"
+auth = { mode = "token", jwt = { algorithms = ["HS256"], secret = "x", secret_file = "/y" } }
+history.keep = 1979-05-27
+[namespaces.d]
+auth.mode = "open"
+[[namespaces.d.hooks]]
+name = "one"
+url = "https://one.example.com/"
+events = ["acked"]
+secret_file = "/nowhere/at/all"
+[[namespaces.d.hooks]]
+name = "two"
+url = "ftp://two.example.com/"
+events = ["acked",
+  "never"]
+secret = "short"
+[namespaces]
+e = 5
+[namespaces.f]
+limits.connections = 20_000_000
+"#,
+        &[("TIDINGS_NAMESPACES__G__TITLE", "G")],
+        &[],
+        expect![[r#"
+            configuration: namespaces.c.auth.jwt.secret_file (t.toml:14): stands beside `secret`; one of them is enough
+            configuration: namespaces.c.history.keep (t.toml:15): must not be a date; write it as a string
+            configuration: namespaces.c.title (t.toml:13): names the environment variable NOBODY, which is not set
+            configuration: namespaces.d.hooks[0].secret_file = "/nowhere/at/all" (t.toml:22): cannot be read: No such file or directory (os error 2)
+            configuration: namespaces.e (t.toml:30): must be a table, as in [namespaces.shop]; this is of type integer
+            configuration: namespaces.g.title = "G" (environment variable TIDINGS_NAMESPACES__G__TITLE): is no key: namespaces are declared in the file; its strings may name environment variables
+            configuration: namespaces."Shop" (t.toml:4): "Shop" must match [a-z0-9][a-z0-9_-]{0,49}, but does not at byte 0
+            configuration: namespaces.a.colour (t.toml:8): is not a known field; there are name, title, state, auth, hooks, limits, outbox, mailbox, history, offline, presence, origins
+            configuration: namespaces.b.limits.connections (t.toml:11): must be a whole number from 0 on, not the number -1
+            configuration: namespaces.b.title (t.toml:10): must be a string, not the number 5
+            configuration: namespaces.d.hooks[1].url (t.toml:25): "ftp://two.example.com/" must begin with https:// or http://
+            configuration: namespaces.d.hooks[1].events[1] (t.toml:27): is "never", must be one of undelivered, escalated, online, offline, disconnected, joined, left, occupied, vacated, acked, publish, rpc
+            configuration: namespaces.d.hooks[1].secret (t.toml:28): has 5 bytes, must have 16 to 256
+            configuration: namespaces.f.auth.mode (t.toml:31): is required: who may connect, one of open, token, hook, token+hook
+            configuration: namespaces.f.limits.connections (t.toml:32): is 20000000, must be from 1 to 10000000, or 0 for no limit
+            configuration: namespaces.shop.name (t.toml:3): stands in the name of the table already; leave it out"#]],
+    );
+    refused(
+        "namespaces = true\n",
+        &[],
+        &[],
+        expect![
+            "configuration: namespaces (t.toml:1): must be tables, as in [namespaces.shop]; this is of type boolean"
+        ],
+    );
 }
 
 #[test]

@@ -69,16 +69,26 @@ impl fmt::Display for TlsError {
 
 /// The certificate that is shown now.
 pub(crate) struct Tls {
-    files: Files,
+    files: RwLock<Files>,
     current: RwLock<Arc<ServerConfig>>,
     /// The same for every certificate, so that clients resume after a change.
     tickets: Arc<dyn ProducesTickets>,
     /// How the files looked when they were last read.
-    seen: Mutex<[Option<Stamp>; 2]>,
+    seen: Mutex<Stamps>,
+}
+
+/// A certificate that can be shown.
+pub(crate) struct Readable {
+    files: Files,
+    stamps: Stamps,
+    config: Arc<ServerConfig>,
 }
 
 /// What changes when a file does.
 type Stamp = (SystemTime, u64);
+
+/// Those of a certificate and its key.
+type Stamps = [Option<Stamp>; 2];
 
 impl Tls {
     /// Reads the files.
@@ -87,7 +97,7 @@ impl Tls {
         let tickets = aws_lc_rs::Ticketer::new()
             .map_err(|why| TlsError::Unusable(files.cert.clone(), files.key.clone(), why))?;
         let current = RwLock::new(config(&files, &tickets)?);
-        Ok(Arc::new(Self { files, current, tickets, seen }))
+        Ok(Arc::new(Self { files: RwLock::new(files), current, tickets, seen }))
     }
 
     /// What answers the next handshake.
@@ -95,22 +105,42 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Reads the files again; when they cannot be used, what was read before holds. `anyway`: also when they
-    /// have not changed.
-    pub(crate) fn reload(&self, anyway: bool) {
-        let now = stamps(&self.files);
+    /// Reads these files, and shows nothing of them yet.
+    ///
+    /// # Errors
+    /// When there is no certificate in them that can be shown.
+    pub(crate) fn prepare(&self, files: Files) -> Result<Readable, TlsError> {
+        let stamps = stamps(&files);
+        let config = config(&files, &self.tickets)?;
+        Ok(Readable { files, stamps, config })
+    }
+
+    /// From now on this certificate is shown, and its files are looked after.
+    pub(crate) fn show(&self, readable: Readable) {
+        let Readable { files, stamps, config } = readable;
+        tracing::info!(cert = %files.cert.display(), "the certificate was read again");
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps;
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = files;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn files(&self) -> Files {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the files again when they have changed; when they cannot be used, what was read before holds.
+    fn look(&self) {
+        let files = self.files();
+        let now = stamps(&files);
         {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if *seen == now && !anyway {
+            if *seen == now {
                 return;
             }
             *seen = now;
         }
-        match config(&self.files, &self.tickets) {
-            Ok(config) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
-                tracing::info!(cert = %self.files.cert.display(), "the certificate was read again");
-            }
+        match self.prepare(files) {
+            Ok(readable) => self.show(readable),
             Err(why) => {
                 tracing::error!(error = %why, "the certificate cannot be read again; the one before is shown")
             }
@@ -120,14 +150,14 @@ impl Tls {
     /// Looks after the files, for ever.
     pub(crate) async fn watch(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(self.files.check_interval).await;
+            tokio::time::sleep(self.files().check_interval).await;
             let looked = Arc::clone(&self);
-            let _ = tokio::task::spawn_blocking(move || looked.reload(false)).await;
+            let _ = tokio::task::spawn_blocking(move || looked.look()).await;
         }
     }
 }
 
-fn stamps(files: &Files) -> [Option<Stamp>; 2] {
+fn stamps(files: &Files) -> Stamps {
     [&files.cert, &files.key].map(|path| {
         let found = fs::metadata(path).ok()?;
         Some((found.modified().ok()?, found.len()))
@@ -213,15 +243,26 @@ mod tests {
         let tls = Tls::read(files.clone()).unwrap();
         let shown = || Arc::as_ptr(&tls.current.read().unwrap());
         let first = shown();
-        tls.reload(false);
+        tls.look();
         assert_eq!(shown(), first, "nothing has changed");
         fs::copy(directory.path().join("rubbish.pem"), &files.key).unwrap();
-        tls.reload(false);
+        tls.look();
         assert_eq!(shown(), first, "not a key");
         let new = rcgen::generate_simple_self_signed(vec!["new.example".to_owned()]).unwrap();
         fs::write(&files.cert, new.cert.pem()).unwrap();
         fs::write(&files.key, new.signing_key.serialize_pem()).unwrap();
-        tls.reload(false);
+        tls.look();
         assert_ne!(shown(), first);
+        // Other files, once they are good.
+        let second = shown();
+        let other = Files { key: directory.path().join("rubbish.pem"), ..files.clone() };
+        assert!(tls.prepare(other).is_err());
+        let copy = Files { cert: directory.path().join("copy.pem"), ..files.clone() };
+        fs::copy(&files.cert, &copy.cert).unwrap();
+        let readable = tls.prepare(copy.clone()).unwrap();
+        assert_eq!(shown(), second, "not yet");
+        tls.show(readable);
+        assert_ne!(shown(), second);
+        assert_eq!(tls.files(), copy);
     }
 }

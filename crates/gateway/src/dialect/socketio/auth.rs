@@ -23,9 +23,9 @@ pub(super) fn claim(packet: &Packet<'_>, query: &Query) -> Result<(Claim, Option
         None => serde_json::Map::new(),
     };
     let own = packet.query.map(Query::parse).unwrap_or_default();
-    let pick = |name: &str, of: fn(&Query) -> &Option<String>| -> Result<Option<String>, Refusal> {
+    let pick = |name: &str, of: fn(&Query) -> &Option<Box<str>>| -> Result<Option<String>, Refusal> {
         let given = text(&auth, name)?;
-        Ok(given.or_else(|| of(query).clone()).or_else(|| of(&own).clone()))
+        Ok(given.or_else(|| of(query).clone().or_else(|| of(&own).clone()).map(String::from)))
     };
     let pid = text(&auth, "pid")?;
     let device = pick("device", |query| &query.device)?;
