@@ -9,7 +9,7 @@
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
 //! (it is withdrawn), [`retain`] (it is kept long enough), [`remove`] (a namespace goes), [`trace`] (why somebody has it or not), [`notify`] (the
 //! business system hears of it), [`presence`] (who comes and goes), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
-//! [`history`] (what was pushed is found again), [`rates`] (how often),
+//! [`history`] (what was pushed is found again), [`rates`] (how often), [`observe`] (who looks on),
 //! [`namespace`] (whose rules hold).
 
 pub mod ack;
@@ -36,6 +36,7 @@ pub mod merge_patch;
 pub mod metrics;
 pub mod namespace;
 pub mod notify;
+pub mod observe;
 pub mod permit;
 pub mod presence;
 pub mod profile;
@@ -91,6 +92,7 @@ pub struct Node {
     pub(crate) keys: keys::Keys,
     pub(crate) hooks: notify::Hooks,
     pub(crate) receipts: Arc<presence::Receipts>,
+    pub(crate) observers: Arc<observe::Observers>,
     pub(crate) numbers: presence::Numbers,
     pub(crate) turns: join::Turns,
     pub(crate) limits: connect::ConnectionLimits,
@@ -139,13 +141,14 @@ impl Node {
         let (shards, inboxes) = deliver::Shards::new(parts.shards);
         let (publisher, jobs) = mpsc::channel(publish::QUEUE_JOBS);
         let statistics = statistics::Statistics::new(parts.keep_statistics);
-        let receipts = Arc::default();
+        let (receipts, observers) = Default::default();
         let ledger = ledger::Ledger::start(
             Arc::clone(&parts.store),
             parts.clock.clone(),
             &parts.metrics,
             statistics.tally(),
             &receipts,
+            &observers,
         );
         let outbound = tidings_outbound::hook::Client::new(tidings_outbound::hook::Options::default());
         let going = remove::load(&*parts.store).await?;
@@ -169,6 +172,7 @@ impl Node {
             keys: keys::Keys::load(&*parts.store).await?,
             hooks,
             receipts,
+            observers,
             numbers: presence::Numbers::load(&*parts.store, parts.clock.now()).await?,
             store: parts.store,
             clock: parts.clock,

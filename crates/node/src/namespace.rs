@@ -18,6 +18,7 @@ use crate::ask::{Askers, ConnectHook};
 use crate::connect::ConnectionLimits;
 use crate::kick::{self, Blocks};
 use crate::notify::Hook;
+use crate::observe::sight::Sight;
 use crate::permit::Permit;
 use crate::presence::{self, Interest};
 use crate::rates::Bucket;
@@ -66,6 +67,8 @@ pub struct Namespace {
     interest: AtomicU32,
     /// What is to be told of comings and goings.
     pub(crate) presence: presence::Inbox,
+    /// What somebody looks at.
+    pub(crate) sight: Arc<Sight>,
     /// It is being removed, and there for nobody any more.
     pub(crate) gone: AtomicBool,
 }
@@ -381,6 +384,7 @@ impl Namespace {
             verifier: ArcSwap::from_pointee(Verifier::new(&own_key.0, settings.jwt.as_ref())),
             interest: AtomicU32::new(settings.interest().bits()),
             presence: presence::Inbox::default(),
+            sight: Arc::default(),
             settings: ArcSwap::from_pointee(settings),
             revoked: ArcSwap::default(),
             directory: Mutex::new(directory),

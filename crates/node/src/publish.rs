@@ -435,6 +435,7 @@ async fn settle(node: &Node, batch: Vec<Job>, outcome: Result<Vec<Appended>, Sto
 /// A message has its place: whoever is here gets it, and what it is due for is waited for.
 async fn accepted(node: &Node, job: &Job, message: Arc<Message>, superseded: Vec<Arc<Message>>) -> Accepted {
     node.due.expect(&message);
+    job.namespace.sight.accepted(&message, job.message.replaces.is_none());
     if message.is_scheduled() {
         let (meant, online) = job.expected.unwrap_or_default();
         node.count_push(&job.namespace);

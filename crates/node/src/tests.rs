@@ -32,6 +32,7 @@ mod jwks;
 mod kept;
 mod later;
 mod limits;
+mod observe;
 mod presence;
 mod profile;
 mod removal;
