@@ -21,8 +21,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
-    acks, batch, connections, devices, history, hooks, keys, messages, namespaces, receipts, report, rooms,
-    simulations, stats, tokens, trace, users,
+    acks, batch, connections, devices, events, history, hooks, keys, messages, namespaces, receipts, report,
+    rooms, simulations, stats, tokens, trace, users,
 };
 use crate::{health, metrics};
 
@@ -85,6 +85,7 @@ pub(crate) use namespace::*;
         simulations::end,
         stats::list,
         stats::current,
+        events::stream,
         users::show,
         users::status,
         users::disconnect,
@@ -94,7 +95,17 @@ pub(crate) use namespace::*;
         metrics::metrics,
         document,
     ),
-    components(schemas(ProblemBody, PushResult, EntryRefused, GranularityWord, OrderWord)),
+    components(schemas(
+        ProblemBody,
+        PushResult,
+        EntryRefused,
+        GranularityWord,
+        OrderWord,
+        events::StatsEvent,
+        events::TraceEvent,
+        events::LostEvent,
+        events::EndEvent
+    )),
     tags(
         (name = "messages", description = "Push, and know who has it"),
         (name = "namespaces", description = "Tenants"),
@@ -189,7 +200,9 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: 
     add(pushes || creates, &[ErrorCode::CONFLICT]);
     add(writes, &[ErrorCode::STORAGE_FULL]);
     let asks_shards = path.ends_with("/connections") && !writes;
-    add(pushes || asks_shards || path.ends_with("/test"), &[ErrorCode::OVERLOADED]);
+    let streams = path.ends_with("/events");
+    add(streams, &[ErrorCode::TOO_MANY_CONNECTIONS]);
+    add(pushes || asks_shards || streams || path.ends_with("/test"), &[ErrorCode::OVERLOADED]);
     let bounded = path.ends_with("/simulations") || path.ends_with("/keys");
     add(bounded && has_body || path.ends_with("/connections") && writes, &[ErrorCode::CONFLICT]);
     add(pushes, &[ErrorCode::SUSPENDED]);

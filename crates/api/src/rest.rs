@@ -4,6 +4,7 @@ pub(crate) mod acks;
 pub(crate) mod batch;
 pub(crate) mod connections;
 pub(crate) mod devices;
+pub(crate) mod events;
 pub(crate) mod history;
 pub(crate) mod hooks;
 pub(crate) mod keys;
@@ -102,6 +103,7 @@ fn keyed(state: &ApiState) -> Routes {
         .route("delete", "/v1/namespaces/{ns}/devices/{device}", needs(MANAGE, delete(devices::forget)))
         .route("get", "/v1/namespaces/{ns}/connections", needs(READ, get(connections::list)))
         .route("delete", "/v1/namespaces/{ns}/connections/{id}", needs(MANAGE, delete(connections::end)))
+        .route("get", "/v1/namespaces/{ns}/events", needs(READ, get(events::stream)))
         .route("get", "/v1/namespaces/{ns}/hooks", needs(READ, get(hooks::list)))
         .route("get", "/v1/namespaces/{ns}/hooks/{hook}/dead", needs(READ, get(hooks::dead)))
         .route("get", "/v1/namespaces/{ns}/hooks/{hook}/log", needs(READ, get(hooks::log)))

@@ -5,6 +5,7 @@ mod bodies;
 mod calls;
 mod devices;
 mod document;
+mod events;
 mod grpc;
 mod history;
 mod hooks;

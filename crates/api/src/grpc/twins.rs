@@ -3,6 +3,7 @@
 
 use tonic::{Request, Response, Status, Streaming};
 
+use super::events::Events;
 use super::pb::push_service_server::PushService;
 use super::pushes::Answers;
 use super::{Calls, pb};
@@ -64,6 +65,12 @@ macro_rules! twins {
                 request: Request<Streaming<pb::PushStreamRequest>>,
             ) -> Result<Response<Answers>, Status> {
                 self.stream(request).await
+            }
+
+            type EventsStream = Events;
+
+            async fn events(&self, request: Request<pb::EventsRequest>) -> Result<Response<Events>, Status> {
+                self.live(request).await
             }
         }
     };
