@@ -21,8 +21,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
-    acks, batch, connections, devices, events, history, hooks, keys, messages, namespaces, receipts, report,
-    rooms, simulations, stats, tokens, trace, users,
+    acks, batch, connections, devices, events, history, hooks, keys, messages, namespaces, nodes, receipts,
+    report, rooms, simulations, stats, tokens, trace, users,
 };
 use crate::{health, metrics};
 
@@ -55,6 +55,8 @@ pub(crate) use namespace::*;
         namespaces::clear,
         namespaces::suspend,
         namespaces::resume,
+        nodes::list,
+        nodes::drain,
         keys::make,
         keys::list,
         keys::revoke,
@@ -116,6 +118,7 @@ pub(crate) use namespace::*;
         (name = "users", description = "People, by their devices"),
         (name = "simulations", description = "Faults on purpose, for whoever tests how a client recovers"),
         (name = "clients", description = "What clients call"),
+        (name = "nodes", description = "Server processes"),
         (name = "process", description = "Probes and numbers"),
     ),
     modifiers(&Rules)
@@ -194,7 +197,7 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: 
     };
     add(!public, &[ErrorCode::UNAUTHORIZED, ErrorCode::FORBIDDEN, ErrorCode::RATE_LIMITED]);
     add(has_input, &[ErrorCode::INVALID_REQUEST]);
-    add(path.contains("{ns}"), &[ErrorCode::NOT_FOUND]);
+    add(path.contains("{ns}") || path.contains("{node}"), &[ErrorCode::NOT_FOUND]);
     add(has_body, &[ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
     add(creates, &[ErrorCode::NOT_SUPPORTED]);
     add(pushes || creates, &[ErrorCode::CONFLICT]);

@@ -10,6 +10,7 @@ pub(crate) mod hooks;
 pub(crate) mod keys;
 pub(crate) mod messages;
 pub(crate) mod namespaces;
+pub(crate) mod nodes;
 pub(crate) mod receipts;
 pub(crate) mod report;
 pub(crate) mod rooms;
@@ -84,6 +85,9 @@ fn keyed(state: &ApiState) -> Routes {
         .described("post", "/v1/namespaces/{ns}:clear")
         .described("post", "/v1/namespaces/{ns}:suspend")
         .described("post", "/v1/namespaces/{ns}:resume")
+        .route("get", "/v1/nodes", needs(Need::Admin, get(nodes::list)))
+        .hidden("/v1/nodes/{node}", needs(Need::Admin, post(nodes::act)))
+        .described("post", "/v1/nodes/{node}:drain")
         .route("get", "/v1/namespaces/{ns}/keys", needs(MANAGE, get(keys::list)))
         .route("post", "/v1/namespaces/{ns}/keys", needs(MANAGE, post(keys::make)))
         .route("delete", "/v1/namespaces/{ns}/keys/{id}", needs(MANAGE, delete(keys::revoke)))

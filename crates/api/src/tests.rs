@@ -12,6 +12,7 @@ mod hooks;
 mod isolation;
 mod keys;
 mod limits;
+mod nodes;
 mod removal;
 mod revocation;
 mod rooms;

@@ -408,6 +408,7 @@ pub(crate) async fn run(node: Weak<Node>, mut jobs: mpsc::Receiver<Job>) {
 }
 
 async fn settle(node: &Node, batch: Vec<Job>, outcome: Result<Vec<Appended>, StoreError>) {
+    node.alerts.stored(outcome.as_ref().map(drop));
     let appended = match outcome {
         Ok(appended) => appended,
         Err(why) => {

@@ -204,7 +204,14 @@ async fn run(
     let address = listener.address().map_err(in_listen)?;
     let hangups = Hangups::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
     tokio::spawn(reload(hangups, tls.clone()));
-    let control = control::listen(&config.store.path, Arc::clone(&node), store, config.store.cache);
+    let asked = control::Asked {
+        node: Arc::clone(&node),
+        store,
+        cache: config.store.cache,
+        ready: ready.clone(),
+        within: config.server.shutdown_timeout,
+    };
+    let control = control::listen(&config.store.path, asked);
     if let Err(why) = &control {
         tracing::warn!(error = %why, "no control socket: backups have to wait until this server has stopped");
     }
@@ -213,6 +220,7 @@ async fn run(
     tracing::info!(%address, shards = config.process.shards, store = %config.store.path.display(), version = VERSION, "ready");
     let signal = tokio::select! {
         signal = stop.next() => signal,
+        () = ready.draining() => "an operator",
         () = listener.accept() => unreachable!("accepting never ends"),
     };
     ready.drain();

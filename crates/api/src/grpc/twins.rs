@@ -135,4 +135,7 @@ twins! {
     resume_namespace(ResumeNamespaceRequest) -> Namespace: "post" "/v1/namespaces/{ns}:resume" Query;
     clear_namespace(ClearNamespaceRequest) -> Namespace: "post" "/v1/namespaces/{ns}:clear" Query;
     delete_namespace(DeleteNamespaceRequest) -> DeleteNamespaceAnswer: "delete" "/v1/namespaces/{ns}" Query;
+
+    nodes(NodesRequest) -> NodesAnswer: "get" "/v1/nodes" Query;
+    drain_node(DrainNodeRequest) -> DrainNodeAnswer: "post" "/v1/nodes/{node}:drain" Query;
 }
