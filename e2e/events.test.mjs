@@ -123,7 +123,7 @@ test('who does not read loses events, is told how many, and holds up nobody', as
   // More than the kernel and the queue take.
   const name = 'n'.repeat(200);
   let pushed = 0;
-  for (let round = 0; round < 60; round += 1) {
+  for (let round = 0; round < 5; round += 1) {
     const messages = Array.from({ length: 500 }, () => ({ to: { users: ['ann'] }, data: 1, id: `${name}${(pushed += 1)}` }));
     const answer = await api.call('POST', 'messages:batch', { messages });
     assert.equal(answer.status, 200, describe(answer));

@@ -21,8 +21,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
-    acks, batch, connections, devices, events, history, hooks, keys, messages, namespaces, nodes, receipts,
-    report, rooms, simulations, stats, tokens, trace, users,
+    acks, alerts, batch, connections, devices, events, history, hooks, keys, messages, namespaces, nodes,
+    receipts, report, rooms, simulations, stats, tokens, trace, users,
 };
 use crate::{health, metrics};
 
@@ -55,6 +55,7 @@ pub(crate) use namespace::*;
         namespaces::clear,
         namespaces::suspend,
         namespaces::resume,
+        alerts::list,
         nodes::list,
         nodes::drain,
         keys::make,
@@ -118,7 +119,7 @@ pub(crate) use namespace::*;
         (name = "users", description = "People, by their devices"),
         (name = "simulations", description = "Faults on purpose, for whoever tests how a client recovers"),
         (name = "clients", description = "What clients call"),
-        (name = "nodes", description = "Server processes"),
+        (name = "nodes", description = "Server processes, and what is wrong with them"),
         (name = "process", description = "Probes and numbers"),
     ),
     modifiers(&Rules)

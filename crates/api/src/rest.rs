@@ -1,6 +1,7 @@
 //! The paths, each with what answers it. One file for each noun; none of them decides anything.
 
 pub(crate) mod acks;
+pub(crate) mod alerts;
 pub(crate) mod batch;
 pub(crate) mod connections;
 pub(crate) mod devices;
@@ -85,6 +86,7 @@ fn keyed(state: &ApiState) -> Routes {
         .described("post", "/v1/namespaces/{ns}:clear")
         .described("post", "/v1/namespaces/{ns}:suspend")
         .described("post", "/v1/namespaces/{ns}:resume")
+        .route("get", "/v1/alerts", needs(Need::Admin, get(alerts::list)))
         .route("get", "/v1/nodes", needs(Need::Admin, get(nodes::list)))
         .hidden("/v1/nodes/{node}", needs(Need::Admin, post(nodes::act)))
         .described("post", "/v1/nodes/{node}:drain")

@@ -202,6 +202,8 @@ type Seen = BTreeMap<Key, Option<String>>;
 struct On {
     since: Timestamp,
     seen: Timestamp,
+    /// In which look.
+    look: u64,
     detail: Option<String>,
 }
 
@@ -218,6 +220,8 @@ struct State {
     store: Option<StoreError>,
     /// How much had happened at the last look.
     counted: BTreeMap<AlertKind, u64>,
+    /// How often it was looked.
+    looks: u64,
 }
 
 impl Alerts {
@@ -233,7 +237,9 @@ impl Alerts {
     /// Takes in what was seen now.
     fn take(&self, seen: Seen, now: Timestamp) {
         let mut state = self.lock();
-        let State { on, ended, .. } = &mut *state;
+        let State { on, ended, looks, .. } = &mut *state;
+        *looks += 1;
+        let look = *looks;
         for (key, detail) in seen {
             let kind = key.kind;
             let known = on.entry(key).or_insert_with(|| {
@@ -243,12 +249,12 @@ impl Alerts {
                     "{}",
                     kind.meaning()
                 );
-                On { since: now, seen: now, detail: None }
+                On { since: now, seen: now, look, detail: None }
             });
-            known.seen = now;
+            (known.seen, known.look) = (now, look);
             known.detail = detail.or(known.detail.take());
         }
-        let over = |key: &Key, on: &On| on.seen != now && now >= on.seen.after(key.kind.lasts());
+        let over = |key: &Key, on: &On| on.look != look && now >= on.seen.after(key.kind.lasts());
         on.retain(|key, known| {
             let over = over(key, known);
             if over {

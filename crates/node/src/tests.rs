@@ -24,6 +24,7 @@ use crate::publish::{Accepted, PublishError};
 use crate::resume::Since;
 use crate::{Clock, Metrics, Node, Parts, ToShard};
 
+mod alerts;
 mod alone;
 mod asking;
 mod escalation;

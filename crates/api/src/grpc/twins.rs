@@ -136,6 +136,7 @@ twins! {
     clear_namespace(ClearNamespaceRequest) -> Namespace: "post" "/v1/namespaces/{ns}:clear" Query;
     delete_namespace(DeleteNamespaceRequest) -> DeleteNamespaceAnswer: "delete" "/v1/namespaces/{ns}" Query;
 
+    alerts(AlertsRequest) -> AlertsAnswer: "get" "/v1/alerts" Query;
     nodes(NodesRequest) -> NodesAnswer: "get" "/v1/nodes" Query;
     drain_node(DrainNodeRequest) -> DrainNodeAnswer: "post" "/v1/nodes/{node}:drain" Query;
 }

@@ -1,4 +1,4 @@
-//! Nodes: which there are, and that one goes when it is told to.
+//! Nodes: which there are, that one goes when it is told to, and what is wrong.
 
 use expect_test::expect;
 
@@ -54,4 +54,29 @@ async fn the_node_is_listed_and_goes_when_it_is_told_to() {
     for call in ["GET /v1/nodes", "POST /v1/nodes/n1:drain"] {
         assert_eq!(world.with_key(&key, call, "").await.status, StatusCode::FORBIDDEN, "{call}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_is_listed() {
+    let world = World::new().await;
+    world
+        .check(
+            "GET /v1/alerts",
+            "",
+            expect![[r#"
+                200
+                {"items":[],"next_cursor":null}
+            "#]],
+        )
+        .await;
+    world.state.node.metrics().pushes_refused.inc();
+    // It is looked every second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let answer = world.call("GET /v1/alerts", "").await;
+    expect![[r#"
+        200
+        {"items":[{"kind":"pushes_refused","severity":"critical","since":"2026-11-20T00:00:00.000Z","until":null,"namespace":null,"hook":null,"meaning":"More pushes wait than may: some were refused with 503 in the last minute.","action":"Look at queued{queue=\"pushes\"} and at the disk; have the backend send in batches, or set pushes_per_second for whoever sends too much.","detail":"1 in a second"}],"next_cursor":null}
+    "#]].assert_eq(&answer.show());
+    let (_, key) = world.key("demo", r#"["push","read","manage"]"#).await;
+    assert_eq!(world.with_key(&key, "GET /v1/alerts", "").await.status, StatusCode::FORBIDDEN);
 }
