@@ -70,8 +70,8 @@ async fn what_is_wrong_is_listed() {
         )
         .await;
     world.state.node.metrics().pushes_refused.inc();
-    // It is looked every second.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // It is looked every second; only then is there anything to see.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     let answer = world.call("GET /v1/alerts", "").await;
     expect![[r#"
         200
