@@ -14,6 +14,7 @@ use tidings_store::StoreError;
 
 use crate::Node;
 use crate::metrics::{AlertLabel, Sign};
+use crate::notify::rfc3339;
 use crate::vitals;
 
 /// How often it is looked.
@@ -27,6 +28,9 @@ const FILES_TENTHS: u64 = 9;
 
 /// How many attempts in a row a hook must fail at.
 const HOOK_FAILURES: usize = 3;
+
+/// How long before its end it is said that a certificate ends.
+const CERTIFICATE_ENDS_WITHIN: Duration = Duration::from_secs(14 * 24 * 3_600);
 
 /// For how long something that happened counts as on.
 const HAPPENED_FOR: Duration = Duration::from_secs(60);
@@ -125,6 +129,10 @@ kinds! {
     Files = "files" Warning
         "More than nine tenths of the files that the process may open are open; without any, nobody can connect."
         "Raise LimitNOFILE or ulimit -n, or lower limits.connections.";
+    /// The certificate ends soon.
+    Certificate = "certificate" Warning
+        "The certificate ends within 14 days, or has ended: clients will refuse it."
+        "Put a new one where server.tls.cert and server.tls.key say; it is shown by itself.";
     /// Receipts were forgotten.
     ReceiptsLost = "receipts_lost" Warning
         "The ledger is too far behind: receipts of the last minute were forgotten, and their messages come again."
@@ -162,6 +170,7 @@ impl AlertKind {
             | Self::Lag
             | Self::Handshakes
             | Self::Files
+            | Self::Certificate
             | Self::HookFailing
             | Self::HookResting
             | Self::DeadLetters
@@ -218,6 +227,8 @@ struct State {
     ended: VecDeque<Alert>,
     /// What the store said when it last refused messages.
     store: Option<StoreError>,
+    /// When the certificate ends, if there is one and that is known.
+    certificate_ends: Option<Timestamp>,
     /// How much had happened at the last look.
     counted: BTreeMap<AlertKind, u64>,
     /// How often it was looked.
@@ -314,10 +325,21 @@ impl Node {
         all
     }
 
+    /// When the certificate ends that clients are shown, if there is one and that is known.
+    pub fn certificate_ends(&self, at: Option<Timestamp>) {
+        self.alerts.lock().certificate_ends = at;
+    }
+
     /// Looks at everything. Open files are looked at where `files` says how many there are, and how many there may be.
     pub(crate) fn look_for_alerts(&self, files: Option<(u64, u64)>) {
         let mut looking = Looking::default();
-        let store = self.alerts.lock().store.clone();
+        let (store, certificate) = {
+            let state = self.alerts.lock();
+            (state.store.clone(), state.certificate_ends)
+        };
+        if let Some(at) = certificate.filter(|at| *at <= self.clock.now().after(CERTIFICATE_ENDS_WITHIN)) {
+            looking.see(AlertKind::Certificate, None, Some(format!("at {}", rfc3339(at))));
+        }
         match store {
             Some(StoreError::Full(_)) => looking.see(AlertKind::StoreFull, None, None),
             Some(StoreError::Closed) | None => {}

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -32,6 +32,9 @@ pub(crate) const COMMIT: Option<&str> = option_env!("TIDINGS_COMMIT");
 
 /// How long a call of the API may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the node is told when the certificate ends.
+const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the server did not start, or did not stop well: one line that says what to do.
 #[derive(Debug)]
@@ -204,6 +207,9 @@ async fn run(
     let address = listener.address().map_err(in_listen)?;
     let hangups = Hangups::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
     tokio::spawn(reload(hangups, tls.clone()));
+    if let Some(tls) = &tls {
+        tokio::spawn(tell_of_the_end(Arc::clone(tls), Arc::downgrade(&node)));
+    }
     let asked = control::Asked {
         node: Arc::clone(&node),
         store,
@@ -282,6 +288,15 @@ async fn reload(mut hangups: Hangups, tls: Option<Arc<Tls>>) {
             Some(tls) => tls.reload(true),
             None => tracing::info!("SIGHUP: there is no certificate to be read again"),
         }
+    }
+}
+
+/// Has the node know when the certificate ends, for whoever asks what is wrong.
+async fn tell_of_the_end(tls: Arc<Tls>, node: Weak<Node>) {
+    while let Some(node) = node.upgrade() {
+        node.certificate_ends(tls.ends());
+        drop(node);
+        tokio::time::sleep(LOOK_AT_CERTIFICATE_EVERY).await;
     }
 }
 

@@ -91,6 +91,21 @@ async fn signs_of_overload_and_open_files() {
     assert_eq!(world.wrong(Some((10, 1_000)))[0], "files 1000-1000 (900 of 1000)");
 }
 
+#[tokio::test]
+async fn a_certificate_ends() {
+    let world = World::new().await;
+    let fourteen_days = 14 * 24 * 3_600_000;
+    for (ends, on) in
+        [(None, false), (Some(fourteen_days + 1_001), false), (Some(fourteen_days + 1_000), true)]
+    {
+        world.node.certificate_ends(ends.map(Timestamp));
+        assert_eq!(!world.wrong(None).is_empty(), on, "{ends:?}");
+    }
+    assert_eq!(world.wrong(None), ["certificate 1000- (at 1970-01-15T00:00:01.000Z)"]);
+    world.node.certificate_ends(Some(Timestamp(0)));
+    assert!(world.wrong(None)[0].starts_with("certificate 1000- "), "it has ended");
+}
+
 /// Where nobody listens.
 fn nowhere() -> HookUrl {
     HookUrl::parse("http://127.0.0.1:1/").unwrap()

@@ -12,7 +12,10 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ProducesTickets;
+use tidings_model::Timestamp;
 use tokio_rustls::TlsAcceptor;
+
+use super::expiry;
 
 /// What both ends may speak behind TLS, the better one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -71,6 +74,8 @@ impl fmt::Display for TlsError {
 pub(crate) struct Tls {
     files: Files,
     current: RwLock<Arc<ServerConfig>>,
+    /// When the certificate ends that is shown now, as far as that is understood.
+    ends: Mutex<Option<Timestamp>>,
     /// The same for every certificate, so that clients resume after a change.
     tickets: Arc<dyn ProducesTickets>,
     /// How the files looked when they were last read.
@@ -86,8 +91,9 @@ impl Tls {
         let seen = Mutex::new(stamps(&files));
         let tickets = aws_lc_rs::Ticketer::new()
             .map_err(|why| TlsError::Unusable(files.cert.clone(), files.key.clone(), why))?;
-        let current = RwLock::new(config(&files, &tickets)?);
-        Ok(Arc::new(Self { files, current, tickets, seen }))
+        let (config, ends) = config(&files, &tickets)?;
+        let (current, ends) = (RwLock::new(config), Mutex::new(ends));
+        Ok(Arc::new(Self { files, current, ends, tickets, seen }))
     }
 
     /// What answers the next handshake.
@@ -107,7 +113,8 @@ impl Tls {
             *seen = now;
         }
         match config(&self.files, &self.tickets) {
-            Ok(config) => {
+            Ok((config, ends)) => {
+                *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
                 tracing::info!(cert = %self.files.cert.display(), "the certificate was read again");
             }
@@ -115,6 +122,11 @@ impl Tls {
                 tracing::error!(error = %why, "the certificate cannot be read again; the one before is shown")
             }
         }
+    }
+
+    /// When the certificate ends that is shown now, as far as that is understood.
+    pub(crate) fn ends(&self) -> Option<Timestamp> {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks after the files, for ever.
@@ -138,12 +150,16 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|why| TlsError::Read(path.to_owned(), why))
 }
 
-fn config(files: &Files, tickets: &Arc<dyn ProducesTickets>) -> Result<Arc<ServerConfig>, TlsError> {
+fn config(
+    files: &Files,
+    tickets: &Arc<dyn ProducesTickets>,
+) -> Result<(Arc<ServerConfig>, Option<Timestamp>), TlsError> {
     let no_certificate = || TlsError::NoCertificate(files.cert.clone());
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(&files.cert)?).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(no_certificate)?;
     let key =
         PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|_| TlsError::NoKey(files.key.clone()))?;
+    let ends = chain.first().and_then(|first| expiry::not_after(first));
     let unusable = |why| TlsError::Unusable(files.cert.clone(), files.key.clone(), why);
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -154,7 +170,7 @@ fn config(files: &Files, tickets: &Arc<dyn ProducesTickets>) -> Result<Arc<Serve
         .map_err(unusable)?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     config.ticketer = Arc::clone(tickets);
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), ends))
 }
 
 #[cfg(test)]
@@ -213,6 +229,7 @@ mod tests {
         let tls = Tls::read(files.clone()).unwrap();
         let shown = || Arc::as_ptr(&tls.current.read().unwrap());
         let first = shown();
+        assert!(tls.ends().is_some());
         tls.reload(false);
         assert_eq!(shown(), first, "nothing has changed");
         fs::copy(directory.path().join("rubbish.pem"), &files.key).unwrap();
