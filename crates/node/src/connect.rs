@@ -184,7 +184,9 @@ impl Node {
             self.shards.tell(mask, replaced).await;
         }
         namespace.directory().register(device.ordinal, device.platform);
-        namespace.sight.registered(&Person::of(device));
+        if namespace.sight.is_looked_at() {
+            namespace.sight.registered(&Person::of(device));
+        }
         self.expose(namespace, device).await;
     }
 

@@ -269,7 +269,13 @@ impl Feed {
             };
             for event in events {
                 let last = matches!(event, Event::End(_));
-                if self.out.send_timeout(event, PATIENCE).await.is_err() || last {
+                let taken = tokio::select! {
+                    biased;
+                    taken = self.out.send_timeout(event, PATIENCE) => taken.is_ok(),
+                    // Nobody who does not read is waited for then.
+                    () = self.state.ready.draining(), if !last => false,
+                };
+                if last || !taken {
                     return;
                 }
             }

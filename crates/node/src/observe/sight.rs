@@ -193,10 +193,8 @@ impl Sight {
 
     /// A device is registered: perhaps it is one that is looked at.
     pub(crate) fn registered(&self, who: &Person) {
-        if self.is_looked_at() {
-            for look in self.lock().iter_mut().filter(|look| look.names(who)) {
-                look.ordinals.insert(who.ordinal.0);
-            }
+        for look in self.lock().iter_mut().filter(|look| look.names(who)) {
+            look.ordinals.insert(who.ordinal.0);
         }
     }
 
