@@ -5,7 +5,7 @@
 //! a number, so that nobody waits for who does not look. Names are looked up by the observer, not where it happened. It keeps
 //! nothing: what happened before somebody looked is in traces.
 //!
-//! Reading order: [`Observers`] (who may look, and where), [`sight`] (what concerns whom), [`Observer`] (what is seen).
+//! Reading order: `Observers` (who may look, and where), `sight` (what concerns whom), [`Observer`] (what is seen).
 
 pub(crate) mod sight;
 
