@@ -161,6 +161,13 @@ async fn a_stream_ends_with_its_key_with_its_namespace_and_with_the_server() {
     by_key.next_of("stats").await;
     world.call(&format!("DELETE /v1/namespaces/demo/keys/{id}"), "").await;
     assert_eq!(by_key.end().await, "event: end\ndata: {\"reason\":\"key\"}");
+    let expiring = r#"{"name":"console","scopes":["read"],"expires_at":"2026-11-20T00:00:10Z"}"#;
+    let made = world.call("POST /v1/namespaces/demo/keys", expiring).await.body;
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let mut expires = world.events(made["key"].as_str().unwrap(), "").await;
+    expires.next_of("stats").await;
+    world.set_time(NOW + 10_000);
+    assert_eq!(expires.end().await, "event: end\ndata: {\"reason\":\"key\"}");
     // A suspended namespace is still looked at.
     world.call("POST /v1/namespaces/demo:suspend", "").await;
     by_admin.next_of("stats").await;
