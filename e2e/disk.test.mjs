@@ -79,10 +79,13 @@ describe('a full disk', { skip: mayMount ? false : 'a small file system cannot b
     await ann.waitFor(full.accepted.length);
     assert.equal((await fetch(`${server.url}/healthz`)).status, 200);
     assert.equal(ann.connects, 1);
+    const alerts = async () => (await api.get('/v1/alerts')).items.filter(({ kind }) => kind.startsWith('store_'));
+    await until('it is an alert', async () => (await alerts()).some(({ severity, until: end }) => severity === 'critical' && end === null));
 
     rmSync(ballast);
     await until('pushes are accepted again', async () => (await api.call('POST', 'messages', pushOf(20_000))).status === 202);
     full.accepted.push(20_000);
+    await until('the alert is over', async () => (await alerts()).every(({ until: end }) => end !== null));
     await ann.waitFor(full.accepted.length);
     assert.deepEqual(ann.ids, full.accepted.map((n) => `push-${n}`), ann.state());
 

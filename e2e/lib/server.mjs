@@ -227,6 +227,12 @@ export class Server {
     if (exit.code !== 0) throw new Error(`after SIGTERM the server ended with ${JSON.stringify(exit)}, expected exit code 0\n${this.tail()}`);
   }
 
+  /** It is to end by itself, because something else tells it to: how it does. */
+  exit({ ms = 15_000 } = {}) {
+    this.#expectedToRun = false;
+    return within(() => `the server ends by itself\n${this.tail()}`, this.#run.done, ms);
+  }
+
   /** Ends it, and complains when it had ended by itself or panicked. */
   async dispose() {
     const died = this.#expectedToRun && !this.running ? this.#run.exit : undefined;

@@ -65,6 +65,18 @@ pub(crate) async fn access(
     })
 }
 
+/// Whether a key still opens what a stream of a namespace needs.
+pub(crate) async fn holds(
+    node: &Arc<Node>,
+    authorization: Option<&HeaderValue>,
+    from: ClientAddress,
+    need: Need,
+    namespace: &str,
+) -> bool {
+    let access = access(node, authorization, from).await;
+    access.is_ok_and(|holder| refusal(&holder.access, need, Some(namespace)).is_none())
+}
+
 fn refusal(access: &Access, need: Need, namespace: Option<&str>) -> Option<String> {
     let Access::Namespace(own, scopes) = access else { return None };
     match need {

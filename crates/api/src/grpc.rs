@@ -5,10 +5,11 @@
 //! own: statuses, streams, health and reflection. `docs/adr/0019-a-grpc-call-is-its-twin-of-rest.md` says why.
 //!
 //! Reading order: [`twins`] (which call is which), [`transcode`] (there and back), [`pushes`] (many at once, and the
-//! stream), [`status`] (errors), [`around`] (what surrounds a call).
+//! stream), [`events`] (what happens), [`status`] (errors), [`around`] (what surrounds a call).
 
 mod around;
 pub(crate) mod codec;
+mod events;
 mod health;
 pub(crate) mod json;
 mod leaving;
@@ -79,12 +80,15 @@ pub(crate) fn routes(state: &ApiState, rest: Router) -> Router {
     let batch = calls.clone().max_decoding_message_size(BATCH_BODY_MAX);
     let stream = calls.clone().max_decoding_message_size(STREAM_MESSAGE_MAX);
     let call = calls.max_decoding_message_size(BODY_MAX);
+    let events = call.clone();
     let health = HealthServer::new(Pulse(state.ready.clone())).max_decoding_message_size(BODY_MAX);
     let calls = Router::new()
         .route_service("/tidings.v1.PushService/{method}", call)
         .route_service("/tidings.v1.PushService/PushBatch", batch)
         .route_service("/grpc.health.v1.Health/{method}", health.clone());
-    let streams = Router::new().route_service("/tidings.v1.PushService/PushStream", stream);
+    let streams = Router::new()
+        .route_service("/tidings.v1.PushService/PushStream", stream)
+        .route_service("/tidings.v1.PushService/Events", events);
     let open = reflection().route_service("/grpc.health.v1.Health/Watch", health);
     around(calls, state, Lasts::Call).merge(around(streams, state, Lasts::Stream)).merge(around(
         open,

@@ -51,7 +51,7 @@ impl Readiness {
     }
 
     /// Returns when it is about to stop.
-    pub(crate) async fn draining(&self) {
+    pub async fn draining(&self) {
         // The sender is here, so that there is always an answer.
         let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Draining).await;
     }
@@ -60,6 +60,15 @@ impl Readiness {
     pub(crate) async fn changed_from(&self, ready: bool) {
         let changed = |phase: &Phase| (*phase == Phase::Ready) != ready;
         let _ = self.0.subscribe().wait_for(changed).await;
+    }
+
+    /// Where the process is in its life, in a word.
+    pub(crate) fn word(&self) -> &'static str {
+        match *self.0.borrow() {
+            Phase::Starting => "starting",
+            Phase::Ready => "ready",
+            Phase::Draining => "draining",
+        }
     }
 
     fn missing(&self) -> Vec<&'static str> {

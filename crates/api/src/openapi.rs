@@ -21,8 +21,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use utoipa::{Modify, OpenApi};
 
 use crate::rest::{
-    acks, batch, blocks, connections, devices, history, hooks, keys, messages, namespaces, receipts, reload,
-    report, rooms, simulations, stats, tokens, trace, users,
+    acks, alerts, batch, blocks, connections, devices, events, history, hooks, keys, messages, namespaces,
+    nodes, receipts, reload, report, rooms, simulations, stats, tokens, trace, users,
 };
 use crate::{health, metrics};
 
@@ -55,6 +55,9 @@ pub(crate) use namespace::*;
         namespaces::clear,
         namespaces::suspend,
         namespaces::resume,
+        alerts::list,
+        nodes::list,
+        nodes::drain,
         keys::make,
         keys::list,
         keys::revoke,
@@ -88,6 +91,7 @@ pub(crate) use namespace::*;
         simulations::end,
         stats::list,
         stats::current,
+        events::stream,
         users::show,
         users::status,
         users::disconnect,
@@ -98,7 +102,17 @@ pub(crate) use namespace::*;
         metrics::metrics,
         document,
     ),
-    components(schemas(ProblemBody, PushResult, EntryRefused, GranularityWord, OrderWord)),
+    components(schemas(
+        ProblemBody,
+        PushResult,
+        EntryRefused,
+        GranularityWord,
+        OrderWord,
+        events::StatsEvent,
+        events::TraceEvent,
+        events::LostEvent,
+        events::EndEvent
+    )),
     tags(
         (name = "messages", description = "Push, and know who has it"),
         (name = "namespaces", description = "Tenants"),
@@ -110,6 +124,7 @@ pub(crate) use namespace::*;
         (name = "blocks", description = "Who is kept out"),
         (name = "simulations", description = "Faults on purpose, for whoever tests how a client recovers"),
         (name = "clients", description = "What clients call"),
+        (name = "nodes", description = "Server processes, and what is wrong with them"),
         (name = "process", description = "Probes and numbers"),
     ),
     modifiers(&Rules)
@@ -188,12 +203,14 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: 
     };
     add(!public, &[ErrorCode::UNAUTHORIZED, ErrorCode::FORBIDDEN, ErrorCode::RATE_LIMITED]);
     add(has_input || path == "/v1/reload", &[ErrorCode::INVALID_REQUEST]);
-    add(path.contains("{ns}"), &[ErrorCode::NOT_FOUND]);
+    add(path.contains("{ns}") || path.contains("{node}"), &[ErrorCode::NOT_FOUND]);
     add(has_body, &[ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
     add(pushes || creates, &[ErrorCode::CONFLICT]);
     add(writes, &[ErrorCode::STORAGE_FULL]);
     let asks_shards = path.ends_with("/connections") && !writes;
-    add(pushes || asks_shards || path.ends_with("/test"), &[ErrorCode::OVERLOADED]);
+    let streams = path.ends_with("/events");
+    add(streams, &[ErrorCode::TOO_MANY_CONNECTIONS]);
+    add(pushes || asks_shards || streams || path.ends_with("/test"), &[ErrorCode::OVERLOADED]);
     let bounded = ["/simulations", "/keys", "/blocks"].iter().any(|end| path.ends_with(end));
     add(bounded && has_body || path.ends_with("/connections") && writes, &[ErrorCode::CONFLICT]);
     add(pushes, &[ErrorCode::SUSPENDED]);

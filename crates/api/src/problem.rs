@@ -20,6 +20,7 @@ use tidings_node::connections::ConnectionsError;
 use tidings_node::keys::KeyError;
 use tidings_node::members::MoveError;
 use tidings_node::namespace::CreateError;
+use tidings_node::observe::ObserveError;
 use tidings_node::publish::PublishError;
 use tidings_node::rates::RetryAfter;
 use tidings_node::revoke::RevokeError;
@@ -240,6 +241,16 @@ impl From<CreateError> for Problem {
                 "was the name of a namespace that is still being removed; retry in a moment",
             ),
             CreateError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<ObserveError> for Problem {
+    fn from(why: ObserveError) -> Self {
+        match why {
+            ObserveError::InNamespace => Self::new(ErrorCode::TOO_MANY_CONNECTIONS, why.to_string()),
+            ObserveError::Altogether => Self::new(ErrorCode::OVERLOADED, why.to_string()),
+            ObserveError::Store(why) => why.into(),
         }
     }
 }

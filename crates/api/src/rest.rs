@@ -1,15 +1,18 @@
 //! The paths, each with what answers it. One file for each noun; none of them decides anything.
 
 pub(crate) mod acks;
+pub(crate) mod alerts;
 pub(crate) mod batch;
 pub(crate) mod blocks;
 pub(crate) mod connections;
 pub(crate) mod devices;
+pub(crate) mod events;
 pub(crate) mod history;
 pub(crate) mod hooks;
 pub(crate) mod keys;
 pub(crate) mod messages;
 pub(crate) mod namespaces;
+pub(crate) mod nodes;
 pub(crate) mod receipts;
 pub mod reload;
 pub(crate) mod report;
@@ -86,6 +89,10 @@ fn keyed(state: &ApiState) -> Routes {
         .described("post", "/v1/namespaces/{ns}:suspend")
         .described("post", "/v1/namespaces/{ns}:resume")
         .route("post", "/v1/reload", needs(Need::Admin, post(reload::reload)))
+        .route("get", "/v1/alerts", needs(Need::Admin, get(alerts::list)))
+        .route("get", "/v1/nodes", needs(Need::Admin, get(nodes::list)))
+        .hidden("/v1/nodes/{node}", needs(Need::Admin, post(nodes::act)))
+        .described("post", "/v1/nodes/{node}:drain")
         .route("get", "/v1/namespaces/{ns}/keys", needs(MANAGE, get(keys::list)))
         .route("post", "/v1/namespaces/{ns}/keys", needs(MANAGE, post(keys::make)))
         .route("delete", "/v1/namespaces/{ns}/keys/{id}", needs(MANAGE, delete(keys::revoke)))
@@ -105,6 +112,7 @@ fn keyed(state: &ApiState) -> Routes {
         .route("delete", "/v1/namespaces/{ns}/devices/{device}", needs(MANAGE, delete(devices::forget)))
         .route("get", "/v1/namespaces/{ns}/connections", needs(READ, get(connections::list)))
         .route("delete", "/v1/namespaces/{ns}/connections/{id}", needs(MANAGE, delete(connections::end)))
+        .route("get", "/v1/namespaces/{ns}/events", needs(READ, get(events::stream)))
         .route("get", "/v1/namespaces/{ns}/hooks", needs(READ, get(hooks::list)))
         .route("get", "/v1/namespaces/{ns}/hooks/{hook}/dead", needs(READ, get(hooks::dead)))
         .route("get", "/v1/namespaces/{ns}/hooks/{hook}/log", needs(READ, get(hooks::log)))

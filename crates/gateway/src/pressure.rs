@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tidings_node::Metrics;
-use tidings_node::metrics::{Queue, Sign};
+use tidings_node::metrics::{Queue, ShardLabel, Sign};
+use tidings_node::vitals::resident_bytes;
 
 use crate::command::COMMANDS;
 
@@ -116,6 +117,8 @@ impl Pressure {
     /// Takes the pulse of a shard.
     pub(crate) fn pulse(&self, metrics: &Metrics, shard: u8, pulse: Pulse) {
         metrics.shard_lag.of(shard).observe(pulse.late.as_secs_f64());
+        let label = ShardLabel { shard: u32::from(shard) };
+        metrics.shard_late.get_or_create(&label).set(pulse.late.as_secs_f64());
         for (queue, length) in [("inbox", pulse.inbox), ("commands", pulse.commands), ("rooms", pulse.rooms)]
         {
             let label = Queue { queue, shard: Some(u32::from(shard)) };
@@ -140,14 +143,6 @@ impl Pressure {
         let gates = of.into_iter().flatten().chain(&self.memory);
         gates.into_iter().find(|gate| gate.is_shut()).map(|gate| gate.sign)
     }
-}
-
-/// The memory of this process that is in use; `None` where the system does not say.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kilobytes * 1_024)
 }
 
 #[cfg(test)]

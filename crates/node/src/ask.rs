@@ -106,6 +106,13 @@ impl Askers {
         Self { connect: keep(Question::Connect), publish: keep(Question::Publish), rpc: keep(Question::Rpc) }
     }
 
+    /// What is not asked at present, because who would answer has failed.
+    pub(crate) fn resting(&self) -> Vec<&'static str> {
+        let rests = |question: &Question| self.of(*question).is_some_and(|asker| asker.rests());
+        let questions = [Question::Connect, Question::Publish, Question::Rpc];
+        questions.iter().filter(|question| rests(question)).map(|question| question.as_str()).collect()
+    }
+
     /// Who answers this.
     pub(crate) fn of(&self, question: Question) -> Option<&Arc<Asker>> {
         match question {

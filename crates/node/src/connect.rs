@@ -18,6 +18,7 @@ use tidings_store::{Device, Registered, Registration, StoreError};
 use crate::ask::AskError;
 use crate::block::Visitor;
 use crate::metrics::Refused;
+use crate::observe::sight::Gone;
 use crate::permit::Permit;
 use crate::presence::{Hint, Interest, Person, Who};
 use crate::token::TokenError;
@@ -189,6 +190,9 @@ impl Node {
             self.shards.tell(mask, replaced).await;
         }
         namespace.directory().register(device.ordinal, device.platform);
+        if namespace.sight.is_looked_at() {
+            namespace.sight.registered(&Person::of(device));
+        }
         self.expose(namespace, device).await;
     }
 
@@ -313,6 +317,10 @@ impl Node {
                 at: who.device.seen_at,
             });
         }
+        if who.namespace.sight.is_looked_at() {
+            let (at, person) = (self.clock.now(), Person::of(&who.device));
+            who.namespace.sight.came(at, &person, &who.device.rooms, connection, alone.of_user);
+        }
         let found =
             self.store.devices(&who.namespace.name, Which::Ordinals(vec![who.device.ordinal])).await?;
         found.into_iter().flatten().next().map(|device| device.rooms).ok_or(ConnectError::Forgotten)
@@ -354,6 +362,12 @@ impl Node {
         let Went { device, connection, shard, user, settled, why } = went;
         let at = self.clock.now();
         let alone = namespace.directory().disconnect(device, connection, shard, user);
+        if let Some(alone) = alone
+            && namespace.sight.is_looked_at()
+        {
+            let gone = Gone { at, who: device, connection, why, last: alone.of_user };
+            namespace.sight.went(&namespace.directory(), &gone);
+        }
         if let Some(alone) = alone.filter(|_| namespace.interest().has(Interest::WENT)) {
             let last = alone.of_device;
             namespace.presence.push(Hint::Went { who: device, user, connection, why, last, at });

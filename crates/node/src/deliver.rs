@@ -122,6 +122,11 @@ impl Shards {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.inboxes.len()
+    }
+
     /// Tells the shards in `mask` something that is not worth waiting for. Answers whether all of them have room for it.
     pub(crate) fn offer(&self, mask: u64, what: &ToShard) -> bool {
         let told = self.inboxes.iter().enumerate().filter(|(index, _)| mask & 1 << index != 0);

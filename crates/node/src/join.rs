@@ -59,6 +59,7 @@ impl Turns {
 impl Namespace {
     /// Has it told that a device is not in these rooms any more.
     pub(crate) fn has_left(&self, who: Who, rooms: &[RoomName], at: Timestamp) {
+        self.sight.moved(at, &who, rooms, false);
         if self.interest().has(Interest::MOVED) && !rooms.is_empty() {
             let left = rooms.to_vec();
             self.presence.push(Hint::Moved { who, joined: Vec::new(), left, at });
@@ -123,8 +124,9 @@ impl Node {
                     directory.join(device, room);
                 }
             }
+            let (who, at) = (Who::Person(person), node.now());
+            namespace.sight.moved(at, &who, &fresh, true);
             if namespace.interest().has(Interest::MOVED) && !fresh.is_empty() {
-                let (who, at) = (Who::Person(person), node.now());
                 namespace.presence.push(Hint::Moved { who, joined: fresh, left: Vec::new(), at });
             }
             Ok(now)

@@ -6,6 +6,7 @@
 //! there is holds for a day.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub(crate) struct Jwks {
     keys: ArcSwap<Keys>,
     /// When it was last tried to fetch the set. Whoever does holds it, and the others wait for what comes of it.
     tried: tokio::sync::Mutex<Option<Instant>>,
+    /// Whether the last try came to nothing.
+    failed: AtomicBool,
 }
 
 /// The keys that there are, and how old they are.
@@ -84,7 +87,8 @@ struct Set<'a> {
 impl Jwks {
     pub(crate) fn new(url: HookUrl, allow_private: bool, algorithms: Vec<Algorithm>) -> Arc<Self> {
         let (keys, tried) = (ArcSwap::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { url, allow_private, algorithms, keys, tried })
+        let failed = AtomicBool::new(false);
+        Arc::new(Self { url, allow_private, algorithms, keys, tried, failed })
     }
 
     /// Whether it is what these would make.
@@ -126,6 +130,7 @@ impl Jwks {
         *tried = Some(Instant::now());
         let fetched = client.fetch(&self.url, self.allow_private, SET_BYTES_MAX).await;
         let taken = fetched.map_err(|why| why.to_string()).and_then(|bytes| self.take(&bytes));
+        self.failed.store(taken.is_err(), Ordering::Relaxed);
         match taken {
             Ok(count) => tracing::debug!(url = %self.url, count, "a set of keys was fetched"),
             Err(why) => {
@@ -213,6 +218,11 @@ fn bytes_of(number: &str) -> usize {
 }
 
 impl Namespace {
+    /// Whether the keys of its business system could not be fetched when that was last tried.
+    pub(crate) fn keys_failed(&self) -> bool {
+        self.jwks().is_some_and(|jwks| jwks.failed.load(Ordering::Relaxed))
+    }
+
     fn jwks(&self) -> Option<Arc<Jwks>> {
         self.verifier.load().jwks().cloned()
     }

@@ -19,12 +19,14 @@ use tokio::time::Instant;
 
 use crate::ack::Ack;
 use crate::metrics::Why;
+use crate::observe::Observers;
 use crate::presence::Receipts;
 use crate::statistics::{Counting, Tally};
 use crate::{Clock, Metrics};
 
 mod entry;
 pub mod report;
+mod seen;
 mod watch;
 
 pub(crate) use entry::{Claim, Entry, Tried, bucket_of, percentile};
@@ -116,6 +118,7 @@ impl Ledger {
         metrics: &Arc<Metrics>,
         tally: &Arc<Tally>,
         receipts: &Arc<Receipts>,
+        observers: &Arc<Observers>,
     ) -> Self {
         let (queue, entered) = mpsc::channel(QUEUE);
         let books = Books {
@@ -124,6 +127,7 @@ impl Ledger {
             metrics: Arc::clone(metrics),
             tally: Arc::clone(tally),
             receipts: Arc::clone(receipts),
+            observers: Arc::clone(observers),
             entries: HashMap::new(),
             dirty: Vec::new(),
             settled: HashMap::new(),
@@ -248,6 +252,7 @@ struct Books {
     metrics: Arc<Metrics>,
     tally: Arc<Tally>,
     receipts: Arc<Receipts>,
+    observers: Arc<Observers>,
     entries: HashMap<Key, Entry>,
     dirty: Vec<Key>,
     settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
@@ -371,6 +376,7 @@ impl Books {
             Entered::Expired(namespace, seqs) => {
                 for seq in seqs {
                     let entry = self.entries.get(&(namespace.clone(), seq));
+                    seen::expired(&self.observers, &namespace, seq, entry, now);
                     let expired = entry.map_or(0, |entry| report::counts(entry, None, now).expired);
                     self.metrics.expired.inc_by(expired);
                     self.tally.expired(&namespace, now, expired);
@@ -425,7 +431,7 @@ impl Books {
     fn update(&mut self, key: Key, change: impl FnOnce(&mut Entry, &Metrics)) {
         if let Some(entry) = self.entries.get_mut(&key) {
             let counting = Counting::of(&entry.record);
-            change(entry, &self.metrics);
+            seen::during(&self.observers, &key, entry, |entry| change(entry, &self.metrics));
             self.tally.count(&key.0, self.clock.now(), counting, &entry.record);
             mark(&mut self.dirty, entry, key);
             self.write_within(WRITE_AFTER);
@@ -473,7 +479,7 @@ impl Books {
         };
         let announced = entry.record.announced;
         let before = entry.record.written.len();
-        if entry.acked(ack.device, ack.at) {
+        if seen::during(&self.observers, &key, entry, |entry| entry.acked(ack.device, ack.at)) {
             self.metrics.acks.inc();
             // A receipt may overtake the news that its message was written, which then finds nothing new.
             let delivered = entry.record.written.len() - before;

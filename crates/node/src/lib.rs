@@ -9,10 +9,11 @@
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
 //! (it is withdrawn), [`retain`] (it is kept long enough), [`remove`] (a namespace goes), [`trace`] (why somebody has it or not), [`notify`] (the
 //! business system hears of it), [`presence`] (who comes and goes), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
-//! [`history`] (what was pushed is found again), [`rates`] (how often),
+//! [`history`] (what was pushed is found again), [`rates`] (how often), [`observe`] (who looks on), [`alerts`] (what is wrong),
 //! [`namespace`] (whose rules hold).
 
 pub mod ack;
+pub mod alerts;
 pub mod ask;
 pub mod block;
 pub mod clock;
@@ -37,6 +38,7 @@ pub mod merge_patch;
 pub mod metrics;
 pub mod namespace;
 pub mod notify;
+pub mod observe;
 pub mod permit;
 pub mod presence;
 pub mod profile;
@@ -56,6 +58,7 @@ pub mod statistics;
 mod tests;
 pub mod token;
 pub mod trace;
+pub mod vitals;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::RandomState;
@@ -91,7 +94,9 @@ pub struct Node {
     pub(crate) providers: Vec<Arc<dyn Provider>>,
     pub(crate) keys: keys::Keys,
     pub(crate) hooks: notify::Hooks,
+    pub(crate) alerts: alerts::Alerts,
     pub(crate) receipts: Arc<presence::Receipts>,
+    pub(crate) observers: Arc<observe::Observers>,
     pub(crate) numbers: presence::Numbers,
     pub(crate) turns: join::Turns,
     pub(crate) limits: connect::ConnectionLimits,
@@ -140,13 +145,14 @@ impl Node {
         let (shards, inboxes) = deliver::Shards::new(parts.shards);
         let (publisher, jobs) = mpsc::channel(publish::QUEUE_JOBS);
         let statistics = statistics::Statistics::new(parts.keep_statistics);
-        let receipts = Arc::default();
+        let (receipts, observers) = Default::default();
         let ledger = ledger::Ledger::start(
             Arc::clone(&parts.store),
             parts.clock.clone(),
             &parts.metrics,
             statistics.tally(),
             &receipts,
+            &observers,
         );
         let outbound = tidings_outbound::hook::Client::new(tidings_outbound::hook::Options::default());
         let going = remove::load(&*parts.store).await?;
@@ -169,7 +175,9 @@ impl Node {
             going: tokio::sync::watch::Sender::new(going.clone()),
             keys: keys::Keys::load(&*parts.store).await?,
             hooks,
+            alerts: alerts::Alerts::default(),
             receipts,
+            observers,
             numbers: presence::Numbers::load(&*parts.store, parts.clock.now()).await?,
             store: parts.store,
             clock: parts.clock,
@@ -197,6 +205,7 @@ impl Node {
         tokio::spawn(statistics::run(Arc::downgrade(&node)));
         tokio::spawn(retain::run(Arc::downgrade(&node)));
         tokio::spawn(jwks::run(Arc::downgrade(&node)));
+        tokio::spawn(alerts::run(Arc::downgrade(&node)));
         tokio::spawn(history::indexer::run(Arc::downgrade(&node)));
         for name in going {
             node.keys.forget_all(&name);

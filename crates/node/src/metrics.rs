@@ -1,5 +1,7 @@
 //! The numbers of a node. They are handed in, so that every test has its own.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -75,6 +77,8 @@ pub struct Metrics {
     pub connections_blocked: Gauge,
     /// How late shards get to what is due.
     pub shard_lag: Histograms,
+    /// How late each shard was when it last looked, in seconds.
+    pub shard_late: Family<ShardLabel, Gauge<f64, AtomicU64>>,
     /// What waits in each queue.
     pub queued: Family<Queue, Gauge>,
     /// Calls with a key that opens nothing, by reason.
@@ -83,6 +87,8 @@ pub struct Metrics {
     pub pushes_refused: Counter,
     /// 1 for each sign of too much work while new clients are asked to wait because of it.
     pub overloaded: Family<Sign, Gauge>,
+    /// Alerts that are on, by kind.
+    pub alerts: Family<AlertLabel, Gauge>,
     /// Receipts and events that a shard forgot because the ledger was too far behind.
     pub ledger_lost: Counter,
     /// Messages in the ledger's memory.
@@ -143,6 +149,13 @@ pub struct ShardLabel {
 pub struct Sign {
     /// `lag`, `commands` or `memory`.
     pub sign: &'static str,
+}
+
+/// Which kind of alert.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AlertLabel {
+    /// Its slug, from the table.
+    pub kind: &'static str,
 }
 
 /// Which queue.
@@ -322,11 +335,18 @@ impl Metrics {
             Unit::Seconds,
             metrics.shard_lag.0.clone(),
         );
+        registry.register_with_unit(
+            "shard_late",
+            "How late shards were when they last looked",
+            Unit::Seconds,
+            metrics.shard_late.clone(),
+        );
         registry.register(
             "ledger_lost",
             "Receipts and events that were forgotten because the ledger was too far behind",
             metrics.ledger_lost.clone(),
         );
+        registry.register("alerts", "Alerts that are on, by kind", metrics.alerts.clone());
         registry.register("queued", "What waits in each queue", metrics.queued.clone());
         registry.register(
             "keys_refused",

@@ -18,6 +18,7 @@ use crate::ask::{Askers, ConnectHook};
 use crate::block::{self, Blocks};
 use crate::connect::ConnectionLimits;
 use crate::notify::Hook;
+use crate::observe::sight::Sight;
 use crate::permit::Permit;
 use crate::presence::{self, Interest};
 use crate::rates::Bucket;
@@ -68,6 +69,8 @@ pub struct Namespace {
     interest: AtomicU32,
     /// What is to be told of comings and goings.
     pub(crate) presence: presence::Inbox,
+    /// What somebody looks at.
+    pub(crate) sight: Arc<Sight>,
     /// It is being removed, and there for nobody any more.
     pub(crate) gone: AtomicBool,
 }
@@ -394,6 +397,7 @@ impl Namespace {
             verifier: ArcSwap::from_pointee(Verifier::new(&own_key.0, settings.jwt.as_ref())),
             interest: AtomicU32::new(settings.interest().bits()),
             presence: presence::Inbox::default(),
+            sight: Arc::default(),
             settings: ArcSwap::from_pointee(settings),
             revoked: ArcSwap::default(),
             directory: Mutex::new(directory),

@@ -408,6 +408,7 @@ pub(crate) async fn run(node: Weak<Node>, mut jobs: mpsc::Receiver<Job>) {
 }
 
 async fn settle(node: &Node, batch: Vec<Job>, outcome: Result<Vec<Appended>, StoreError>) {
+    node.alerts.stored(outcome.as_ref().map(drop));
     let appended = match outcome {
         Ok(appended) => appended,
         Err(why) => {
@@ -435,6 +436,7 @@ async fn settle(node: &Node, batch: Vec<Job>, outcome: Result<Vec<Appended>, Sto
 /// A message has its place: whoever is here gets it, and what it is due for is waited for.
 async fn accepted(node: &Node, job: &Job, message: Arc<Message>, superseded: Vec<Arc<Message>>) -> Accepted {
     node.due.expect(&message);
+    job.namespace.sight.accepted(&message, job.message.replaces.is_none());
     if message.is_scheduled() {
         let (meant, online) = job.expected.unwrap_or_default();
         node.count_push(&job.namespace);

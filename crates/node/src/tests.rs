@@ -24,6 +24,7 @@ use crate::publish::{Accepted, PublishError};
 use crate::resume::Since;
 use crate::{Clock, Metrics, Node, Parts, ToShard};
 
+mod alerts;
 mod alone;
 mod asking;
 mod blocks;
@@ -33,6 +34,7 @@ mod jwks;
 mod kept;
 mod later;
 mod limits;
+mod observe;
 mod presence;
 mod profile;
 mod removal;

@@ -37,6 +37,8 @@ enum Command {
     Export(ExportArgs),
     /// Make a store of what `export` wrote
     Import(ImportArgs),
+    /// Have a running server send its clients away and end, as SIGTERM does
+    Drain(DrainArgs),
     /// Make, list, show, change, suspend, clear and delete namespaces of a server that runs
     Namespace(NamespaceArgs),
     /// Look for errors in the configuration, and start nothing
@@ -71,6 +73,12 @@ struct BackupArgs {
     /// A directory that is empty or not there yet
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct DrainArgs {
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 #[derive(Debug, Args)]
@@ -162,6 +170,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Conformance(args) => ended(conformance::serve(&args)),
         Command::Doctor(args) => doctor::run(args.serve.load(), args.connections, args.json),
         Command::Backup(args) => kept(args.store, |config| keep::back_up(config, &args.out)),
+        Command::Drain(args) => kept(args.store, keep::drain),
         Command::Export(args) => kept(args.store, |config| keep::export(config, &args.out)),
         Command::Import(args) => kept(args.store, |config| keep::import(config, &args.from)),
         Command::Namespace(args) => ended(namespaces::run(args)),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tidings_api::Readiness;
 use tidings_model::{Epoch, Timestamp};
 use tidings_node::{Node, StoreError, ids};
 use tidings_store::{EmbeddedStore, Moment, Options, Progress, archive};
@@ -41,6 +42,8 @@ pub(crate) enum Ask {
     },
     /// The store as text.
     Export,
+    /// That the server goes, as SIGTERM has it.
+    Drain,
 }
 
 /// A line of an answer that is not itself a line of an export.
@@ -61,6 +64,11 @@ pub(crate) enum Told {
         /// How many bytes it takes.
         bytes: u64,
     },
+    /// The server goes.
+    Draining {
+        /// After how many seconds it has gone at the latest.
+        within: u64,
+    },
     /// It came to nothing.
     Error(String),
 }
@@ -76,14 +84,20 @@ impl Drop for Control {
     }
 }
 
+/// What questions are about.
+pub(crate) struct Asked {
+    pub(crate) node: Arc<Node>,
+    pub(crate) store: Arc<EmbeddedStore>,
+    /// How many bytes of the store's cache a copy may have.
+    pub(crate) cache: u64,
+    pub(crate) ready: Readiness,
+    /// How long a drain takes at most.
+    pub(crate) within: Duration,
+}
+
 /// Listens in the data directory, which is ours alone. Questions are answered one after the other, on a thread of their
 /// own; who asks meanwhile waits.
-pub(crate) fn listen(
-    directory: &Path,
-    node: Arc<Node>,
-    store: Arc<EmbeddedStore>,
-    cache: u64,
-) -> io::Result<Control> {
+pub(crate) fn listen(directory: &Path, asked: Asked) -> io::Result<Control> {
     let path = directory.join(SOCKET);
     match fs::remove_file(&path) {
         Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
@@ -91,7 +105,7 @@ pub(crate) fn listen(
     }
     let listener = UnixListener::bind(&path)?;
     fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-    let answerer = Answerer { node, store, cache, runtime: tokio::runtime::Handle::current() };
+    let answerer = Answerer { asked, runtime: tokio::runtime::Handle::current() };
     std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         for stream in listener.incoming() {
             let answered = stream.and_then(|stream| answerer.answer(&stream));
@@ -113,9 +127,7 @@ pub(crate) fn ask(directory: &Path, ask: &Ask) -> io::Result<BufReader<UnixStrea
 }
 
 struct Answerer {
-    node: Arc<Node>,
-    store: Arc<EmbeddedStore>,
-    cache: u64,
+    asked: Asked,
     runtime: tokio::runtime::Handle,
 }
 
@@ -138,11 +150,12 @@ impl Answerer {
         let outcome = match asked {
             Ask::Backup { to } => self.back_up(&to, stream),
             Ask::Export => self.export(stream),
+            Ask::Drain => self.drain(stream),
         };
         match outcome {
             Ok(()) => Ok(()),
             Err(why) => {
-                tracing::error!(error = %why, "a backup or an export failed");
+                tracing::error!(error = %why, "what was asked on the control socket failed");
                 tell(&mut &*stream, &Told::Error(why))
             }
         }
@@ -151,8 +164,8 @@ impl Answerer {
     /// Everything as it is now, what is only in memory included.
     fn moment(&self) -> Result<Moment, StoreError> {
         self.runtime.block_on(async {
-            self.node.flush().await;
-            self.store.moment().await
+            self.asked.node.flush().await;
+            self.asked.store.moment().await
         })
     }
 
@@ -160,8 +173,10 @@ impl Answerer {
         let began = Instant::now();
         let moment = self.moment().map_err(|why| why.to_string())?;
         let mut told = Instant::now();
-        let options =
-            Options { cache_bytes: self.cache, ..Options::new(Epoch(u32::from_le_bytes(ids::random()))) };
+        let options = Options {
+            cache_bytes: self.asked.cache,
+            ..Options::new(Epoch(u32::from_le_bytes(ids::random())))
+        };
         let copied = moment.copy(to, options, |Progress { done, of }| {
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
@@ -175,9 +190,16 @@ impl Answerer {
         Ok(())
     }
 
+    /// Who asked is answered before anything ends.
+    fn drain(&self, mut stream: &UnixStream) -> Result<(), String> {
+        let told = tell(&mut stream, &Told::Draining { within: self.asked.within.as_secs() });
+        self.asked.ready.drain();
+        told.map_err(|why| why.to_string())
+    }
+
     fn export(&self, stream: &UnixStream) -> Result<(), String> {
         let moment = self.moment().map_err(|why| why.to_string())?;
-        let now: Timestamp = self.node.now();
+        let now: Timestamp = self.asked.node.now();
         let mut out = BufWriter::with_capacity(1 << 16, stream);
         let lines = archive::export(&moment, now, &mut out, &mut |_| ()).map_err(|why| why.to_string())?;
         tracing::info!(lines, "exported");

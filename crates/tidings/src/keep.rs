@@ -1,5 +1,5 @@
 //! Backups, exports and imports from the command line: of a store that nobody has open, or through the control socket of
-//! the server that has it.
+//! the server that has it. And that the server goes.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -102,6 +102,23 @@ fn ask(config: &Config, asked: &Ask) -> Result<impl BufRead + use<>, KeepError> 
     control::ask(path, asked).map_err(|why| KeepError::NoAnswer(path.clone(), why))
 }
 
+/// Has the server that has the store go, as SIGTERM does.
+pub(crate) fn drain(config: &Config) -> Result<(), KeepError> {
+    if !config.store.path.join("LOCK").exists() {
+        return Err(KeepError::NoStore(config.store.path.clone()));
+    }
+    let mut line = String::new();
+    ask(config, &Ask::Drain)?.read_line(&mut line).map_err(KeepError::System)?;
+    match serde_json::from_str(&line) {
+        Ok(Told::Draining { within }) => {
+            println!("the server sends its clients away, and ends within {within} s");
+            Ok(())
+        }
+        Ok(Told::Error(why)) => Err(KeepError::Refused(why)),
+        Ok(Told::Progress { .. } | Told::Copied { .. }) | Err(_) => Err(KeepError::BrokenOff),
+    }
+}
+
 /// Copies the store into a directory.
 pub(crate) fn back_up(config: &Config, to: &Path) -> Result<(), KeepError> {
     let to = std::path::absolute(to).map_err(KeepError::System)?;
@@ -126,6 +143,7 @@ fn served_backup(config: &Config, to: &Path, progress: &mut Telling) -> Result<(
         match serde_json::from_str(&line).map_err(|_| KeepError::BrokenOff)? {
             Told::Progress { done, of } => progress.tell(Progress { done, of }),
             Told::Copied { entries, bytes } => return Ok((entries, bytes)),
+            Told::Draining { .. } => return Err(KeepError::BrokenOff),
             Told::Error(why) => return Err(KeepError::Refused(why)),
         }
     }

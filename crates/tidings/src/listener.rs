@@ -1,6 +1,7 @@
 //! The listener, and what becomes of a TCP connection until it is HTTP. It knows no path.
 
 mod bind;
+mod expiry;
 mod metrics;
 mod request;
 mod sources;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -35,6 +35,9 @@ pub(crate) const COMMIT: Option<&str> = option_env!("TIDINGS_COMMIT");
 
 /// How long a call of the API may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the node is told when the certificate ends.
+const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the server did not start, or did not stop well: one line that says what to do.
 #[derive(Debug)]
@@ -231,6 +234,7 @@ async fn run(
     let hangups = Hangups::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch());
+        tokio::spawn(tell_of_the_end(Arc::clone(tls), Arc::downgrade(&node)));
     }
     let (current, last_read) = watch::channel(Arc::clone(config));
     let reload = Reload {
@@ -243,7 +247,14 @@ async fn run(
         current,
     };
     tokio::spawn(reload.run(hangups, asked));
-    let control = control::listen(&config.store.path, Arc::clone(&node), store, config.store.cache);
+    let over = control::Asked {
+        node: Arc::clone(&node),
+        store,
+        cache: config.store.cache,
+        ready: ready.clone(),
+        within: config.server.shutdown_timeout,
+    };
+    let control = control::listen(&config.store.path, over);
     if let Err(why) = &control {
         tracing::warn!(error = %why, "no control socket: backups have to wait until this server has stopped");
     }
@@ -252,6 +263,7 @@ async fn run(
     tracing::info!(%address, shards = config.process.shards, store = %config.store.path.display(), version = VERSION, "ready");
     let signal = tokio::select! {
         signal = stop.next() => signal,
+        () = ready.draining() => "an operator",
         () = listener.accept() => unreachable!("accepting never ends"),
     };
     ready.drain();
@@ -300,6 +312,15 @@ async fn drain(
             Err(Fatal::System("the store could not be closed", io::Error::other(why.to_string())))
         }
         Err(_) => Err(Fatal::Unfinished(limit)),
+    }
+}
+
+/// Has the node know when the certificate ends, for whoever asks what is wrong.
+async fn tell_of_the_end(tls: Arc<Tls>, node: Weak<Node>) {
+    while let Some(node) = node.upgrade() {
+        node.certificate_ends(tls.ends());
+        drop(node);
+        tokio::time::sleep(LOOK_AT_CERTIFICATE_EVERY).await;
     }
 }
 

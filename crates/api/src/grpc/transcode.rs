@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::Response;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::BodyExt as _;
@@ -69,15 +70,7 @@ pub(super) async fn answer<A: DeserializeOwned>(
     let mut request = Request::new(Body::from(body));
     *request.method_mut() = method;
     *request.uri_mut() = uri;
-    if let Some(key) = &caller.authorization {
-        request.headers_mut().insert(AUTHORIZATION, key.clone());
-    }
-    request.extensions_mut().insert(caller.from);
-    request.extensions_mut().insert(caller.patience.clone());
-    let Ok(mut response) = rest.clone().oneshot(request).await;
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        return Err(problem);
-    }
+    let response = respond(rest, request, caller).await?;
     let body = response.into_body().collect().await.map_err(|_| unreadable())?.to_bytes();
     // What has nothing to say says nothing.
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
@@ -87,7 +80,25 @@ pub(super) async fn answer<A: DeserializeOwned>(
     })
 }
 
-fn unreadable() -> Problem {
+/// Has REST respond to a request.
+pub(super) async fn respond(
+    rest: &Router,
+    mut request: Request<Body>,
+    caller: &Caller,
+) -> Result<Response, Problem> {
+    if let Some(key) = &caller.authorization {
+        request.headers_mut().insert(AUTHORIZATION, key.clone());
+    }
+    request.extensions_mut().insert(caller.from);
+    request.extensions_mut().insert(caller.patience.clone());
+    let Ok(mut response) = rest.clone().oneshot(request).await;
+    match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => Err(problem),
+        None => Ok(response),
+    }
+}
+
+pub(super) fn unreadable() -> Problem {
     Problem::new(ErrorCode::INTERNAL, "the answer cannot be written")
 }
 

@@ -3,6 +3,7 @@
 
 use tonic::{Request, Response, Status, Streaming};
 
+use super::events::Events;
 use super::pb::push_service_server::PushService;
 use super::pushes::Answers;
 use super::{Calls, pb};
@@ -64,6 +65,12 @@ macro_rules! twins {
                 request: Request<Streaming<pb::PushStreamRequest>>,
             ) -> Result<Response<Answers>, Status> {
                 self.stream(request).await
+            }
+
+            type EventsStream = Events;
+
+            async fn events(&self, request: Request<pb::EventsRequest>) -> Result<Response<Events>, Status> {
+                self.live(request).await
             }
         }
     };
@@ -133,4 +140,7 @@ twins! {
     delete_namespace(DeleteNamespaceRequest) -> DeleteNamespaceAnswer: "delete" "/v1/namespaces/{ns}" Query;
 
     reload(ReloadRequest) -> ReloadAnswer: "post" "/v1/reload" Query;
+    alerts(AlertsRequest) -> AlertsAnswer: "get" "/v1/alerts" Query;
+    nodes(NodesRequest) -> NodesAnswer: "get" "/v1/nodes" Query;
+    drain_node(DrainNodeRequest) -> DrainNodeAnswer: "post" "/v1/nodes/{node}:drain" Query;
 }

@@ -53,7 +53,7 @@ pub(crate) struct ReportBody {
 }
 
 /// Within how many milliseconds a share of the acknowledgements came.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AckTimes {
     /// Half of them.
     p50: f64,

@@ -42,7 +42,7 @@ pub(crate) struct StatsBody {
 }
 
 /// The intervals that are not over.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CurrentStatsBody {
     minute: StatsRow,
     hour: StatsRow,
@@ -51,7 +51,7 @@ pub(crate) struct CurrentStatsBody {
 
 /// What happened in an interval. Every number counts where it happened: a receipt in the interval in which it came,
 /// whenever its message was pushed.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StatsRow {
     /// When the interval begins, in UTC.
     #[schema(format = DateTime)]
@@ -80,6 +80,13 @@ pub(crate) struct StatsRow {
     users: u64,
     /// Most rooms with members at once, whether these were online or not.
     rooms: u64,
+}
+
+impl CurrentStatsBody {
+    pub(super) fn of(rows: &[Row; 3]) -> Self {
+        let [minute, hour, day] = rows.each_ref().map(StatsRow::of);
+        Self { minute, hour, day }
+    }
 }
 
 impl StatsRow {
@@ -141,8 +148,7 @@ pub(crate) async fn current(
 ) -> Result<Response, Problem> {
     let namespace = namespace(&state.node, &ns)?;
     let rows = state.node.current_statistics(&namespace).await?;
-    let [minute, hour, day] = rows.each_ref().map(StatsRow::of);
-    Ok(Json(CurrentStatsBody { minute, hour, day }).into_response())
+    Ok(Json(CurrentStatsBody::of(&rows)).into_response())
 }
 
 fn granularity(text: &str) -> Result<Granularity, Problem> {

@@ -230,8 +230,11 @@ async fn answers_are_as_described() {
         ("PATCH /v1/namespaces/demo/rooms/shut", "/v1/namespaces/{ns}/rooms/{room}", "{}".to_owned(), "400"),
         ("GET /v1/namespaces/demo/rooms/lobby", "/v1/namespaces/{ns}/rooms/{room}", String::new(), "200"),
         ("GET /v1/namespaces/demo/users/ann", "/v1/namespaces/{ns}/users/{user}", String::new(), "200"),
+        ("GET /v1/nodes", "/v1/nodes", String::new(), "200"),
+        ("GET /v1/alerts", "/v1/alerts", String::new(), "200"),
+        ("POST /v1/nodes/n1:drain", "/v1/nodes/{node}:drain", String::new(), "202"),
         ("GET /healthz", "/healthz", String::new(), "200"),
-        ("GET /readyz", "/readyz", String::new(), "200"),
+        ("GET /readyz", "/readyz", String::new(), "503"),
         ("GET /version", "/version", String::new(), "200"),
     ] {
         let answer = world.bare(&format!("{call}\nauthorization: Bearer {KEY}"), body).await;

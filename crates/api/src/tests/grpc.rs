@@ -2,6 +2,7 @@
 
 mod contract;
 mod errors;
+mod events;
 mod keys;
 mod process;
 mod stream;

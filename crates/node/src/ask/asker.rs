@@ -57,6 +57,11 @@ impl Asker {
         self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it is left alone because it has failed.
+    pub(super) fn rests(&self) -> bool {
+        self.breaker().rests()
+    }
+
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -46,6 +46,11 @@ impl Breaker {
         Ok(Admitted { trial: true })
     }
 
+    /// Whether the hook is left alone, or was when it was last asked.
+    pub(super) fn rests(&self) -> bool {
+        self.failed >= FAILURES
+    }
+
     /// The hook has answered. Whether it was left alone before.
     pub(super) fn succeeded(&mut self) -> bool {
         let rested = self.failed >= FAILURES;

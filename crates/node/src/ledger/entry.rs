@@ -266,6 +266,24 @@ impl Entry {
         self.steps.push(TraceStep { at, step, by: devices, detail });
     }
 
+    /// Remembers again what was taken out.
+    pub(crate) fn note_again(&mut self, step: TraceStep) {
+        if step.detail.is_empty() {
+            self.note(step.at, step.step, &Ordinals::Many(step.by));
+        } else {
+            self.steps.push(step);
+        }
+    }
+
+    /// To whom its time being over happened: they had neither a receipt nor any other end. As [`super::report`] counts them.
+    pub(crate) fn ran_out(&self) -> RoaringBitmap {
+        if self.is_withdrawn() {
+            return RoaringBitmap::new();
+        }
+        let left = self.pending() - &self.record.escalated;
+        if self.keep { left } else { left & &self.record.written }
+    }
+
     /// Remembers something for traces.
     pub(crate) fn note(&mut self, at: Timestamp, step: Step, by: &Ordinals) {
         if matches!(by, Ordinals::None) {

@@ -67,6 +67,13 @@ impl Log {
         log.push_back(attempt);
     }
 
+    /// How many of the last attempts have failed in a row, and what came of the very last; `None` if that did not fail.
+    pub(super) fn failing(&self) -> Option<(usize, &'static str)> {
+        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = log.back().filter(|attempt| attempt.outcome.is_err())?;
+        Some((log.iter().rev().take_while(|attempt| attempt.outcome.is_err()).count(), last.word()))
+    }
+
     /// The newest first.
     pub(super) fn newest(&self) -> Vec<Attempt> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()

@@ -116,6 +116,15 @@ fn less(count: &AtomicU64, by: u64) {
     let _ = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, subtract);
 }
 
+/// How it goes with a hook.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) key: HookKey,
+    pub(crate) piles: Piles,
+    /// How many attempts have failed in a row, and a word for what came of the last one; nothing, where nothing waits.
+    pub(crate) failing: Option<(usize, &'static str)>,
+}
+
 /// The hooks of a node. Their senders end with it.
 pub(crate) struct Hooks {
     shared: Arc<Shared>,
@@ -289,6 +298,20 @@ impl Hooks {
             Some(after) => self.shared.store.notices_after(key, Pile::Dead, &after, limit).await,
             None => self.shared.store.notices(key, Pile::Dead, limit).await,
         }
+    }
+
+    /// How it goes with each hook, in the order of their names.
+    pub(crate) fn look(&self) -> Vec<Standing> {
+        let queues = self.lock();
+        let configured = queues.values().filter(|queue| queue.hook.load().is_some());
+        let standing = |queue: &Arc<Queue>| {
+            let piles = queue.piles();
+            let failing = if piles.waiting > 0 { queue.log.failing() } else { None };
+            Standing { key: queue.key.clone(), piles, failing }
+        };
+        let mut all: Vec<_> = configured.map(standing).collect();
+        all.sort_by(|one, other| one.key.cmp(&other.key));
+        all
     }
 
     /// How much waits for hooks, and how much was given up and is kept.

@@ -12,7 +12,10 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ProducesTickets;
+use tidings_model::Timestamp;
 use tokio_rustls::TlsAcceptor;
+
+use super::expiry;
 
 /// What both ends may speak behind TLS, the better one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -71,6 +74,8 @@ impl fmt::Display for TlsError {
 pub(crate) struct Tls {
     files: RwLock<Files>,
     current: RwLock<Arc<ServerConfig>>,
+    /// When the certificate ends that is shown now, as far as that is understood.
+    ends: Mutex<Option<Timestamp>>,
     /// The same for every certificate, so that clients resume after a change.
     tickets: Arc<dyn ProducesTickets>,
     /// How the files looked when they were last read.
@@ -82,6 +87,7 @@ pub(crate) struct Readable {
     files: Files,
     stamps: Stamps,
     config: Arc<ServerConfig>,
+    ends: Option<Timestamp>,
 }
 
 /// What changes when a file does.
@@ -96,8 +102,9 @@ impl Tls {
         let seen = Mutex::new(stamps(&files));
         let tickets = aws_lc_rs::Ticketer::new()
             .map_err(|why| TlsError::Unusable(files.cert.clone(), files.key.clone(), why))?;
-        let current = RwLock::new(config(&files, &tickets)?);
-        Ok(Arc::new(Self { files: RwLock::new(files), current, tickets, seen }))
+        let (config, ends) = config(&files, &tickets)?;
+        let (current, ends) = (RwLock::new(config), Mutex::new(ends));
+        Ok(Arc::new(Self { files: RwLock::new(files), current, ends, tickets, seen }))
     }
 
     /// What answers the next handshake.
@@ -111,16 +118,17 @@ impl Tls {
     /// When there is no certificate in them that can be shown.
     pub(crate) fn prepare(&self, files: Files) -> Result<Readable, TlsError> {
         let stamps = stamps(&files);
-        let config = config(&files, &self.tickets)?;
-        Ok(Readable { files, stamps, config })
+        let (config, ends) = config(&files, &self.tickets)?;
+        Ok(Readable { files, stamps, config, ends })
     }
 
     /// From now on this certificate is shown, and its files are looked after.
     pub(crate) fn show(&self, readable: Readable) {
-        let Readable { files, stamps, config } = readable;
+        let Readable { files, stamps, config, ends } = readable;
         tracing::info!(cert = %files.cert.display(), "the certificate was read again");
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps;
         *self.files.write().unwrap_or_else(PoisonError::into_inner) = files;
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
@@ -147,6 +155,11 @@ impl Tls {
         }
     }
 
+    /// When the certificate ends that is shown now, as far as that is understood.
+    pub(crate) fn ends(&self) -> Option<Timestamp> {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Looks after the files, for ever.
     pub(crate) async fn watch(self: Arc<Self>) {
         loop {
@@ -168,12 +181,16 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|why| TlsError::Read(path.to_owned(), why))
 }
 
-fn config(files: &Files, tickets: &Arc<dyn ProducesTickets>) -> Result<Arc<ServerConfig>, TlsError> {
+fn config(
+    files: &Files,
+    tickets: &Arc<dyn ProducesTickets>,
+) -> Result<(Arc<ServerConfig>, Option<Timestamp>), TlsError> {
     let no_certificate = || TlsError::NoCertificate(files.cert.clone());
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(&files.cert)?).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(no_certificate)?;
     let key =
         PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|_| TlsError::NoKey(files.key.clone()))?;
+    let ends = chain.first().and_then(|first| expiry::not_after(first));
     let unusable = |why| TlsError::Unusable(files.cert.clone(), files.key.clone(), why);
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -184,7 +201,7 @@ fn config(files: &Files, tickets: &Arc<dyn ProducesTickets>) -> Result<Arc<Serve
         .map_err(unusable)?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     config.ticketer = Arc::clone(tickets);
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), ends))
 }
 
 #[cfg(test)]
@@ -243,6 +260,7 @@ mod tests {
         let tls = Tls::read(files.clone()).unwrap();
         let shown = || Arc::as_ptr(&tls.current.read().unwrap());
         let first = shown();
+        assert!(tls.ends().is_some());
         tls.look();
         assert_eq!(shown(), first, "nothing has changed");
         fs::copy(directory.path().join("rubbish.pem"), &files.key).unwrap();
