@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".tidings.v1.Device.metadata",
             "#[serde(deserialize_with = \"crate::grpc::json::text\")]",
         )
-        .field_attribute(".tidings.v1.BlockRequest.lasts", "#[serde(rename = \"for\")]")
+        .field_attribute(".tidings.v1.AddBlockRequest.lasts", "#[serde(rename = \"for\")]")
         .field_attribute(".tidings.v1.SimulateRequest.lasts", "#[serde(rename = \"for\")]")
         .field_attribute(".tidings.v1.RevokeTokensRequest.lasts", "#[serde(rename = \"for\")]");
     builder = builder.field_attribute(

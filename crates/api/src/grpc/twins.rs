@@ -116,8 +116,8 @@ twins! {
     make_key(MakeKeyRequest) -> MadeKey: "post" "/v1/namespaces/{ns}/keys" Body;
     revoke_key(RevokeKeyRequest) -> RevokeKeyAnswer: "delete" "/v1/namespaces/{ns}/keys/{id}" Query;
     list_blocks(ListBlocksRequest) -> ListBlocksAnswer: "get" "/v1/namespaces/{ns}/blocks" Query;
-    block(BlockRequest) -> Block: "post" "/v1/namespaces/{ns}/blocks" Body;
-    unblock(UnblockRequest) -> UnblockAnswer: "delete" "/v1/namespaces/{ns}/blocks/{id}" Query;
+    add_block(AddBlockRequest) -> Block: "post" "/v1/namespaces/{ns}/blocks" Body;
+    remove_block(RemoveBlockRequest) -> RemoveBlockAnswer: "delete" "/v1/namespaces/{ns}/blocks/{id}" Query;
     list_simulations(ListSimulationsRequest) -> ListSimulationsAnswer: "get" "/v1/namespaces/{ns}/simulations" Query;
     simulate(SimulateRequest) -> Simulation: "post" "/v1/namespaces/{ns}/simulations" Body;
     end_simulation(EndSimulationRequest) -> EndSimulationAnswer:
