@@ -5,8 +5,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -174,23 +175,21 @@ impl Connection {
         .await
     }
 
-    async fn ready(&self) -> Ready {
-        poll_fn(|context| {
-            if !self.is_open() {
-                return Poll::Ready(Ready::Closing);
-            }
-            let transport = self.transport.borrow();
-            let Transport::Socket(socket) = &*transport else { return Poll::Ready(Ready::Closing) };
-            if self.blocked.get() && socket.poll_write_ready(context).is_ready() {
-                return Poll::Ready(Ready::Write);
-            }
-            if !self.busy.get() && socket.poll_read_ready(context).is_ready() {
-                return Poll::Ready(Ready::Read);
-            }
-            self.waker.set(Some(context.waker().clone()));
-            Poll::Pending
-        })
-        .await
+    /// Waits for what is next to be done, by the waker of the connection's task.
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Ready> {
+        if !self.is_open() {
+            return Poll::Ready(Ready::Closing);
+        }
+        let transport = self.transport.borrow();
+        let Transport::Socket(socket) = &*transport else { return Poll::Ready(Ready::Closing) };
+        if self.blocked.get() && socket.poll_write_ready(context).is_ready() {
+            return Poll::Ready(Ready::Write);
+        }
+        if !self.busy.get() && socket.poll_read_ready(context).is_ready() {
+            return Poll::Ready(Ready::Read);
+        }
+        self.waker.set(Some(context.waker().clone()));
+        Poll::Pending
     }
 
     pub(crate) fn socket<T>(&self, act: impl FnOnce(&Socket) -> std::io::Result<T>) -> std::io::Result<T> {
@@ -208,28 +207,75 @@ impl Connection {
     }
 }
 
-/// Serves a WebSocket until it ends.
-pub(crate) async fn serve_socket(local: Rc<Local>, connection: Rc<Connection>) {
-    loop {
-        match connection.ready().await {
-            Ready::Read => {
-                if read(&local, &connection) {
-                    // It may have more. Boxed: only connections that talk a lot need the room for it.
-                    Box::pin(local.next_share()).await;
+/// Serves a WebSocket until it ends. There is one of these for each, so it is written out: with no more than this in it, the
+/// runtime's task is 128 bytes instead of 256.
+pub(crate) struct ServeSocket {
+    local: Rc<Local>,
+    connection: Rc<Connection>,
+    /// What it is at besides waiting for the socket. Boxed: only connections that talk a lot, or end, need the room for it.
+    step: Option<Box<Step>>,
+}
+
+enum Step {
+    /// It has read as much as one may at once, and waits for its next share.
+    Share(Pin<Box<dyn Future<Output = ()>>>),
+    /// It says goodbye.
+    Goodbye(Pin<Box<dyn Future<Output = ()>>>),
+}
+
+impl ServeSocket {
+    pub(crate) fn new(local: Rc<Local>, connection: Rc<Connection>) -> Self {
+        Self { local, connection, step: None }
+    }
+
+    fn share(&self) -> Step {
+        let local = Rc::clone(&self.local);
+        Step::Share(Box::pin(async move { local.next_share().await }))
+    }
+
+    fn goodbye(&self) -> Step {
+        let (local, connection) = (Rc::clone(&self.local), Rc::clone(&self.connection));
+        Step::Goodbye(Box::pin(async move { linger(&local, &connection).await }))
+    }
+}
+
+impl Future for ServeSocket {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self.step.as_deref_mut() {
+                Some(Step::Share(share)) => {
+                    ready!(share.as_mut().poll(context));
+                    self.step = None;
                 }
+                Some(Step::Goodbye(goodbye)) => {
+                    ready!(goodbye.as_mut().poll(context));
+                    break;
+                }
+                None => match ready!(self.connection.poll_ready(context)) {
+                    Ready::Read => {
+                        if read(&self.local, &self.connection) {
+                            // It may have more.
+                            self.step = Some(Box::new(self.share()));
+                        }
+                    }
+                    Ready::Write => {
+                        self.local.unblocked(&self.connection);
+                        self.local.settle();
+                    }
+                    Ready::Closing => {
+                        if self.connection.closing().is_none_or(|why| why == Disconnect::GONE) {
+                            break;
+                        }
+                        self.step = Some(Box::new(self.goodbye()));
+                    }
+                },
             }
-            Ready::Write => {
-                local.unblocked(&connection);
-                local.settle();
-            }
-            Ready::Closing => break,
         }
+        self.local.remove(&self.connection);
+        Poll::Ready(())
     }
-    if connection.closing().is_some_and(|why| why != Disconnect::GONE) {
-        // Boxed: only connections that end need the room for it.
-        Box::pin(linger(&local, &connection)).await;
-    }
-    local.remove(&connection);
 }
 
 /// Reads once. Answers whether that was all that one read may take.
@@ -345,6 +391,7 @@ mod tests {
             ("dialect", size_of::<Dialect>(), 32),
             ("session", size_of::<Session>(), 48),
             ("decoder", size_of::<Decoder>(), 16),
+            ("task", size_of::<ServeSocket>(), 24),
         ];
         for (what, is, may) in parts {
             println!("{what}: {is} bytes");

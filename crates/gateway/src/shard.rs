@@ -271,5 +271,5 @@ fn accept(
     if !upgraded.leftover.is_empty() {
         local.received(&connection, &mut upgraded.leftover.to_vec());
     }
-    tokio::task::spawn_local(connection::serve_socket(Rc::clone(local), connection));
+    tokio::task::spawn_local(connection::ServeSocket::new(Rc::clone(local), connection));
 }

@@ -18,6 +18,12 @@ mod signals;
 
 use std::process::ExitCode;
 
+use tikv_jemallocator::Jemalloc;
+
+/// Pushes are made by one thread and let go of by another; see `docs/adr/0027`.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

@@ -12,7 +12,7 @@ use tidings_wire::websocket::{self, Decoder, Inflater, Message, Opcode};
 
 use super::{State, with};
 use crate::command::{MayUpgrade, PollError, PollReply, Upgraded};
-use crate::connection::{self, Connection, Transport};
+use crate::connection::{Connection, ServeSocket, Transport};
 use crate::local::Local;
 use crate::socket::Socket;
 
@@ -82,7 +82,7 @@ pub(crate) fn upgrade(local: &Rc<Local>, sid: String, upgraded: Upgraded) {
             local.received(&session, &mut rest);
         }
         local.settle();
-        connection::serve_socket(local, session).await;
+        ServeSocket::new(local, session).await;
     });
 }
 
