@@ -480,7 +480,11 @@ export function client(server, kind, options = {}) {
 export async function connected(t, server, kind, options = {}) {
   const made = client(server, kind, options);
   t?.after(() => made.close());
-  return made.connect();
+  return made.connect().catch(async (error) => {
+    // It would try again for as long as the process lives.
+    if (!t) await made.close().catch(() => {});
+    throw error;
+  });
 }
 
 /** Whether a client is let in: `let in` or `refused`. An EventSource says so by giving up; it would wait for another chance. */

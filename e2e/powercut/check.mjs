@@ -7,7 +7,7 @@ import { Api, describe, ledgerOf } from '../lib/api.mjs';
 import { connected } from '../lib/clients.mjs';
 import { Server } from '../lib/server.mjs';
 import { until, within } from '../lib/until.mjs';
-import { ADMIN_KEY, STORE, WITNESSES, padding } from './load.mjs';
+import { ADMIN_KEY, SHELF, SHELF_MESSAGES, STORE, WITNESSES, padding } from './load.mjs';
 
 const START_MS = 60_000;
 const CATCH_UP_MS = 30_000;
@@ -19,14 +19,20 @@ const OTHERS = 25;
 export function owedAfter(trace, until, said) {
   const promised = [...trace.promised].filter(([, at]) => at < until).sort(([, a], [, b]) => a - b).map(([name]) => name);
   const acked = new Set();
+  // Rounds of the shelf, and of the namespaces that are removed: the newest that each was said of.
+  const rounds = { full: 0, clearing: 0, cleared: 0, removed: 0 };
   for (let at = 0; at < until; at += 1) {
     const record = trace.records[at];
-    if (record.op === 'mark' && record.text.startsWith('ack ')) acked.add(record.text.slice(4));
+    if (record.op !== 'mark') continue;
+    if (record.text.startsWith('ack ')) acked.add(record.text.slice(4));
+    const [what, round] = record.text.split(' ');
+    if (what in rounds) rounds[what] = Number(round);
   }
   const messages = promised.filter((name) => said.pushes.has(name));
   const owed = (device) => messages.filter((id) => said.pushes.get(id).meant.includes(device) && !acked.has(`${device} ${id}`));
   return {
     messages,
+    rounds,
     namespaces: promised.filter((name) => !said.pushes.has(name)),
     devices: new Map(WITNESSES.map(({ device }) => [device, owed(device)])),
   };
@@ -41,6 +47,7 @@ export async function check(disk, owed, said, { random, env = {}, orderly = fals
     const api = new Api(server);
     await namespaces(api, owed, wrong);
     await messages(api, owed, said, random, wrong);
+    await rounds(api, owed.rounds, wrong);
     await devices(server, api, owed, said, wrong);
     if (orderly) await server.stop();
   } catch (error) {
@@ -55,6 +62,26 @@ async function namespaces(api, owed, wrong) {
   for (const name of owed.namespaces) {
     const answer = await api.call('GET', `/v1/namespaces/${name}`);
     if (answer.status !== 200) wrong.push(`namespace ${name} is lost: ${describe(answer)}`);
+  }
+}
+
+/** What was cleared or removed stays so; what was about to be cleared is all there, or all gone; the rest is there. */
+async function rounds(api, { full, clearing, cleared, removed }, wrong) {
+  for (const round of new Set([cleared, full]).values()) {
+    if (round === 0) continue;
+    const statuses = new Set();
+    for (let k = 0; k < SHELF_MESSAGES; k += 1) statuses.add((await api.call('GET', `/v1/namespaces/${SHELF}/messages/${round}-${k}`)).status);
+    const expected = round <= cleared ? [404] : round <= clearing ? [200, 404] : [200];
+    const seen = [...statuses];
+    if (seen.length !== 1 || !expected.includes(seen[0])) wrong.push(`round ${round} of the shelf (full ${full}, clearing ${clearing}, cleared ${cleared}): ${seen}, expected one of ${expected}`);
+  }
+  for (let round = 1; round <= removed; round += 1) {
+    const { status } = await api.call('GET', `/v1/namespaces/gone-${round}`);
+    if (status !== 404) wrong.push(`gone-${round} was removed, and is answered ${status}`);
+  }
+  if (full > 0) {
+    const { status, text } = await api.call('POST', `/v1/namespaces/${SHELF}/messages`, { to: { all: true }, data: 'again' });
+    if (status !== 202) wrong.push(`the shelf takes nothing any more: ${status} ${text}`);
   }
 }
 

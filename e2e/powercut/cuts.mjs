@@ -14,6 +14,8 @@ import { Trace } from './trace.mjs';
 const AGAIN_EVERY = 6;
 /** One in so many cuts is of a store of its own, whose first process was killed while it began. */
 const BIRTH_EVERY = 12;
+/** Records behind such a mark in which it may be done. */
+const AFTER_MARK = 60;
 const NAMES = ['create', 'mkdir', 'unlink', 'rmdir', 'rename', 'link'];
 const FATE_NAMES = Object.keys(FATES);
 
@@ -104,11 +106,14 @@ export class Cuts {
 /** Where cuts are interesting, and how many of a hundred are made there. */
 function places(trace) {
   const mark = (text) => trace.where((record) => record.op === 'mark' && record.text.startsWith(text))[0];
+  const marks = (text) => trace.where((record) => record.op === 'mark' && record.text.startsWith(`${text} `));
   const between = (from, to) => Array.from({ length: to - from }, (_, index) => from + index);
   const names = trace.where(({ op }) => NAMES.includes(op));
   const synced = trace.where(({ op }) => op === 'synced');
   return [
-    { share: 30, at: [...trace.promised.values()].map((at) => at + 1) },
+    { share: 20, at: [...trace.promised.values()].map((at) => at + 1) },
+    // While something is cleared, and while something is removed.
+    { share: 10, at: ['clearing', 'cleared'].flatMap((what) => marks(what).flatMap((at) => between(at, Math.min(at + AFTER_MARK, trace.records.length)))) },
     { share: 25, at: names.flatMap((at) => [at, at + 1, at + 2]) },
     { share: 10, at: synced },
     { share: 5, at: synced.map((at) => at + 1) },

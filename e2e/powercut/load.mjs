@@ -12,6 +12,9 @@ import { seeded } from '../lib/seeded.mjs';
 export const ADMIN_KEY = 'tk_0123456789abcdef';
 /** Where the store is on the disk that forgets: deep, so that the directories above it have to be kept, too. */
 export const STORE = 'var/lib/tidings';
+/** A namespace that is filled and cleared, again and again; messages of one filling. */
+export const SHELF = 'shelf';
+export const SHELF_MESSAGES = 8;
 /** Names that begin like this are promises once they leave the process. */
 export const PROMISE = /"(?:id|name)":"(p-[^"]+)"/g;
 
@@ -56,6 +59,7 @@ export class Load {
   /** Where each message was when a witness saw it: id → topic/offset. */
   positions = new Map();
   #n = 0;
+  #round = 0;
 
   constructor(directory, { shim, scale = 1 }) {
     Object.assign(this, { directory, scale });
@@ -92,12 +96,12 @@ export class Load {
   /** Three lives of a store: a beginning, one with much to keep that ends by a kill, and one after it. */
   async record() {
     await this.#life('first', async () => {
-      await this.#insist('POST', '/v1/namespaces', { name: 'p-first', auth: { mode: 'open' } }, 201);
-      await this.#small(60, 4);
+      for (const name of ['p-first', SHELF]) await this.#insist('POST', '/v1/namespaces', { name, auth: { mode: 'open' } }, 201);
+      await Promise.all([this.#small(60, 4), this.#comeAndGo(2)]);
     });
     await this.#stop();
     await this.#life('much', async () => {
-      await Promise.all([this.#small(240 * this.scale, 8), this.#batches(12 * this.scale), this.#large(), this.#guests()]);
+      await Promise.all([this.#small(240 * this.scale, 8), this.#batches(12 * this.scale), this.#large(), this.#guests(), this.#comeAndGo(8)]);
       await this.#insist('POST', '/v1/namespaces', { name: 'p-second', auth: { mode: 'open' } }, 201);
       // Until the tables have been written that this much fills.
       await this.#small(60 * this.scale, 2);
@@ -105,7 +109,7 @@ export class Load {
     await this.server.kill9();
     await this.#leave();
     await this.#life('again', async () => {
-      await this.#small(120 * this.scale, 6);
+      await Promise.all([this.#small(120 * this.scale, 6), this.#comeAndGo(3)]);
     });
     await this.#stop();
   }
@@ -192,6 +196,24 @@ export class Load {
       const target = left % 12 === 0 && forZoe-- > 0 ? ZOE : NOBODY;
       return this.#insist('POST', 'messages', this.#push(target, { bytes: LARGE_BYTES }), 202);
     });
+  }
+
+  /** What is cleared, and what is removed: said before it is asked for, and once it has been answered. */
+  async #comeAndGo(rounds) {
+    for (let left = rounds; left > 0; left -= 1) {
+      const round = (this.#round += 1);
+      for (let k = 0; k < SHELF_MESSAGES; k += 1) await this.#insist('POST', `/v1/namespaces/${SHELF}/messages`, { to: { users: ['sue'] }, id: `${round}-${k}`, data: k }, 202);
+      this.mark(`full ${round}`);
+      const name = `gone-${round}`;
+      await this.#insist('POST', '/v1/namespaces', { name, auth: { mode: 'open' } }, 201);
+      await this.#insist('POST', `/v1/namespaces/${name}/messages`, { to: { all: true }, data: round }, 202);
+      this.mark(`clearing ${round}`);
+      await this.#insist('POST', `/v1/namespaces/${SHELF}:clear`, undefined, 200);
+      this.mark(`cleared ${round}`);
+      const { status } = await this.api.call('DELETE', `/v1/namespaces/${name}`);
+      if (status !== 204 && status !== 202) throw new Error(`DELETE ${name}: ${status}`);
+      this.mark(`removed ${round}`);
+    }
   }
 
   /** Devices that come once. */

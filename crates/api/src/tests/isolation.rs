@@ -36,6 +36,10 @@ async fn ids_of_another_namespace_are_unknown() {
     };
     let settings = Settings { hooks: vec![hook], ..Settings::clone(&namespace.settings()) };
     world.state.node.change_namespace(namespace.changing().await, settings).await.unwrap();
+    let block = r#"{"on":{"user":"bob"}}"#;
+    let block = text(&world.call("POST /v1/namespaces/demo/blocks", block).await, "id");
+    let who = world.device("here", "ann", Platform::Web, &[]).await;
+    world.state.node.came(&who, 7, 0).await.unwrap();
     let token = text(&world.call("POST /v1/namespaces/demo/tokens", r#"{"user":"ann"}"#).await, "token");
 
     // Somebody with every scope in a namespace of their own.
@@ -50,7 +54,12 @@ async fn ids_of_another_namespace_are_unknown() {
         "GET devices/theirs".to_owned(),
         "DELETE devices/theirs".to_owned(),
         "GET hooks/crm".to_owned(),
+        "GET hooks/crm/log".to_owned(),
+        "GET hooks/crm/dead".to_owned(),
+        "POST hooks/crm/test".to_owned(),
         "POST hooks/crm/replay".to_owned(),
+        "DELETE connections/c7".to_owned(),
+        format!("DELETE blocks/{block}"),
         format!("DELETE keys/{key_id}"),
         format!("DELETE simulations/{simulation}"),
     ] {
@@ -62,7 +71,7 @@ async fn ids_of_another_namespace_are_unknown() {
         let answer = world.with_key(&key, &format!("{method} /v1/namespaces/demo/{path}"), "").await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{call}: {}", answer.body);
     }
-    for list in ["messages", "devices", "rooms", "simulations", "rooms/lobby/members"] {
+    for list in ["messages", "devices", "rooms", "simulations", "blocks", "hooks", "rooms/lobby/members"] {
         let answer = world.with_key(&key, &format!("GET /v1/namespaces/other/{list}"), "").await;
         let nothing = answer.status == StatusCode::NOT_FOUND || answer.body.contains(r#""items":[]"#);
         assert!(nothing, "{list}: {}", answer.body);
@@ -88,8 +97,9 @@ async fn ids_of_another_namespace_are_unknown() {
     );
     let device = world.call("GET /v1/namespaces/demo/devices/theirs", "").await;
     assert!(device.body.contains(r#""rooms":["lobby"]"#), "{}", device.body);
-    for list in ["keys", "simulations"] {
+    for (list, id) in [("keys", &key_id), ("simulations", &simulation), ("blocks", &block)] {
         let answer = world.call(&format!("GET /v1/namespaces/demo/{list}"), "").await;
-        assert!(answer.body.contains(if list == "keys" { &key_id } else { &simulation }), "{}", answer.body);
+        assert!(answer.body.contains(id.as_str()), "{}", answer.body);
     }
+    assert!(world.state.node.namespace("demo").unwrap().directory().is_online(who.device.ordinal));
 }
