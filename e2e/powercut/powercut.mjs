@@ -32,7 +32,7 @@ const AT_ONCE = 2;
 /** However slow the machine is: each fate twice. */
 const CUTS_LEAST = 14;
 /** What a trace must have in it to be worth anything. */
-const LEAST = { 'tables written': 20, 'tables merged away': 1, 'journals begun': 2, 'journals cleared away': 1 };
+const LEAST = { 'namespaces cleared': 10, 'tables written': 20, 'tables merged away': 1, 'journals begun': 2, 'journals cleared away': 1 };
 
 const began = performance.now();
 const seconds = () => Math.round((performance.now() - began) / 1_000);
@@ -58,6 +58,7 @@ function insistOnContent(trace, said) {
   const count = (op, name) => trace.where((record) => record.op === op && name.test(record.name ?? '')).length;
   const content = {
     records: trace.records.length,
+    'namespaces cleared': trace.where((record) => record.op === 'mark' && record.text.startsWith('cleared ')).length,
     promises: trace.promised.size,
     syncs: trace.where(({ op }) => op === 'synced').length,
     'tables written': count('create', /\/tables\//),
