@@ -9,7 +9,7 @@
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
 //! (it is withdrawn), [`retain`] (it is kept long enough), [`remove`] (a namespace goes), [`trace`] (why somebody has it or not), [`notify`] (the
 //! business system hears of it), [`presence`] (who comes and goes), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
-//! [`history`] (what was pushed is found again), [`rates`] (how often), [`observe`] (who looks on), [`alerts`] (what is wrong),
+//! [`history`] (what was pushed is found again), [`rates`] (how often), [`block`] (who is kept out), [`observe`] (who looks on), [`alerts`] (what is wrong),
 //! [`namespace`] (whose rules hold).
 
 pub mod ack;
