@@ -1,6 +1,7 @@
 """Streams that nobody ends: says what they end with, when the server stops. A line for each thing that happens."""
 
 import queue
+import sys
 import threading
 
 import grpc
@@ -10,7 +11,9 @@ from contract import NAMESPACE, channel, key, pb, pb_grpc, to_all
 
 
 def say(*words):
-    print(*words, flush=True)
+    # In one piece: two threads say something at once.
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def until_the_end(name, stream):
