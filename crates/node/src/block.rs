@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tidings_model::{
-    ClientAddress, DeviceId, Disconnect, NamespaceName, Network, Ordinal, Timestamp, UserId,
+    ClientAddress, DeviceId, Disconnect, NameError, NamespaceName, Network, Ordinal, Timestamp, UserId,
 };
 use tidings_store::{Store, StoreError};
 
@@ -193,6 +193,17 @@ impl Block {
             .map_err(|why| StoreError::Io(format!("{}: {why}", self.id)))
     }
 
+    /// One as it was kept when only users could be blocked: by the user, until then. When it was set is not known.
+    fn of_before(user: &str, until: [u8; 8]) -> Result<Self, NameError> {
+        Ok(Self {
+            id: format!("block-{}", ids::token()).into(),
+            whom: Whom::User(UserId::new(user)?),
+            reason: String::new(),
+            created_at: Timestamp(0),
+            until: Some(Timestamp(u64::from_be_bytes(until))),
+        })
+    }
+
     fn read(id: &str, value: &[u8]) -> Result<Self, String> {
         let stored: Stored = serde_json::from_slice(value).map_err(|why| why.to_string())?;
         let whom = match stored.whom {
@@ -223,11 +234,19 @@ pub(crate) async fn load(
         let (name, id) =
             setting[PREFIX.len()..].split_once('/').ok_or_else(|| damaged(&"it is of nobody"))?;
         let name = NamespaceName::new(name).map_err(|why| damaged(&why))?;
-        let block = Block::read(id, &value).map_err(|why| damaged(&why))?;
+        let before = <[u8; 8]>::try_from(&value[..]).ok();
+        let block = match before {
+            Some(until) => Block::of_before(id, until).map_err(|why| damaged(&why))?,
+            None => Block::read(id, &value).map_err(|why| damaged(&why))?,
+        };
+        if before.is_some() && block.holds(now) {
+            store.put(&block.setting(&name), Some(block.value()?)).await?;
+        }
+        if before.is_some() || !block.holds(now) {
+            store.put(&setting, None).await?;
+        }
         if block.holds(now) {
             blocks.entry(name).or_default().insert(block);
-        } else {
-            store.put(&setting, None).await?;
         }
     }
     Ok(blocks)

@@ -123,3 +123,25 @@ async fn there_are_no_more_blocks_than_there_may_be() {
     world.time.store(NOW.after(Duration::from_secs(60)).0, Ordering::Relaxed);
     set(BLOCKS_MAX, None).await.expect("what is over makes room");
 }
+
+/// Before there were others, a user's block was kept by its name, with the time of its end.
+#[tokio::test]
+async fn blocks_of_users_as_they_were_kept_before_still_hold() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Epoch(7)));
+    let start = || World::start(Arc::clone(&store), Vec::new(), |_| {});
+    drop(start().await);
+    for (user, until) in [("ann/x", NOW.0 + 60_000), ("bob", NOW.0)] {
+        let value = Bytes::copy_from_slice(&u64::to_be_bytes(until));
+        store.put(&format!("block/demo/{user}"), Some(value)).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let world = start().await;
+        assert!(!gets_in(&world, "ann/x", "d1", "192.0.2.1").await);
+        assert!(gets_in(&world, "bob", "d2", "192.0.2.1").await, "that was over");
+        let namespace = world.node.namespace("demo").unwrap();
+        seen.push(world.node.blocks(&namespace, None));
+    }
+    assert_eq!((seen[0].len(), &seen[0]), (1, &seen[1]), "it is kept like any other from then on");
+    assert_eq!(store.list("block/").await.unwrap().len(), 1);
+}
