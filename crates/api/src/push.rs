@@ -86,6 +86,7 @@ pub(crate) fn parse(json: &[u8], key: Option<&str>, now: Timestamp) -> Result<Pa
         escalate_after,
         offline: said(&offline),
         from: None,
+        aside: Bytes::new(),
     };
     // Only a push with an id of the caller's can be a retry.
     if push.id.is_some() {

@@ -73,6 +73,8 @@ pub struct Push {
     pub offline: Bytes,
     /// Who published it, if that was a client.
     pub from: Option<Sender>,
+    /// What an older system's call said that has no meaning here: a JSON object, or nothing. Its dialect tells it again.
+    pub aside: Bytes,
 }
 
 /// A push that was accepted: it has an id, an order, and a fixed set of devices that are meant.
@@ -120,6 +122,8 @@ pub struct Message {
     pub recalls: Option<MessageId>,
     /// Who published it, if that was a client.
     pub from: Option<Sender>,
+    /// What an older system's call said that has no meaning here: a JSON object, or nothing. Its dialect tells it again.
+    pub aside: Bytes,
 }
 
 impl Message {

@@ -276,6 +276,7 @@ fn message(namespace: &NamespaceName, n: u64, count: u64) -> NewMessage {
         offline: Bytes::new(),
         recalls: None,
         from: None,
+        aside: Bytes::new(),
         replaces: None,
     }
 }

@@ -181,5 +181,6 @@ fn push(text: &str, to: Target, durability: Durability) -> Push {
         escalate_after: None,
         offline: Bytes::new(),
         from: None,
+        aside: Bytes::new(),
     }
 }

@@ -269,6 +269,7 @@ impl Node {
             offline: message.offline.clone(),
             recalls: None,
             from: message.from.clone(),
+            aside: message.aside.clone(),
             replaces: Some(message.seq),
         };
         self.enqueue(namespace, sent, direct, Durability::Durable).await
@@ -318,6 +319,7 @@ impl Node {
                 offline: push.offline,
                 recalls: None,
                 from: push.from,
+                aside: push.aside,
                 replaces: None,
             },
             durability: push.durability,

@@ -104,6 +104,7 @@ impl Node {
             offline: Bytes::new(),
             recalls: Some(message.id.clone()),
             from: None,
+            aside: Bytes::new(),
             replaces: None,
         };
         let pending = self.enqueue(Arc::clone(namespace), announcement, direct, Durability::Durable).await?;

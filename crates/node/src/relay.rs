@@ -144,6 +144,7 @@ impl Node {
             escalate_after: None,
             offline: Bytes::new(),
             from: Some(Sender { user: speaker.user.clone(), device: speaker.device.clone() }),
+            aside: Bytes::new(),
         };
         let accepted = self.publish(&speaker.namespace.name, push).await?;
         Ok(accepted.message.id.clone())

@@ -209,6 +209,7 @@ pub(crate) fn scheduled_again(message: &Message, now: Timestamp) -> NewMessage {
         offline: message.offline.clone(),
         recalls: message.recalls.clone(),
         from: message.from.clone(),
+        aside: message.aside.clone(),
         replaces: Some(message.seq),
     }
 }

@@ -81,6 +81,7 @@ fn push(to: Target) -> Push {
         escalate_after: None,
         offline: Bytes::new(),
         from: None,
+        aside: Bytes::new(),
     }
 }
 

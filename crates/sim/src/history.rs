@@ -412,5 +412,6 @@ fn push(message: &Message, to: &To, life: u64, high: bool) -> Push {
         escalate_after: None,
         offline: Bytes::new(),
         from: None,
+        aside: Bytes::new(),
     }
 }

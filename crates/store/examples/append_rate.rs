@@ -128,6 +128,7 @@ fn message(serial: u64, chosen: bool) -> NewMessage {
         offline: Bytes::new(),
         recalls: None,
         from: None,
+        aside: Bytes::new(),
         replaces: None,
     }
 }

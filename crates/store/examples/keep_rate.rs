@@ -123,6 +123,7 @@ fn message(index: u64) -> NewMessage {
         offline: Bytes::new(),
         recalls: None,
         from: None,
+        aside: Bytes::new(),
         replaces: None,
     }
 }

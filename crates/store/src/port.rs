@@ -330,6 +330,8 @@ pub struct NewMessage {
     pub recalls: Option<MessageId>,
     /// Who published it, if that was a client.
     pub from: Option<Sender>,
+    /// What an older system's call said besides: a JSON object, or nothing.
+    pub aside: Bytes,
     /// The scheduled message that this one is, now that its time has come: it goes, and its id means this one.
     pub replaces: Option<Seq>,
 }

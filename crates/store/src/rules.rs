@@ -79,6 +79,7 @@ pub(crate) fn draft(new: NewMessage, epoch: Epoch) -> Message {
         offline: new.offline,
         recalls: new.recalls,
         from: new.from,
+        aside: new.aside,
     }
 }
 

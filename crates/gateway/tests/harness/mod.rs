@@ -220,6 +220,7 @@ pub fn push(to: Target, data: Value) -> Push {
         escalate_after: None,
         offline: Bytes::new(),
         from: None,
+        aside: Bytes::new(),
     }
 }
 

@@ -100,6 +100,7 @@ fn delivery(text: &str) -> Delivery {
         offline: bytes::Bytes::new(),
         recalls: None,
         from: None,
+        aside: bytes::Bytes::new(),
     };
     Delivery { message: Arc::new(message), direct, superseded }
 }

@@ -105,6 +105,8 @@ lines! {
         #[serde(skip_serializing_if = "Option::is_none")] offline_base64: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")] recalls: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")] from: Option<From>,
+        #[serde(borrow, default, skip_serializing_if = "Option::is_none")] aside: Option<&'a RawValue>,
+        #[serde(default, skip_serializing_if = "Option::is_none")] aside_base64: Option<String>,
         #[serde(borrow, skip_serializing_if = "Option::is_none")] data: Option<&'a RawValue>,
         #[serde(skip_serializing_if = "Option::is_none")] data_base64: Option<String>,
     }
@@ -342,6 +344,8 @@ impl<'a> MessageLine<'a> {
         let (data, data_base64) = json(&message.data);
         let (offline, offline_base64) =
             if message.offline.is_empty() { (None, None) } else { json(&message.offline) };
+        let (aside, aside_base64) =
+            if message.aside.is_empty() { (None, None) } else { json(&message.aside) };
         let place = |(topic, offset): &(Topic, u64)| Place { topic: topic.to_string(), offset: *offset };
         let Target { all, users, devices, rooms, platforms } = &message.to;
         let to = Whom {
@@ -387,6 +391,8 @@ impl<'a> MessageLine<'a> {
                 user: from.user.as_ref().map(ToString::to_string),
                 device: from.device.to_string(),
             }),
+            aside,
+            aside_base64,
             data,
             data_base64,
         }
@@ -432,6 +438,7 @@ impl<'a> MessageLine<'a> {
             offline: from_json("offline", self.offline, self.offline_base64.as_deref())?,
             recalls: self.recalls.as_deref().map(|id| name("recalls", id)).transpose()?,
             from: self.from.as_ref().map(From::sender).transpose()?,
+            aside: from_json("aside", self.aside, self.aside_base64.as_deref())?,
         })
     }
 }

@@ -63,6 +63,7 @@ pub fn message(id: &str, topics: &[&str]) -> NewMessage {
         offline: Bytes::new(),
         recalls: None,
         from: None,
+        aside: Bytes::new(),
         replaces: None,
     }
 }

@@ -4,8 +4,8 @@
 //! Key: namespace, number (8). Value: epoch (4), the topics with the offset in each, then what does not
 //! depend on the order: id, event, target, exceptions, ordinals meant, times, priority, keep, data, and
 //! (not in values of version 1) the collapse key, the time it was scheduled for, when it was sent, after how many
-//! milliseconds without a receipt another way is tried, what that is to say, the message that it recalls, and (since
-//! version 3) the user and device that published it.
+//! milliseconds without a receipt another way is tried, what that is to say, the message that it recalls, (since
+//! version 3) the user and device that published it, and (since version 4) what an older system's call said besides.
 //! A message whose time has not come has no topics.
 //!
 //! The second part, the [`tail`], is the long one. It is encoded by whoever appends, so that the writer,
@@ -22,7 +22,10 @@ use tidings_model::{
 
 use super::codec::{self, Broken, Put, Reader};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+
+/// Values that end with who published it.
+const VERSION_3: u8 = 3;
 
 /// Values that end with the message that is recalled.
 const VERSION_2: u8 = 2;
@@ -76,6 +79,7 @@ pub fn tail(message: &Message) -> Vec<u8> {
         tail.put_maybe(from.user.as_ref(), |tail, user| tail.put_name(user.as_str()));
         tail.put_name(from.device.as_str());
     });
+    tail.put_bytes(&message.aside);
     tail
 }
 
@@ -128,6 +132,7 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Message, Broken> {
         offline: Bytes::new(),
         recalls: None,
         from: None,
+        aside: Bytes::new(),
     };
     message.sent_at = message.accepted_at;
     if version >= VERSION_2 {
@@ -138,11 +143,14 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Message, Broken> {
         message.offline = Bytes::copy_from_slice(reader.bytes()?);
         message.recalls = reader.maybe(|reader| Ok(reader.name()?.parse()?))?;
     }
-    if version >= VERSION {
+    if version >= VERSION_3 {
         message.from = reader.maybe(|reader| {
             let user = reader.maybe(|reader| Ok(reader.name()?.parse()?))?;
             Ok(Sender { user, device: reader.name()?.parse()? })
         })?;
+    }
+    if version >= VERSION {
+        message.aside = Bytes::copy_from_slice(reader.bytes()?);
     }
     reader.end()?;
     Ok(message)
@@ -151,7 +159,7 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Message, Broken> {
 /// The version of a value; what is none is said by whoever opens it.
 fn version(value: &[u8]) -> u8 {
     match value.first() {
-        Some(old @ &(VERSION_1 | VERSION_2)) => *old,
+        Some(old @ &(VERSION_1 | VERSION_2 | VERSION_3)) => *old,
         Some(_) | None => VERSION,
     }
 }
@@ -233,7 +241,7 @@ mod tests {
             option::of(any::<u32>()),
         );
         let from = option::of((option::of(name()), name()));
-        let other = (vec(any::<u8>(), 0..40), option::of(name()), from);
+        let other = (vec(any::<u8>(), 0..40), option::of(name()), from, vec(any::<u8>(), 0..40));
         let parts = (order, names, whom, but, rest, later, other);
         parts.prop_map(|(order, names, whom, but, rest, later, other)| Message {
             namespace: order.0,
@@ -263,6 +271,7 @@ mod tests {
             offline: other.0.into(),
             recalls: other.1,
             from: other.2.map(|(user, device)| Sender { user, device }),
+            aside: other.3.into(),
         })
     }
 
@@ -315,20 +324,23 @@ mod tests {
             offline: Bytes::from_static(br#"{"apns":{}}"#),
             recalls: Some("m0".parse().unwrap()),
             from: Some(Sender { user: Some("ann".parse().unwrap()), device: "d1".parse().unwrap() }),
+            aside: Bytes::from_static(br#"{"msgId":"m1"}"#),
         }
     }
 
     #[test]
     fn old_bytes_still_decode() {
         let key = unhex("0464656d6f 0000000000000102");
-        let old = unhex(OLD);
+        let old = unhex(NOW);
         assert_eq!(
             decode(&key, &old),
             Ok(example()),
             "{}",
             codec::hex(&value(&key, &example(), &tail(&example())))
         );
-        let second = Message { from: None, ..example() };
+        let third = Message { aside: Bytes::new(), ..example() };
+        assert_eq!(decode(&key, &unhex(OLD)), Ok(third));
+        let second = Message { from: None, aside: Bytes::new(), ..example() };
         assert_eq!(decode(&key, &unhex(OLDER)), Ok(second));
         let first = Message {
             collapse_key: None,
@@ -338,10 +350,18 @@ mod tests {
             offline: Bytes::new(),
             recalls: None,
             from: None,
+            aside: Bytes::new(),
             ..example()
         };
         assert_eq!(decode(&key, &unhex(OLDEST)), Ok(first));
     }
+
+    const NOW: &str = "04ec0f2e5a000000070000000200000000000000000303056c6f6262790000000000000002026d\
+        310470757368010000000000000000000000000000000000000000000000000000000000000001\
+        0000000163000000143a3000000100000000000100100000000100050000000000000003e80000\
+        0000000007d00101000000027b7d010573636f72650100000000000005dc00000000000005dd01\
+        00000000000013880000000b7b2261706e73223a7b7d7d01026d30010103616e6e026431000000\
+        0e7b226d73674964223a226d31227d";
 
     const OLDEST: &str = "0110b3a3ac000000070000000200000000000000000303056c6f6262790000000000000002026d31\
         04707573680100000000000000000000000000000000000000000000000000000000000000010000\
