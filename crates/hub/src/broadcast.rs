@@ -74,6 +74,8 @@ pub fn encode(message: &Message, topic: usize, namespace: u32, codec: Codec) -> 
                 .as_ref()
                 .map(|from| (from.user.as_ref().map(|user| user.as_str()), from.device.as_str())),
             recalls: message.recalls.as_ref().map(|id| id.as_str()),
+            // Written by us, so it is UTF-8.
+            aside: std::str::from_utf8(&message.aside).unwrap_or_default(),
         },
     );
     // What is already in a queue when the message expires is dropped there; a message that reaches only

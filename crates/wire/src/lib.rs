@@ -13,9 +13,10 @@
 //!
 //! Reading order: [`websocket`] (frames), [`engineio`] and [`socketio`] (what Socket.IO clients put in
 //! them), [`json`] (what plain WebSocket clients put in them), [`sse`] (event streams), [`push`] (how a
-//! pushed message looks in each of those formats), [`proxy`] and [`forwarded`] (whose connection or request it is
+//! pushed message looks in each of those formats), [`compat`] (and in those of five older systems), [`proxy`] and [`forwarded`] (whose connection or request it is
 //! behind a proxy), [`time`] and [`nesting`] (what several of them need).
 
+pub mod compat;
 mod elements;
 pub mod engineio;
 mod escape;

@@ -5,7 +5,7 @@
 
 use crate::escape::{into_string, push_json_string, push_u64};
 use crate::websocket::{self, Opcode, Window};
-use crate::{sse, time};
+use crate::{compat, sse, time};
 
 /// A format in which clients receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,11 +16,30 @@ pub enum Codec {
     SocketIo,
     /// An event stream.
     Sse,
+    /// Socket.IO as light-push spoke it.
+    LightPush,
+    /// Socket.IO as push (koa) spoke it.
+    PushKoa,
+    /// A plain WebSocket of gopusher.
+    Gopusher,
+    /// A plain WebSocket of the push server of Go and Redis.
+    GoRedis,
+    /// A plain WebSocket of message-push.
+    MessagePush,
 }
 
 impl Codec {
     /// Every codec.
-    pub const ALL: [Self; 3] = [Self::Json, Self::SocketIo, Self::Sse];
+    pub const ALL: [Self; 8] = [
+        Self::Json,
+        Self::SocketIo,
+        Self::Sse,
+        Self::LightPush,
+        Self::PushKoa,
+        Self::Gopusher,
+        Self::GoRedis,
+        Self::MessagePush,
+    ];
 
     /// Its place in [`Codec::ALL`].
     #[must_use]
@@ -91,6 +110,8 @@ pub struct PushView<'a> {
     pub from: Option<(Option<&'a str>, &'a str)>,
     /// The id of the message whose recall this one announces; it is then written as that, without data.
     pub recalls: Option<&'a str>,
+    /// What an older system's call said besides: see [`compat::Aside`].
+    pub aside: &'a str,
 }
 
 /// Bytes that are ready for every socket of a codec.
@@ -154,6 +175,11 @@ pub fn encode(codec: Codec, push: &PushView<'_>) -> Encoded {
             out.push(b'\n');
             Encoded { bytes: out, payload_at: 0 }
         }
+        Codec::LightPush => compat::light_push::encode(push),
+        Codec::PushKoa => compat::push_koa::encode(push),
+        Codec::Gopusher => compat::gopusher::encode(push),
+        Codec::GoRedis => compat::go_redis::encode(push),
+        Codec::MessagePush => compat::message_push::encode(push),
     }
 }
 
@@ -162,7 +188,13 @@ pub fn encode(codec: Codec, push: &PushView<'_>) -> Encoded {
 #[must_use]
 pub fn control(codec: Codec, payload: &str) -> Encoded {
     match codec {
-        Codec::Json | Codec::SocketIo => {
+        Codec::Json
+        | Codec::SocketIo
+        | Codec::LightPush
+        | Codec::PushKoa
+        | Codec::Gopusher
+        | Codec::GoRedis
+        | Codec::MessagePush => {
             let bytes = websocket::frame(Opcode::Text, payload.as_bytes());
             let payload_at = (bytes.len() - payload.len()) as u8;
             Encoded { bytes, payload_at }

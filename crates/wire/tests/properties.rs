@@ -292,7 +292,7 @@ proptest! {
         prop_assume!(!event.starts_with("connect") && !event.starts_with("disconnect"));
         let view = PushView {
             id: &id, event: &event, data: &data, room: room.as_deref(), user: None, sent_at_ms,
-            topic: "all", epoch, offset, seq, ack_id, namespace: "demo", from: None, recalls: None,
+            topic: "all", epoch, offset, seq, ack_id, namespace: "demo", from: None, recalls: None, aside: "",
         };
         let object = push::object(&view);
         let value: serde_json::Value = serde_json::from_str(&object).unwrap();

@@ -20,6 +20,7 @@ const PUSH: PushView<'static> = PushView {
     namespace: "demo",
     from: None,
     recalls: None,
+    aside: "",
 };
 
 fn text(encoded: &Encoded) -> &str {

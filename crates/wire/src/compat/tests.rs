@@ -1,0 +1,105 @@
+//! One message as the clients of each older system get it, byte for byte.
+
+use expect_test::expect;
+
+use super::*;
+use crate::push::{Codec, encode};
+
+const PUSH: PushView<'static> = PushView {
+    id: "m1",
+    event: "push",
+    data: r#"{"n": 1.50, "t": "é"}"#,
+    room: Some("lobby"),
+    user: None,
+    sent_at_ms: 1_795_184_947_945,
+    topic: "room:lobby",
+    epoch: 3,
+    offset: 17,
+    seq: 1234,
+    ack_id: 7,
+    namespace: "demo",
+    from: None,
+    recalls: None,
+    aside: "",
+};
+
+fn said(codec: Codec, push: &PushView<'_>) -> String {
+    String::from_utf8(encode(codec, push).payload().to_vec()).unwrap()
+}
+
+#[test]
+fn light_push_has_rooms_and_numbers() {
+    let says = |push: &PushView<'_>| said(Codec::LightPush, push);
+    expect![[r#"42/demo,["push",{"room":"lobby","pushData":{"n": 1.50, "t": "é"},"namespace":"/demo","id":1234,"sendDate":1795184947945}]"#]]
+        .assert_eq(&says(&PUSH));
+    let user = PushView { room: None, user: Some("ann"), ..PUSH };
+    assert!(says(&user).contains(r#"{"room":"user_ann","pushData""#));
+    let prefixed = PushView { aside: r#"{"room":"room_lobby","leaveMessage":true}"#, ..PUSH };
+    assert!(says(&prefixed).contains(r#"{"room":"room_lobby","pushData""#));
+}
+
+#[test]
+fn push_koa_has_two_arguments_and_wants_an_acknowledgement() {
+    let says = |push: &PushView<'_>| said(Codec::PushKoa, push);
+    expect![[r#"42/demo,7["message","m1",{"n": 1.50, "t": "é"}]"#]].assert_eq(&says(&PUSH));
+    let named = PushView { data: r#""text""#, aside: r#"{"msgId":"again","ack":false}"#, ..PUSH };
+    expect![[r#"42/demo,["message","again","text"]"#]].assert_eq(&says(&named));
+}
+
+#[test]
+fn plain_clients_get_text() {
+    let string = PushView { data: r#""a \"quoted\"\nline""#, ..PUSH };
+    expect![[r#"
+        {"type":1,"data":"{\"n\": 1.50, \"t\": \"é\"}"}
+    "#]]
+    .assert_eq(&said(Codec::Gopusher, &PUSH));
+    assert_eq!(said(Codec::Gopusher, &string), "{\"type\":1,\"data\":\"a \\\"quoted\\\"\\nline\"}\n");
+    assert_eq!(said(Codec::GoRedis, &PUSH), PUSH.data);
+    assert_eq!(said(Codec::GoRedis, &string), "a \"quoted\"\nline");
+}
+
+#[test]
+fn message_push_writes_over_several_lines() {
+    let data = r#"{"content":"hi","title":"T","extras":{"a":1},"content_type":null,"other":1}"#;
+    expect![[r#"
+        {
+          "cmd" : "RESPONSE",
+          "data" : {
+            "title" : "T",
+            "content" : "hi",
+            "extras" : "{\"a\":1}"
+          },
+          "type" : "MESSAGE"
+        }"#]]
+    .assert_eq(&said(Codec::MessagePush, &PushView { data, ..PUSH }));
+    expect![[r#"
+        {
+          "cmd" : "RESPONSE",
+          "data" : {
+            "content" : "{\"n\": 1.50, \"t\": \"é\"}"
+          },
+          "type" : "MESSAGE"
+        }"#]]
+    .assert_eq(&said(Codec::MessagePush, &PUSH));
+}
+
+#[test]
+fn a_recall_is_told_only_to_those_who_can_be_told() {
+    let recall = PushView { id: "m2", event: "recall", recalls: Some("m1"), data: "null", ..PUSH };
+    for codec in [Codec::LightPush, Codec::PushKoa] {
+        assert!(said(codec, &recall).starts_with(r#"42/demo,["recall",{"id":"m1""#));
+    }
+    for codec in [Codec::Gopusher, Codec::GoRedis, Codec::MessagePush] {
+        assert_eq!(encode(codec, &recall).bytes, websocket::frame(Opcode::Ping, b""));
+    }
+}
+
+#[test]
+fn what_was_said_besides_reads_back() {
+    let aside = Aside { room: Some("a\"b".into()), ack: Some(false), ..Aside::default() };
+    assert_eq!(aside.to_json(), r#"{"room":"a\"b","ack":false}"#);
+    assert_eq!(Aside::read(&aside.to_json()), aside);
+    for none in ["", "{}", "[", r#"{"ack":"x"}"#, r#"{"other":1}"#] {
+        assert_eq!(Aside::read(none), Aside::default(), "{none}");
+    }
+}
