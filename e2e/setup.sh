@@ -30,6 +30,7 @@ need() {
 }
 need openssl openssl
 need gcc gcc libc6-dev
+need redis-server redis-server redis-tools
 
 if [ ! -x /usr/bin/chromium ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -6,9 +6,10 @@
 //!
 //! Reading order: [`rest`] (the paths), `push` (a body becomes a push), [`problem`] (how an error
 //! becomes an answer), `request_id` (what surrounds every call), [`openapi`] (what all of it is for others),
-//! `grpc` (the same for gRPC).
+//! `grpc` (the same for gRPC), [`compat`] (what backends of the older systems call).
 
 mod auth;
+pub mod compat;
 pub mod demo;
 mod extract;
 mod grpc;

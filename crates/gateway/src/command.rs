@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_model::NamespaceName;
@@ -9,10 +10,12 @@ use tidings_model::RoomName;
 use tidings_node::connect::Claim;
 use tidings_node::resume::Since;
 use tidings_wire::engineio::Version;
+use tidings_wire::push::Codec;
 use tidings_wire::websocket::Window;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::dialect::Dialect;
 use crate::door::Place;
 use crate::drain::Plan;
 use crate::session::Refusal;
@@ -69,12 +72,10 @@ pub(crate) struct Upgraded {
 pub(crate) enum Command {
     /// Any of those that begin a connection.
     Open(Box<Self>, Coming),
-    /// A plain WebSocket that speaks the JSON protocol.
-    Json { socket: Upgraded, namespace: NamespaceName, claim: Box<Claim> },
+    /// A plain WebSocket, and what it speaks.
+    Plain { socket: Upgraded, dialect: Box<Dialect> },
     /// A WebSocket that speaks Engine.IO from the start.
     EngineIo { socket: Upgraded, version: Version, claim: Box<Query>, application: Application },
-    /// A plain WebSocket whose messages come back.
-    Echo { socket: Upgraded },
     /// A new Engine.IO session by polling; answered with the body of the first poll.
     OpenPolling {
         version: Version,
@@ -122,10 +123,40 @@ pub(crate) enum MayUpgrade {
 pub(crate) enum Application {
     /// Socket.IO, and behind it the use cases.
     Push,
+    /// The same as light-push spoke it.
+    LightPush,
+    /// The same as push (koa) spoke it.
+    PushKoa,
     /// Every message comes back; for protocol suites.
     Echo,
     /// Socket.IO, and behind it the events that protocol suites send.
     Fixture,
+}
+
+impl Application {
+    /// The format in which messages are written.
+    pub(crate) fn codec(self) -> Codec {
+        match self {
+            Self::Push | Self::Echo | Self::Fixture => Codec::SocketIo,
+            Self::LightPush => Codec::LightPush,
+            Self::PushKoa => Codec::PushKoa,
+        }
+    }
+
+    /// Whether protocol suites speak to it.
+    pub(crate) fn is_fixture(self) -> bool {
+        matches!(self, Self::Echo | Self::Fixture)
+    }
+
+    /// How long a connection may be silent, and how long a sign of life may then take, where an older system said so.
+    pub(crate) fn heartbeat(self) -> Option<(Duration, Duration)> {
+        let seconds = |interval, timeout| Some((Duration::from_secs(interval), Duration::from_secs(timeout)));
+        match self {
+            Self::LightPush => seconds(20, 10),
+            Self::PushKoa => seconds(15, 20),
+            Self::Push | Self::Echo | Self::Fixture => None,
+        }
+    }
 }
 
 /// What an Engine.IO handshake said. It is kept as long as the connection, which may join namespaces for as long.

@@ -3,6 +3,7 @@
 //! To add one: a module here, a variant of [`Dialect`], and an answer wherever the compiler then asks.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use tidings_model::{Disconnect, NamespaceName};
 use tidings_node::connect::Claim;
@@ -15,6 +16,7 @@ use crate::local::Local;
 use crate::session::Session;
 use crate::settings::Settings;
 
+pub(crate) mod compat;
 pub(crate) mod conformance;
 pub(crate) mod engineio;
 pub(crate) mod json;
@@ -32,6 +34,8 @@ pub(crate) enum Dialect {
     Sse,
     /// A plain WebSocket whose messages come back.
     Echo,
+    /// A plain WebSocket of one of the older systems.
+    Compat(Box<compat::State>),
 }
 
 impl Dialect {
@@ -47,7 +51,8 @@ impl Dialect {
     pub(crate) fn codec(&self) -> Codec {
         match self {
             Self::Json(_) | Self::Echo => Codec::Json,
-            Self::EngineIo(_) => Codec::SocketIo,
+            Self::EngineIo(state) => state.application.codec(),
+            Self::Compat(state) => state.codec(),
             Self::Sse => Codec::Sse,
         }
     }
@@ -56,10 +61,13 @@ impl Dialect {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Json(_) => "json",
-            Self::EngineIo(state) => match state.version {
-                Version::V3 => "engineio3",
-                Version::V4 => "engineio4",
+            Self::EngineIo(state) => match (state.application, state.version) {
+                (Application::LightPush, _) => "light_push",
+                (Application::PushKoa, _) => "push_koa",
+                (_, Version::V3) => "engineio3",
+                (_, Version::V4) => "engineio4",
             },
+            Self::Compat(state) => state.name(),
             Self::Sse => "sse",
             Self::Echo => "echo",
         }
@@ -69,15 +77,33 @@ impl Dialect {
     pub(crate) fn sid(&self) -> Option<&str> {
         match self {
             Self::EngineIo(state) => Some(&state.sid),
-            Self::Json(_) | Self::Sse | Self::Echo => None,
+            Self::Json(_) | Self::Sse | Self::Echo | Self::Compat(_) => None,
         }
     }
 
     /// Largest message that it may send, in bytes.
     pub(crate) fn max_message(&self, settings: &Settings) -> usize {
         match self {
-            Self::Json(_) | Self::EngineIo(_) | Self::Sse => settings.max_message,
+            Self::Json(_) | Self::EngineIo(_) | Self::Sse | Self::Compat(_) => settings.max_message,
             Self::Echo => conformance::ECHO_BYTES_MAX,
+        }
+    }
+
+    /// How long it may take to say who it is; `None` once it has, and for those who need not.
+    fn introduces_itself_within(&self, settings: &Settings) -> Option<Duration> {
+        match self {
+            Self::Json(state) => state.is_connecting().then_some(settings.connect_timeout),
+            Self::EngineIo(state) => (!state.has_connected).then_some(settings.connect_timeout),
+            Self::Compat(state) => state.introduces_itself_within(),
+            Self::Sse | Self::Echo => None,
+        }
+    }
+
+    /// Whether its device is there for this one connection only: whoever comes back cannot be known again.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Compat(state) => state.is_passing(),
+            Self::Json(_) | Self::EngineIo(_) | Self::Sse | Self::Echo => false,
         }
     }
 }
@@ -87,6 +113,7 @@ enum Kind {
     EngineIo,
     Sse,
     Echo,
+    Compat,
 }
 
 fn kind(connection: &Connection) -> Kind {
@@ -95,6 +122,14 @@ fn kind(connection: &Connection) -> Kind {
         Dialect::EngineIo(_) => Kind::EngineIo,
         Dialect::Sse => Kind::Sse,
         Dialect::Echo => Kind::Echo,
+        Dialect::Compat(_) => Kind::Compat,
+    }
+}
+
+/// A plain WebSocket has come.
+pub(crate) fn welcome(local: &Rc<Local>, connection: &Rc<Connection>) {
+    if matches!(kind(connection), Kind::Compat) {
+        compat::welcome(local, connection);
     }
 }
 
@@ -105,13 +140,14 @@ pub(crate) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
         Kind::EngineIo => engineio::text(local, connection, text),
         Kind::Sse => {}
         Kind::Echo => local.send(connection, text),
+        Kind::Compat => compat::text(local, connection, text),
     }
 }
 
 /// A binary message came.
 pub(crate) fn binary(local: &Rc<Local>, connection: &Rc<Connection>, bytes: &[u8]) {
     match kind(connection) {
-        Kind::Json => local.close(connection, Disconnect::UNSUPPORTED),
+        Kind::Json | Kind::Compat => local.close(connection, Disconnect::UNSUPPORTED),
         Kind::EngineIo => engineio::binary(local, connection, bytes),
         Kind::Sse => {}
         Kind::Echo => local.send_binary(connection, bytes),
@@ -123,6 +159,7 @@ pub(crate) fn goodbye(local: &Local, connection: &Connection, sessions: &[Sessio
     match kind(connection) {
         Kind::Json => json::goodbye(local, connection, why),
         Kind::Echo => conformance::goodbye(local, connection, why),
+        Kind::Compat => compat::goodbye(local, connection, why),
         Kind::EngineIo => engineio::goodbye(local, connection, sessions, why),
         Kind::Sse => sse::goodbye(local, connection, why),
     }
@@ -133,7 +170,8 @@ pub(crate) fn dropped(local: &Local, connection: &Connection, session: &Session,
     match kind(connection) {
         Kind::Json => local.send(connection, &format!(r#"{{"dropped":{}}}"#, dropped_json(messages))),
         Kind::EngineIo => engineio::dropped(local, connection, session, messages),
-        Kind::Echo => {}
+        // These have no words for it.
+        Kind::Echo | Kind::Compat => {}
         Kind::Sse => {
             let event = tidings_wire::sse::event(None, Some("dropped"), &dropped_json(messages));
             local.send(connection, &event);
@@ -171,27 +209,31 @@ pub(crate) fn return_after_ms(local: &Local) -> u32 {
     RETURN_MS_MIN + u32::from_le_bytes(tidings_node::ids::random()) % spread
 }
 
+/// How long a connection may be silent, and how long a sign of life may then take.
+pub(crate) fn heartbeat(local: &Local, connection: &Connection) -> (Duration, Duration) {
+    let own = match &*connection.dialect.borrow() {
+        Dialect::EngineIo(state) => state.application.heartbeat(),
+        Dialect::Json(_) | Dialect::Sse | Dialect::Echo | Dialect::Compat(_) => None,
+    };
+    own.unwrap_or_else(|| local.settings.heartbeat(connection.platform.get()))
+}
+
 /// When the next timer of a connection is due, in the shard's milliseconds.
 pub(crate) fn next_timer(local: &Local, connection: &Connection) -> u64 {
-    let (interval, timeout) = local.settings.heartbeat(connection.platform.get());
+    let (interval, timeout) = heartbeat(local, connection);
     let (interval, timeout) = (interval.as_millis() as u64, timeout.as_millis() as u64);
-    let connect = local.settings.connect_timeout.as_millis() as u64;
     let heard = connection.heard_at.get();
-    let waits = match &*connection.dialect.borrow() {
-        Dialect::Json(state) => state.is_connecting(),
-        Dialect::EngineIo(state) => !state.has_connected,
-        Dialect::Sse | Dialect::Echo => false,
-    };
+    let within = connection.dialect.borrow().introduces_itself_within(&local.settings);
     let beat = match (connection.pinged_at.get(), &*connection.dialect.borrow()) {
         // A suite counts the frames that it gets.
         (_, Dialect::Echo) => u64::MAX / 2,
         // The clients of version 3 send the pings.
         (_, Dialect::EngineIo(state)) if state.version == Version::V3 => heard + interval + timeout,
         (0, Dialect::Sse | Dialect::EngineIo(_)) => connection.beat_at.get() + interval,
-        (0, Dialect::Json(_)) => heard.max(connection.beat_at.get()) + interval,
+        (0, Dialect::Json(_) | Dialect::Compat(_)) => heard.max(connection.beat_at.get()) + interval,
         (pinged, _) => pinged + timeout,
     };
-    if waits { beat.min(connection.opened_at + connect) } else { beat }
+    within.map_or(beat, |within| beat.min(connection.opened_at + within.as_millis() as u64))
 }
 
 /// When to look at a connection again. While it owes a sign of life that may take longer than an interval,
@@ -201,7 +243,7 @@ pub(crate) fn next_look(local: &Local, connection: &Connection) -> u64 {
     if connection.pinged_at.get() == 0 {
         return timer;
     }
-    let (interval, _) = local.settings.heartbeat(connection.platform.get());
+    let (interval, _) = heartbeat(local, connection);
     timer.min(local.now_ms() + interval.as_millis() as u64)
 }
 
@@ -213,14 +255,9 @@ pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
         // It was heard since the timer was set.
         return;
     }
-    let connect = local.settings.connect_timeout.as_millis() as u64;
     let pinged = connection.pinged_at.get();
-    let waits = match &*connection.dialect.borrow() {
-        Dialect::Json(state) => state.is_connecting(),
-        Dialect::EngineIo(state) => !state.has_connected,
-        Dialect::Sse | Dialect::Echo => false,
-    };
-    if waits && now >= connection.opened_at + connect {
+    let within = connection.dialect.borrow().introduces_itself_within(&local.settings);
+    if within.is_some_and(|within| now >= connection.opened_at + within.as_millis() as u64) {
         return local.close(connection, Disconnect::NO_CONNECT);
     }
     if pinged != 0 {
@@ -229,11 +266,11 @@ pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
     // When it was due: a client may count on the announced times. Unless the shard was so late that the client
     // would be left less than half of its time.
     let due = next_timer(local, connection);
-    let (_, timeout) = local.settings.heartbeat(connection.platform.get());
+    let (_, timeout) = heartbeat(local, connection);
     let now = if now - due <= timeout.as_millis() as u64 / 2 { due } else { now };
     connection.beat_at.set(now);
     match kind(connection) {
-        Kind::Json => {
+        Kind::Json | Kind::Compat => {
             connection.pinged_at.set(now);
             let ping = tidings_wire::websocket::frame(tidings_wire::websocket::Opcode::Ping, b"");
             local.send_frame(connection, ping);

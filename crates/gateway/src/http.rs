@@ -15,6 +15,7 @@ use crate::Front;
 use crate::command::Application;
 use crate::session::Refusal;
 
+pub(crate) mod compat;
 mod engineio;
 mod entrance;
 mod query;
@@ -33,7 +34,7 @@ pub(crate) fn router(front: Arc<Front>) -> Router {
             // A `get` alone takes HEAD too, and would open a session for it.
             get(sse::endpoint).options(preflight).head(no_stream).fallback(no_stream),
         )
-        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&front), entrance::enter))
+        .route_layer(axum::middleware::from_fn_with_state((Arc::clone(&front), None), entrance::enter))
         .with_state(front)
 }
 

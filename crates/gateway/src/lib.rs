@@ -7,6 +7,7 @@
 //! becomes of a message is the node's.
 
 mod command;
+pub mod compat;
 mod connection;
 mod connections;
 mod dialect;

@@ -323,6 +323,9 @@ impl Local {
         for session in &sessions {
             self.leave(session, why);
         }
+        if connection.dialect.borrow().is_passing() {
+            sessions.iter().for_each(|session| self.node.forget_soon(&session.namespace, session.ordinal));
+        }
         if why != Disconnect::GONE {
             if let Some(outbox) = self.hub.borrow_mut().outbox(connection.key) {
                 outbox.abandon();

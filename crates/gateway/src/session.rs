@@ -108,6 +108,7 @@ pub(crate) fn claim(
         platform,
         token: token.map(str::to_owned),
         from: ClientAddress::LOCAL,
+        vouched: None,
     })
 }
 
@@ -141,6 +142,9 @@ pub(crate) async fn open(
     let from = connection.address();
     let identity = local.node.identify(namespace, Claim { from, ..claim }).await.map_err(Refusal::from)?;
     if !connection.is_open() {
+        if connection.dialect.borrow().is_passing() {
+            local.node.forget_soon(&identity.namespace, identity.device.ordinal);
+        }
         return Err(None);
     }
     let mut join = join;
@@ -231,6 +235,9 @@ pub(crate) fn close(local: &Local, connection: &Connection, session: &Session, w
     if sessions.len() < before {
         drop(sessions);
         local.leave(session, why);
+        if connection.dialect.borrow().is_passing() {
+            local.node.forget_soon(&session.namespace, session.ordinal);
+        }
     }
 }
 

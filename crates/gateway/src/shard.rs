@@ -206,11 +206,7 @@ fn take(local: &Local, message: ToShard) {
 fn obey(local: &Rc<Local>, command: Command) {
     match command {
         Command::Open(command, _coming) => obey(local, *command),
-        Command::Json { socket, namespace, claim } => {
-            let dialect = Dialect::json(namespace, *claim);
-            accept(local, socket, dialect, |_, _| {});
-        }
-        Command::Echo { socket } => accept(local, socket, Dialect::Echo, |_, _| {}),
+        Command::Plain { socket, dialect } => accept(local, socket, *dialect, dialect::welcome),
         Command::EngineIo { socket, version, claim, application } => {
             let dialect = Dialect::engineio(local.index, version, *claim, application);
             accept(local, socket, dialect, dialect::engineio::greet);

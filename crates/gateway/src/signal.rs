@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use tidings_hub::Frame;
 use tidings_hub::broadcast;
-use tidings_model::NamespaceName;
 use tidings_node::metrics::Unsent;
 use tidings_node::presence::signal::{Signal, SignalKind};
 use tidings_wire::push::{self, Codec, Format};
@@ -39,7 +38,7 @@ impl Local {
             let frame = match &frames[format.index()] {
                 Some(frame) => Rc::clone(frame),
                 None => {
-                    let text = text(format.codec, &signal.namespace, signal.kind.as_str(), &signal.data);
+                    let Some(text) = text(format.codec, signal) else { continue };
                     let plain = Frame::signal(push::control(format.codec, &text));
                     let frame = broadcast::compress(plain, format, self.hub.borrow_mut().deflater());
                     Rc::clone(frames[format.index()].insert(frame))
@@ -55,11 +54,16 @@ impl Local {
     }
 }
 
-/// What clients of a codec read.
-fn text(codec: Codec, namespace: &NamespaceName, event: &str, data: &str) -> String {
+/// What clients of a codec read; `None` where they have no words for it.
+fn text(codec: Codec, signal: &Signal) -> Option<String> {
+    let (event, data) = (signal.kind.as_str(), &signal.data);
     match codec {
-        Codec::Json => format!(r#"{{"{event}":{data}}}"#),
-        Codec::SocketIo => format!("4{}", socketio::event(&format!("/{namespace}"), None, event, &[data])),
-        Codec::Sse => sse::event(None, Some(event), data),
+        Codec::Json => Some(format!(r#"{{"{event}":{data}}}"#)),
+        Codec::SocketIo => {
+            let path = format!("/{}", signal.namespace);
+            Some(format!("4{}", socketio::event(&path, None, event, &[data])))
+        }
+        Codec::Sse => Some(sse::event(None, Some(event), data)),
+        Codec::LightPush | Codec::PushKoa | Codec::Gopusher | Codec::GoRedis | Codec::MessagePush => None,
     }
 }

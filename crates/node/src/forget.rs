@@ -9,7 +9,7 @@ use tidings_store::{Device, StoreError};
 
 use crate::devices::Filter;
 use crate::presence::{Person, Who};
-use crate::{Namespace, Node, ToShard};
+use crate::{Namespace, Node, ToShard, ids};
 
 /// Devices that are looked at together.
 const LOOKED_AT: usize = 1_000;
@@ -61,6 +61,38 @@ impl Node {
             Ok(true)
         })
         .await
+    }
+
+    /// Forgets a device that was there for one connection only, some time soon. What is left of it when that fails, or when this
+    /// process ends before, goes with the next start: see [`Node::forget_passing`].
+    pub fn forget_soon(self: &Arc<Self>, namespace: &Arc<Namespace>, device: Ordinal) {
+        let (node, namespace) = (Arc::clone(self), Arc::clone(namespace));
+        self.runtime.spawn(async move {
+            if let Err(error) = node.forget(&namespace, device).await {
+                tracing::debug!(%error, "a device that is gone stays registered");
+            }
+        });
+    }
+
+    /// Forgets the devices that were there for one connection only, of which an earlier life of this process was the last to know.
+    /// Answers how many.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written; some may have been forgotten.
+    pub async fn forget_passing(self: &Arc<Self>, namespace: &Arc<Namespace>) -> Result<u64, StoreError> {
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let (devices, next) = self.devices_of(namespace, &Filter::default(), after, LOOKED_AT).await?;
+            for (device, online) in devices {
+                if !online && device.id.as_str().starts_with(ids::PASSING) {
+                    count += u64::from(self.forget(namespace, device.ordinal).await?);
+                }
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(count),
+            }
+        }
     }
 
     /// Forgets the devices that are not online and were last seen so long ago, if what is asked for is true of them. One with a

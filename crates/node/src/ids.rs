@@ -52,6 +52,16 @@ pub fn device_id() -> DeviceId {
     DeviceId::new(&text).unwrap_or_else(|_| unreachable!("letters and digits are a name"))
 }
 
+/// What the ids of devices begin with that are there for one connection only.
+pub const PASSING: &str = "passing-";
+
+/// The id of a device that is there for one connection only: it is forgotten when that ends.
+#[must_use]
+pub fn passing_device_id() -> DeviceId {
+    let text = format!("{PASSING}{}", token());
+    DeviceId::new(&text).unwrap_or_else(|_| unreachable!("letters and digits are a name"))
+}
+
 /// 128 random bits as 26 letters and digits.
 #[must_use]
 pub fn token() -> String {

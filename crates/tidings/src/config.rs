@@ -5,6 +5,7 @@
 //! table here: what they may say is the API's to know. Nothing here starts anything.
 
 pub(crate) mod clients;
+pub(crate) mod compat;
 pub(crate) mod document;
 mod error;
 pub(crate) mod escalation;
@@ -72,6 +73,11 @@ pub(crate) const SECTIONS: &[Section] = &[
     escalation::SECTION,
     statistics::SECTION,
     simulations::SECTION,
+    compat::LIGHT_PUSH,
+    compat::PUSH_KOA,
+    compat::GOPUSHER,
+    compat::GO_REDIS,
+    compat::MESSAGE_PUSH,
     log::SECTION,
 ];
 
@@ -101,6 +107,7 @@ pub(crate) struct Config {
     pub(crate) escalation: escalation::Escalation,
     pub(crate) statistics: statistics::Statistics,
     pub(crate) simulations: simulations::Simulations,
+    pub(crate) compat: compat::Compat,
     pub(crate) log: log::Log,
     /// The namespaces that the file declares.
     pub(crate) namespaces: Vec<Declared>,
@@ -157,6 +164,7 @@ impl Config {
             escalation: escalation::Escalation::resolve(layers),
             statistics: statistics::Statistics::resolve(layers),
             simulations: simulations::Simulations::resolve(layers),
+            compat: compat::Compat::resolve(layers),
             log: log::Log::resolve(layers),
             namespaces: namespaces::resolve(layers),
             values: layers.values(),

@@ -110,6 +110,18 @@ pub(crate) fn text(address: &Address, tls: bool, key: &AdminKey, dev: bool) -> S
     out
 }
 
+/// Where older systems are that have a listener of their own. Other programs read the beginnings.
+pub(crate) fn places(places: &[(&'static str, Address)], tls: bool) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    places.iter().fold(String::new(), |mut out, (system, address)| {
+        let _ = match address {
+            Address::Tcp(address) => writeln!(out, "{system} listening on {scheme}://{address}"),
+            Address::Unix(_) => writeln!(out, "{system} listening on {address}"),
+        };
+        out
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;

@@ -2,6 +2,7 @@
 //! what they do is theirs.
 
 mod cli;
+mod compat;
 mod config;
 mod conformance;
 mod control;

@@ -19,10 +19,11 @@ use tidings_store::{EmbeddedStore, Options};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::compat::{self, Listeners, Shared, Systems, Taken};
 use crate::config::log::Level;
 use crate::config::{self, Config, Sources};
 use crate::listener::tls::{Tls, TlsError};
-use crate::listener::{self, Address, Bound, Listener, Manners};
+use crate::listener::{self, Address, Bound, Manners};
 use crate::reload::Reload;
 use crate::signals::{Hangups, Stop};
 use crate::{control, greeting, limits, reload};
@@ -139,6 +140,8 @@ pub(crate) fn serve(config: Config, again: Again, dev: bool) -> Result<(), Fatal
     let bound = listener::bind(&server.listen, server.manner)
         .map_err(|why| Fatal::Listen(server.listen.clone(), why))?;
     bound.bound_unsent(config.outbox.unsent);
+    let others = compat::take(&config.compat, server.manner)?;
+    others.iter().for_each(|(_, bound)| bound.bound_unsent(config.outbox.unsent));
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
     let options =
         Options { cache_bytes: config.store.cache, ..Options::new(Epoch(u32::from_le_bytes(ids::random()))) };
@@ -148,7 +151,7 @@ pub(crate) fn serve(config: Config, again: Again, dev: bool) -> Result<(), Fatal
         .thread_name("http")
         .build()
         .map_err(|why| Fatal::System("the runtime cannot be started", why))?;
-    let way = Way { bound, tls, files };
+    let way = Way { bound, others, tls, files };
     let outcome = runtime.block_on(run(&config, again, dev, store, way));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
@@ -164,6 +167,8 @@ fn providers(config: &Config) -> Vec<Arc<dyn Provider>> {
 /// The way in, made before there is anything behind it.
 struct Way {
     bound: Bound,
+    /// Those of older systems.
+    others: Vec<Taken>,
     tls: Option<Arc<Tls>>,
     /// How many files this process may open.
     files: usize,
@@ -174,7 +179,7 @@ async fn run(
     again: Again,
     dev: bool,
     store: EmbeddedStore,
-    Way { bound, tls, files }: Way,
+    Way { bound, others, tls, files }: Way,
 ) -> Result<(), Fatal> {
     let mut stop = Stop::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
@@ -210,7 +215,7 @@ async fn run(
     reload::bring_about(&node, &config.namespaces).await.map_err(Fatal::Namespaces)?;
     let ready = Readiness::default();
     let (reloads, asked) = Reloads::new();
-    let api = tidings_api::router(ApiState {
+    let state = ApiState {
         started_at: node.now(),
         node: Arc::clone(&node),
         registry: Arc::new(registry),
@@ -220,17 +225,23 @@ async fn run(
         version: VERSION,
         commit: COMMIT,
         request_timeout: REQUEST_TIMEOUT,
-    });
-    let mut router = api.merge(gateway.router());
+    };
+    let systems = Systems { node: &node, gateway: &gateway, api: &state };
+    let systems = systems.build(&config.compat).await.map_err(in_store)?;
+    let mut router = tidings_api::router(state).merge(gateway.router());
     if dev {
         router = router.merge(demo(&node).await.map_err(in_store)?);
     }
-    let router = router.layer(axum::middleware::from_fn(tidings_api::request_id::name));
+    let around = |router: Router| router.layer(axum::middleware::from_fn(tidings_api::request_id::name));
     let in_listen = |why| Fatal::Listen(config.server.listen.clone(), why);
-    let manners = Manners { tls: tls.clone(), ..manners(config, files) };
-    let listener =
-        Listener::new(bound, config.server.backlog, manners, listener_metrics, router).map_err(in_listen)?;
-    let address = listener.address().map_err(in_listen)?;
+    let shared = Shared {
+        backlog: config.server.backlog,
+        manners: Manners { tls: tls.clone(), ..manners(config, files) },
+        metrics: listener_metrics,
+    };
+    let main = (config.server.listen.clone(), bound);
+    let (listeners, places) = Listeners::start(main, others, router, systems, &shared, around)?;
+    let address = listeners.address().map_err(in_listen)?;
     let hangups = Hangups::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch());
@@ -260,17 +271,18 @@ async fn run(
     }
     ready.ready();
     greeting::say(&greeting::text(&address, tls.is_some(), &key, dev));
+    greeting::say(&greeting::places(&places, tls.is_some()));
     tracing::info!(%address, shards = config.process.shards, store = %config.store.path.display(), version = VERSION, "ready");
     let signal = tokio::select! {
         signal = stop.next() => signal,
         () = ready.draining() => "an operator",
-        () = listener.accept() => unreachable!("accepting never ends"),
+        () = listeners.accept() => unreachable!("accepting never ends"),
     };
     ready.drain();
     let config = Arc::clone(&last_read.borrow());
     tracing::info!(signal, timeout = ?config.server.shutdown_timeout, "stopping");
     tokio::select! {
-        outcome = drain(&config.server, &node, &gateway, listener) => outcome,
+        outcome = drain(&config.server, &node, &gateway, listeners) => outcome,
         signal = stop.next() => {
             tracing::warn!(signal, "stopping at once");
             std::process::exit(1)
@@ -284,7 +296,7 @@ async fn drain(
     server: &config::server::Server,
     node: &Node,
     gateway: &Gateway,
-    listener: Listener,
+    listeners: Listeners,
 ) -> Result<(), Fatal> {
     let limit = server.shutdown_timeout;
     let deadline = Instant::now() + limit;
@@ -296,10 +308,10 @@ async fn drain(
     };
     let left = tokio::select! {
         left = leaving => left,
-        () = listener.accept() => unreachable!("accepting never ends"),
+        () = listeners.accept() => unreachable!("accepting never ends"),
     };
     tracing::info!(connections_left = left, "clients have been sent away");
-    if timeout(limit / 8, listener.finish()).await.is_err() {
+    if timeout(limit / 8, listeners.finish()).await.is_err() {
         tracing::warn!("calls were still running");
     }
     match timeout_at(deadline, node.close()).await {

@@ -72,6 +72,7 @@ pub(crate) async fn take(
         platform: Platform::default(),
         token: asked.token.or_else(|| bearer(request.headers())),
         from: request.extensions().get::<ClientAddress>().copied().unwrap_or_default(),
+        vouched: None,
     };
     let (claim, permit) = state.node.permit(&namespace, claim).await?;
     let (user, device) = (permit.map(|permit| permit.user.clone()), claim.device);

@@ -72,7 +72,7 @@ impl State {
 pub(super) fn with<T>(connection: &Connection, act: impl FnOnce(&mut State) -> T) -> Option<T> {
     match &mut *connection.dialect.borrow_mut() {
         Dialect::EngineIo(state) => Some(act(state)),
-        Dialect::Json(_) | Dialect::Sse | Dialect::Echo => None,
+        Dialect::Json(_) | Dialect::Sse | Dialect::Echo | Dialect::Compat(_) => None,
     }
 }
 
@@ -96,16 +96,17 @@ pub(crate) fn greet(local: &Rc<Local>, connection: &Rc<Connection>) {
         connection.platform.set(Some(platform));
         let upgrades: &[&str] = if polling { &["websocket"] } else { &[] };
         // The suites for version 3 ask for what its servers never said.
-        let told = state.version == Version::V4 || state.application != Application::Push;
+        let told = state.version == Version::V4 || state.application.is_fixture();
         let payload = told.then_some(settings.max_message);
-        let (interval, timeout) = settings.heartbeat(Some(platform));
+        let own = state.application.heartbeat();
+        let (interval, timeout) = own.unwrap_or_else(|| settings.heartbeat(Some(platform)));
         let (interval, timeout) = (interval.as_millis() as u64, timeout.as_millis() as u64);
         engineio::open_packet(&state.sid, upgrades, interval, timeout, payload)
     });
     local.send(connection, &open.unwrap_or_default());
     if version(connection) == Version::V3 {
         match application(connection) {
-            Application::Push => local.send(connection, "40"),
+            Application::Push | Application::LightPush | Application::PushKoa => local.send(connection, "40"),
             Application::Fixture => conformance::connect(local, connection, "/", None),
             Application::Echo => {}
         }
@@ -133,11 +134,15 @@ fn take(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) {
     connection.heard_at.set(local.now_ms());
     match (packet, version(connection)) {
         (Packet::Text(text), _) => match application(connection) {
-            Application::Push | Application::Fixture => socketio::text(local, connection, text),
+            Application::Push | Application::LightPush | Application::PushKoa | Application::Fixture => {
+                socketio::text(local, connection, text);
+            }
             Application::Echo => local.send(connection, &format!("4{text}")),
         },
         (Packet::Binary(bytes), version) => match application(connection) {
-            Application::Push | Application::Fixture => socketio::binary(local, connection, bytes),
+            Application::Push | Application::LightPush | Application::PushKoa | Application::Fixture => {
+                socketio::binary(local, connection, bytes);
+            }
             Application::Echo => conformance::send_binary(local, connection, version, bytes),
         },
         (Packet::Ping(payload), Version::V3) => local.send(connection, &format!("3{payload}")),

@@ -106,7 +106,7 @@ fn step(connection: &Connection, command: &Command<'_>) -> Result<Step, Refusal>
         Body::Connect { token, device, user, platform, positions } => {
             let mut claim = match &mut *connection.dialect.borrow_mut() {
                 Dialect::Json(state) => state.claim.clone(),
-                Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo => None,
+                Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo | Dialect::Compat(_) => None,
             }
             .ok_or_else(|| Refusal::new(ErrorCode::CONFLICT, "this connection is connected already"))?;
             let given =
@@ -175,7 +175,7 @@ async fn carry_out(local: &Rc<Local>, connection: &Rc<Connection>, task: Task) {
     let text = match &answer {
         Ok(Answer::Fields(fields)) => answer_text(task.id.as_deref(), &Ok(fields.as_str())),
         Ok(Answer::Opened(opened)) => {
-            let (interval, _) = local.settings.heartbeat(connection.platform.get());
+            let (interval, _) = super::heartbeat(local, connection);
             let extra = format!(r#""ping_ms":{},"#, interval.as_millis());
             answer_text(task.id.as_deref(), &Ok(&opened.to_json(&extra)))
         }
@@ -212,7 +212,7 @@ async fn connect(
 ) -> Option<Result<Answer, Refusal>> {
     let namespace = match &*connection.dialect.borrow() {
         Dialect::Json(state) if state.is_connecting() => state.namespace.clone(),
-        Dialect::Json(_) | Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo => {
+        Dialect::Json(_) | Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo | Dialect::Compat(_) => {
             return Some(Err(Refusal::new(ErrorCode::CONFLICT, "this connection is connected already")));
         }
     };

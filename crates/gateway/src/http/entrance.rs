@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{Extensions, HeaderValue, Method, StatusCode, header};
 use tidings_model::origin::EVERY_PAGE;
-use tidings_model::{ClientAddress, Origins};
+use tidings_model::{ClientAddress, NamespaceName, Origins};
 use tidings_node::metrics::Refused;
 use tracing::{Instrument as _, Span};
 
@@ -31,16 +31,17 @@ pub(super) fn take_place(extensions: &mut Extensions) -> Option<Place> {
     place.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Lets a request in, or not.
+/// Lets a request in, or not. `fixed` is the namespace of paths that name none.
 pub(super) async fn enter(
-    State(front): State<Arc<Front>>,
+    State((front, fixed)): State<(Arc<Front>, Option<NamespaceName>)>,
     parameters: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
     // On Socket.IO the namespace is known later.
     let named = parameters.iter().flatten().find(|(name, _)| *name == "namespace");
-    let own = named.and_then(|(_, name)| front.node.namespace(name)).map(|found| found.settings());
+    let name = named.map(|(_, name)| name).or_else(|| fixed.as_ref().map(NamespaceName::as_str));
+    let own = name.and_then(|name| front.node.namespace(name)).map(|found| found.settings());
     let own = own.as_ref().map_or(&EVERY_PAGE, |settings| &settings.origins);
     let client = request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL);
     let origin = request.headers().get(header::ORIGIN).cloned();
@@ -99,7 +100,7 @@ fn judge(front: &Front, own: &Origins, client: ClientAddress, request: &mut Requ
 }
 
 fn is_engineio(request: &Request) -> bool {
-    request.uri().path().starts_with("/socket.io")
+    request.uri().path().contains("/socket.io")
 }
 
 fn refused(request: &Request, why: Closed) -> Response {

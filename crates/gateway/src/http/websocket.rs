@@ -11,6 +11,7 @@ use super::problem;
 use super::upgrade::{Handshake, NoHandshake, offers};
 use crate::Front;
 use crate::command::{Command, Query};
+use crate::dialect::Dialect;
 use crate::session::{self, Refusal};
 
 /// The subprotocol that a client may ask for.
@@ -34,7 +35,8 @@ pub(super) async fn endpoint(
     let protocol = offers(&headers, SUBPROTOCOL).then_some(SUBPROTOCOL);
     handshake.accept(protocol, move |socket| async move {
         if let Some(socket) = socket {
-            let command = Command::Json { socket, namespace, claim: Box::new(claim) };
+            let dialect = Box::new(Dialect::json(namespace, claim));
+            let command = Command::Plain { socket, dialect };
             let _ = front.least_loaded().open(command).await;
         }
     })
@@ -49,13 +51,14 @@ pub(super) async fn echo(State(front): State<Arc<Front>>, mut request: Request) 
     };
     handshake.accept(None, move |socket| async move {
         if let Some(socket) = socket {
-            let _ = front.least_loaded().open(Command::Echo { socket }).await;
+            let command = Command::Plain { socket, dialect: Box::new(Dialect::Echo) };
+            let _ = front.least_loaded().open(command).await;
         }
     })
 }
 
 /// Says what is wrong with a handshake.
-fn no_handshake(headers: &HeaderMap, why: NoHandshake) -> Response {
+pub(super) fn no_handshake(headers: &HeaderMap, why: NoHandshake) -> Response {
     match why {
         NoHandshake::Version => {
             let why = Refusal::field("Sec-WebSocket-Version", "must be 13");

@@ -116,6 +116,7 @@ async fn serve(
 
 fn claims(user: Option<&str>, token: Option<&str>) -> Claim {
     Claim {
+        vouched: None,
         device: Some(DeviceId::new("d1").unwrap()),
         user: user.map(|user| UserId::new(user).unwrap()),
         platform: Platform::Web,

