@@ -9,6 +9,41 @@ use crate::socketio;
 /// Before the id of a user, the name of the room that all of its clients are in.
 pub const USER_ROOM: &str = "user_";
 
+/// The device that a client of light-push is: what its client id says behind the namespace. Two users with one `uuid` are two
+/// devices, as they were two clients.
+#[must_use]
+pub fn device_id(userid: &str, platform: &str, uuid: &str) -> String {
+    format!("{userid}#{platform}-{uuid}")
+}
+
+/// The id by which clients and backends of light-push know a device: `/demo#ann#ios-d1`. `path` is the namespace with its slash.
+#[must_use]
+pub fn client_id(path: &str, device: &str) -> String {
+    format!("{path}#{device}")
+}
+
+/// The device that a client id names; `None` when it is one of another namespace. `path` is the namespace with its slash.
+#[must_use]
+pub fn device_of<'a>(path: &str, client: &'a str) -> Option<&'a str> {
+    client.strip_prefix(path)?.strip_prefix('#')
+}
+
+/// A room as it is kept: without one `room_` before it, however that is written.
+#[must_use]
+pub fn room_name(room: &str) -> &str {
+    match room.get(..5) {
+        Some(prefix) if prefix.eq_ignore_ascii_case("room_") => room.get(5..).unwrap_or_default(),
+        Some(_) | None => room,
+    }
+}
+
+/// Whether a room has a name that light-push takes: letters, digits, `_`, and any of `\ . - $ # /`, at most 100 characters.
+#[must_use]
+pub fn is_room_name(room: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_\\.-$#/".contains(&byte);
+    (1..=100).contains(&room.len()) && room.bytes().all(fits)
+}
+
 /// Encodes a message, an Engine.IO `4` included. The announcement of a recall, which light-push did not know, is the event `recall`.
 #[must_use]
 pub fn encode(view: &PushView<'_>) -> Encoded {

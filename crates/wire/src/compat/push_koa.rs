@@ -6,6 +6,12 @@ use crate::escape::{into_string, push_json_string};
 use crate::push::{self, Encoded, PushView};
 use crate::socketio;
 
+/// The device of a user of push, who is logged in on one at a time.
+#[must_use]
+pub fn device_id(uid: &str) -> String {
+    format!("push-{uid}")
+}
+
 /// Encodes a message, an Engine.IO `4` included. The announcement of a recall, which push did not know, is the event `recall`.
 #[must_use]
 pub fn encode(view: &PushView<'_>) -> Encoded {

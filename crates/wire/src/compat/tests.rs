@@ -95,6 +95,21 @@ fn a_recall_is_told_only_to_those_who_can_be_told() {
 }
 
 #[test]
+fn light_push_has_names_of_its_own() {
+    let device = light_push::device_id("ann", "ios", "d1");
+    assert_eq!(light_push::client_id("/demo", &device), "/demo#ann#ios-d1");
+    assert_eq!(light_push::device_of("/demo", "/demo#ann#ios-d1"), Some("ann#ios-d1"));
+    assert_eq!(light_push::device_of("/dem", "/demo#ann#ios-d1"), None);
+    for (room, kept) in [("room_x", "x"), ("ROOM_x", "x"), ("room_room_x", "room_x"), ("x", "x"), ("é", "é")]
+    {
+        assert_eq!(light_push::room_name(room), kept);
+    }
+    for (room, fits) in [("a\\b.c-d$e#f/G_1", true), ("", false), ("a b", false), ("é", false)] {
+        assert_eq!(light_push::is_room_name(room), fits, "{room}");
+    }
+}
+
+#[test]
 fn what_was_said_besides_reads_back() {
     let aside = Aside { room: Some("a\"b".into()), ack: Some(false), ..Aside::default() };
     assert_eq!(aside.to_json(), r#"{"room":"a\"b","ack":false}"#);
