@@ -170,6 +170,18 @@ pub(crate) struct Query {
     pub(crate) page: Option<Box<str>>,
     /// A version 3 client that cannot take bytes in a poll.
     pub(crate) base64: bool,
+    /// All of it, for a client of light-push: its business system is shown it.
+    pub(crate) verbatim: Option<Box<Verbatim>>,
+}
+
+/// A handshake as it was said.
+#[derive(Clone, Debug)]
+pub(crate) struct Verbatim {
+    /// The query.
+    pub(crate) query: Box<str>,
+    pub(crate) cookie: Option<Box<str>>,
+    /// The port that it was said to.
+    pub(crate) port: u16,
 }
 
 /// Who wants an event stream, and from where on.

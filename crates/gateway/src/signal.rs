@@ -57,13 +57,17 @@ impl Local {
 /// What clients of a codec read; `None` where they have no words for it.
 fn text(codec: Codec, signal: &Signal) -> Option<String> {
     let (event, data) = (signal.kind.as_str(), &signal.data);
+    let people = matches!(signal.kind, SignalKind::PeopleJoin | SignalKind::PeopleLeave);
+    if people != (codec == Codec::LightPush) {
+        return None;
+    }
     match codec {
         Codec::Json => Some(format!(r#"{{"{event}":{data}}}"#)),
-        Codec::SocketIo => {
+        Codec::SocketIo | Codec::LightPush => {
             let path = format!("/{}", signal.namespace);
             Some(format!("4{}", socketio::event(&path, None, event, &[data])))
         }
         Codec::Sse => Some(sse::event(None, Some(event), data)),
-        Codec::LightPush | Codec::PushKoa | Codec::Gopusher | Codec::GoRedis | Codec::MessagePush => None,
+        Codec::PushKoa | Codec::Gopusher | Codec::GoRedis | Codec::MessagePush => None,
     }
 }

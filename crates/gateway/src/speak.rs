@@ -86,6 +86,9 @@ impl Publication<'_> {
             data: Bytes::copy_from_slice(flat_or_null("data", self.data)?.as_bytes()),
             ttl,
             echo,
+            user: None,
+            offline: Bytes::new(),
+            aside: Bytes::new(),
         })
     }
 }
@@ -129,8 +132,8 @@ fn flat_or_null<'a>(field: &str, value: Option<&'a RawValue>) -> Result<&'a str,
 /// Why nothing was published.
 pub(crate) async fn publish(local: &Local, session: &Session, said: Said) -> Result<String, Refusal> {
     let speaker = speaker(local, session).await?;
-    let id = local.node.relay(&speaker, said).await?;
-    Ok(format!(r#"{{"id":{}}}"#, json_string(id.as_str())))
+    let message = local.node.relay(&speaker, said).await?;
+    Ok(format!(r#"{{"id":{}}}"#, json_string(message.id.as_str())))
 }
 
 /// Asks the business system. Answers the fields of the reply.
@@ -162,7 +165,7 @@ pub(crate) async fn call(
     }
 }
 
-async fn speaker(local: &Local, session: &Session) -> Result<Speaker, Refusal> {
+pub(crate) async fn speaker(local: &Local, session: &Session) -> Result<Speaker, Refusal> {
     let Session { namespace, ordinal, connection, .. } = session;
     // As of now: a newer token may have come.
     let known = local.node.speaker(namespace, *ordinal, *connection, session.permit.clone()).await?;

@@ -142,6 +142,13 @@ impl Message {
         self.topics.is_empty()
     }
 
+    /// Whether an older system's call asked that it be lost on its way to whoever is online: their mailboxes have it all the same.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        const LOST: &[u8] = br#""extra":"lost""#;
+        self.aside.windows(LOST.len()).any(|part| part == LOST)
+    }
+
     /// Whether it is still to be delivered at `now`.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tidings_model::{
-    DeviceId, Durability, EventName, Except, MessageId, Ordinal, Priority, Push, RoomName, Sender, Target,
+    DeviceId, Durability, EventName, Except, Message, Ordinal, Priority, Push, RoomName, Sender, Target,
     UserId,
 };
 use tidings_store::StoreError;
@@ -36,6 +36,8 @@ pub struct Speaker {
 pub struct Said {
     /// Where to.
     pub room: RoomName,
+    /// The user that this room stands for, where an older system has rooms of users.
+    pub user: Option<UserId>,
     /// The event that others see.
     pub event: EventName,
     /// JSON text.
@@ -44,6 +46,10 @@ pub struct Said {
     pub ttl: Duration,
     /// Whether the device that says it gets it, too.
     pub echo: bool,
+    /// What other ways are to say: a JSON object, or nothing.
+    pub offline: Bytes,
+    /// What an older system's client said besides: a JSON object, or nothing.
+    pub aside: Bytes,
 }
 
 /// Why something was not published.
@@ -115,7 +121,7 @@ impl Node {
     ///
     /// # Errors
     /// [`RelayError`]; nothing was published then.
-    pub async fn relay(self: &Arc<Self>, speaker: &Speaker, said: Said) -> Result<MessageId, RelayError> {
+    pub async fn relay(self: &Arc<Self>, speaker: &Speaker, said: Said) -> Result<Arc<Message>, RelayError> {
         if speaker.permit.as_ref().is_some_and(|permit| !permit.may_publish(&said.room)) {
             return Err(RelayError::NotAllowed);
         }
@@ -125,7 +131,10 @@ impl Node {
         let data = self.ask_whether(speaker, &said.room, &said.event, said.data).await?;
         let lives = said.ttl > Duration::ZERO;
         let push = Push {
-            to: Target { rooms: vec![said.room], ..Target::default() },
+            to: match said.user {
+                Some(user) => Target { users: vec![user], ..Target::default() },
+                None => Target { rooms: vec![said.room], ..Target::default() },
+            },
             except: Except {
                 devices: if said.echo { Vec::new() } else { vec![speaker.device.clone()] },
                 ..Except::default()
@@ -142,11 +151,11 @@ impl Node {
             collapse_key: None,
             deliver_at: None,
             escalate_after: None,
-            offline: Bytes::new(),
+            offline: said.offline,
             from: Some(Sender { user: speaker.user.clone(), device: speaker.device.clone() }),
-            aside: Bytes::new(),
+            aside: said.aside,
         };
         let accepted = self.publish(&speaker.namespace.name, push).await?;
-        Ok(accepted.message.id.clone())
+        Ok(accepted.message)
     }
 }

@@ -15,7 +15,7 @@ use super::entrance::take_place;
 use super::query::{find, is_script};
 use super::upgrade::Handshake;
 use crate::Front;
-use crate::command::{Application, Command, MayUpgrade, PollError, PollReply, Query, ShardHandle};
+use crate::command::{Application, Command, MayUpgrade, PollError, PollReply, Query, ShardHandle, Verbatim};
 use crate::door::origins;
 
 /// A refusal in the words of Engine.IO.
@@ -112,9 +112,17 @@ fn preflight() -> Response {
 }
 
 /// What a handshake says.
-fn said(request: &Request, query: &str) -> Box<Query> {
-    let page = origins::page(request.headers(), is_script(query));
-    Box::new(Query { page, ..Query::parse(query) })
+fn said(request: &Request, query: &str, application: Application) -> Box<Query> {
+    let headers = request.headers();
+    let page = origins::page(headers, is_script(query));
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let verbatim = || {
+        let port = text(header::HOST).and_then(|host| host.rsplit_once(':')?.1.parse().ok());
+        let cookie = text(header::COOKIE).map(Box::from);
+        Box::new(Verbatim { query: query.into(), cookie, port: port.unwrap_or(80) })
+    };
+    let verbatim = (application == Application::LightPush).then(verbatim);
+    Box::new(Query { page, verbatim, ..Query::parse(query) })
 }
 
 fn open_socket(
@@ -124,7 +132,7 @@ fn open_socket(
     application: Application,
     query: &str,
 ) -> Result<Response, Refused> {
-    let claim = said(&request, query);
+    let claim = said(&request, query, application);
     let handshake = Handshake::read(&mut request, &front.settings).map_err(|_| BAD_REQUEST)?;
     Ok(handshake.accept(None, move |socket| async move {
         if let Some(socket) = socket {
@@ -172,7 +180,7 @@ async fn open_polling(
         return Err(BAD_METHOD);
     }
     let (reply, opened) = oneshot::channel();
-    let claim = said(&request, query);
+    let claim = said(&request, query, application);
     let place = take_place(request.extensions_mut());
     let command = Command::OpenPolling { version, claim, application, place, reply };
     front.least_loaded().open(command).await.map_err(|_| STOPPING)?;

@@ -30,6 +30,7 @@ impl Query {
             platform: text(&["platform"]),
             token: text(&["token"]),
             page: None,
+            verbatim: None,
             base64: find(query, &["b64"]).is_some(),
         }
     }

@@ -12,7 +12,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidings_model::{Seq, Topic};
+use tidings_model::{Seq, Step, Topic};
 
 use super::members::State;
 use super::{Delivery, Event, MemberKey, Ordinals, Outcome, Shard, mark_round, mark_urgent, queue};
@@ -46,6 +46,8 @@ pub(super) struct Job {
     frames: Broadcast,
     /// Whose outboxes took it.
     written: Vec<u32>,
+    /// It counts as written and never leaves, because its caller wants to see how clients recover.
+    lost: bool,
 }
 
 impl Job {
@@ -66,6 +68,7 @@ impl Shard {
             waiting: None,
             frames: Broadcast::default(),
             written: Vec::new(),
+            lost: delivery.message.is_lost(),
             delivery,
         };
         if self.serve_at_once(&mut job) {
@@ -216,6 +219,13 @@ impl Shard {
         // Members are given messages by their numbers, so this is one that came through another topic, or
         // from the mailbox.
         if message.seq <= member.last.max(member.floor) {
+            return false;
+        }
+        if job.lost {
+            let (seq, device) = (message.seq, member.ordinal);
+            member.delivered(seq);
+            self.note(job.place, seq, device, Step::SimulatedLoss);
+            job.written.push(device.0);
             return false;
         }
         let frame = job.frames.frame(message, job.topic, job.place, member.format, &mut self.deflater);

@@ -322,7 +322,7 @@ impl Shard {
     }
 
     /// Tells the ledger what was done to a message.
-    fn note(&mut self, place: u32, seq: Seq, device: Ordinal, step: Step) {
+    pub(super) fn note(&mut self, place: u32, seq: Seq, device: Ordinal, step: Step) {
         let namespace = self.places[place as usize].name.clone();
         self.befallen.push(Event::Befallen { namespace, seq, device, step });
     }

@@ -1,10 +1,11 @@
 //! The devices on the connections of a shard: coming, catching up, joining, acknowledging, leaving.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 use tidings_model::{Message, NamespaceName, Ordinal, RoomName, Seq};
-use tidings_wire::push::Format;
+use tidings_wire::push::{Encoded, Format};
 use tidings_wire::websocket::Window;
 
 use super::{
@@ -267,11 +268,23 @@ impl Shard {
     /// Puts a message from the mailbox into a catching-up member's outbox, as it stands in its
     /// `topic`th topic. Answers false when there is no use in more: the connection ends, or the member is gone.
     pub fn replay(&mut self, key: MemberKey, message: &Arc<Message>, topic: usize) -> bool {
+        self.replay_as(key, message, topic, None)
+    }
+
+    /// The same in other bytes, for clients that are told of several messages in one of their packets.
+    pub fn replay_as(
+        &mut self,
+        key: MemberKey,
+        message: &Arc<Message>,
+        topic: usize,
+        other: Option<Encoded>,
+    ) -> bool {
         let Some(member) = self.members.get_mut(key) else { return false };
         if self.places[member.place as usize].recalled.contains(&message.seq) {
             return true;
         }
         let frame = broadcast::encode(message, topic, member.place, member.format.codec);
+        let frame = other.map_or_else(|| Rc::clone(&frame), |encoded| frame.with(encoded));
         let frame = broadcast::compress(frame, member.format, &mut self.deflater);
         let (by, peer) = (Ordinals::One(member.ordinal.0), member.peer);
         let given = self.give(key, message, frame);

@@ -1,7 +1,12 @@
 //! Signals: what the members of a room are told of each other. They are no messages: a signal has no id and no place in
 //! a topic, nobody acknowledges it, and who is not there misses it. Under pressure it is dropped.
 
+use std::sync::Arc;
+
 use tidings_model::{NamespaceName, Ordinal, RoomName};
+
+use crate::metrics::Unsent;
+use crate::{Namespace, Node, ToShard};
 
 /// Most devices of a room that are online and told of each other. In a larger room everybody who comes would be told to
 /// everybody: its members ask instead.
@@ -27,6 +32,10 @@ pub enum SignalKind {
     Presence,
     /// The room was suspended, or goes on.
     Room,
+    /// A client of light-push that wants it known has come into the room. Only clients of light-push are told.
+    PeopleJoin,
+    /// It has gone from the room.
+    PeopleLeave,
 }
 
 impl SignalKind {
@@ -38,6 +47,22 @@ impl SignalKind {
             Self::Left => "left",
             Self::Presence => "presence",
             Self::Room => "room",
+            Self::PeopleJoin => "peopleJoin",
+            Self::PeopleLeave => "peopleLeave",
+        }
+    }
+}
+
+impl Node {
+    /// Tells the members of a room something that is not worth waiting for, unless there are too many of them.
+    pub fn tell_people(&self, namespace: &Namespace, signal: Signal) {
+        let members = namespace.directory().room(&signal.room).map_or(0, |members| members.len());
+        if members > ROOM_MAX {
+            return;
+        }
+        self.metrics().signals.inc();
+        if !self.shards.offer(u64::MAX, &ToShard::Signal(Arc::new(signal))) {
+            self.metrics().signals_dropped.get_or_create(&Unsent::BUSY).inc();
         }
     }
 }
