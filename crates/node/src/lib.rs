@@ -9,7 +9,7 @@
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
 //! (it is withdrawn), [`retain`] (it is kept long enough), [`remove`] (a namespace goes), [`trace`] (why somebody has it or not), [`notify`] (the
 //! business system hears of it), [`presence`] (who comes and goes), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
-//! [`history`] (what was pushed is found again), [`rates`] (how often), [`block`] (who is kept out), [`observe`] (who looks on), [`alerts`] (what is wrong),
+//! [`history`] (what was pushed is found again), [`rates`] (how often), [`block`] (who is kept out), [`logins`] (who hears of a login), [`observe`] (who looks on), [`alerts`] (what is wrong),
 //! [`namespace`] (whose rules hold).
 
 pub mod ack;
@@ -31,6 +31,7 @@ pub(crate) mod jwks;
 pub mod keys;
 pub mod kick;
 pub mod ledger;
+pub mod logins;
 pub mod lookup;
 pub(crate) mod mailbox;
 pub mod members;
@@ -62,7 +63,7 @@ pub mod vitals;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::RandomState;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tidings_model::NamespaceName;
 use tidings_outbound::Provider;
@@ -105,6 +106,8 @@ pub struct Node {
     pub(crate) clients: rates::Clients,
     /// What calls on our own account.
     pub(crate) outbound: tidings_outbound::hook::Client,
+    /// What is told of logins, once somebody has said.
+    pub(crate) logins: OnceLock<Arc<dyn logins::Logins>>,
     /// Keyed at random: nobody can choose a user whose count is another's.
     pub(crate) hasher: RandomState,
     metrics: Arc<Metrics>,
@@ -192,6 +195,7 @@ impl Node {
             simulations: simulate::Simulations::new(parts.simulations),
             clients: rates::Clients::default(),
             outbound,
+            logins: OnceLock::new(),
             hasher: RandomState::new(),
             metrics: parts.metrics,
             name: parts.name,
