@@ -3,8 +3,10 @@
 
 use super::{Aside, framed};
 use crate::escape::{into_string, push_json_string, push_u64};
-use crate::push::{self, Encoded, PushView};
+use crate::push::{self as messages, Encoded, PushView};
 use crate::socketio;
+
+pub mod push;
 
 /// Before the id of a user, the name of the room that all of its clients are in.
 pub const USER_ROOM: &str = "user_";
@@ -49,7 +51,7 @@ pub fn is_room_name(room: &str) -> bool {
 pub fn encode(view: &PushView<'_>) -> Encoded {
     let path = format!("/{}", view.namespace);
     if view.recalls.is_some() {
-        return framed(&format!("4{}", socketio::event(&path, None, "recall", &[&push::object(view)])));
+        return framed(&format!("4{}", socketio::event(&path, None, "recall", &[&messages::object(view)])));
     }
     let aside = Aside::read(view.aside);
     let mut object = b"{\"room\":".to_vec();
