@@ -166,6 +166,8 @@ pub(crate) struct Query {
     pub(crate) user: Option<Box<str>>,
     pub(crate) platform: Option<Box<str>>,
     pub(crate) token: Option<Box<str>>,
+    /// The one namespace that may be entered, if there is only one.
+    pub(crate) only: Option<NamespaceName>,
     /// The page that it belongs to; none for programs.
     pub(crate) page: Option<Box<str>>,
     /// A version 3 client that cannot take bytes in a poll.

@@ -154,6 +154,16 @@ pub(crate) fn binary(local: &Rc<Local>, connection: &Rc<Connection>, bytes: &[u8
     }
 }
 
+/// A session has ended, whatever becomes of its connection.
+pub(crate) fn has_left(local: &Local, connection: &Connection, session: &Session) {
+    if connection.dialect.borrow().is_passing() {
+        local.node.forget_soon(&session.namespace, session.ordinal);
+    }
+    if matches!(kind(connection), Kind::EngineIo) {
+        socketio::light_push::has_left(local, connection, session);
+    }
+}
+
 /// Queues what the protocol says before the server ends a connection.
 pub(crate) fn goodbye(local: &Local, connection: &Connection, sessions: &[Session], why: Disconnect) {
     match kind(connection) {

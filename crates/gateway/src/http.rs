@@ -18,7 +18,7 @@ use crate::session::Refusal;
 pub(crate) mod compat;
 mod engineio;
 mod entrance;
-mod query;
+pub(crate) mod query;
 mod sse;
 mod upgrade;
 mod websocket;
@@ -43,7 +43,7 @@ pub(crate) fn router(front: Arc<Front>) -> Router {
 pub(crate) fn conformance_router(front: Arc<Front>) -> Router {
     let engineio = |application| {
         any(move |State(front): State<Arc<Front>>, request: Request| {
-            engineio::serve(front, request, application)
+            engineio::serve(front, request, application, None)
         })
     };
     Router::new()

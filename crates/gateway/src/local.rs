@@ -323,9 +323,7 @@ impl Local {
         for session in &sessions {
             self.leave(session, why);
         }
-        if connection.dialect.borrow().is_passing() {
-            sessions.iter().for_each(|session| self.node.forget_soon(&session.namespace, session.ordinal));
-        }
+        sessions.iter().for_each(|session| dialect::has_left(self, connection, session));
         if why != Disconnect::GONE {
             if let Some(outbox) = self.hub.borrow_mut().outbox(connection.key) {
                 outbox.abandon();

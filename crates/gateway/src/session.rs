@@ -21,6 +21,7 @@ use tidings_node::relay::Said;
 use tidings_node::resume::{Missed, Since};
 
 use crate::connection::Connection;
+use crate::dialect::socketio::{light_push, push_koa};
 use crate::local::Local;
 use crate::presence::{self, Presence};
 pub(crate) use crate::refusal::{Refusal, json_string};
@@ -235,9 +236,7 @@ pub(crate) fn close(local: &Local, connection: &Connection, session: &Session, w
     if sessions.len() < before {
         drop(sessions);
         local.leave(session, why);
-        if connection.dialect.borrow().is_passing() {
-            local.node.forget_soon(&session.namespace, session.ordinal);
-        }
+        crate::dialect::has_left(local, connection, session);
     }
 }
 
@@ -257,6 +256,10 @@ pub(crate) fn send_away(
         .partition(|session| session.namespace.name == *namespace);
     if here.is_empty() {
         return;
+    }
+    if why == Disconnect::REPLACED && push_koa::stays(connection) {
+        here.iter().for_each(|session| push_koa::repeat(local, connection, session));
+        return local.settle();
     }
     if elsewhere.is_empty() {
         return local.close(connection, why);
@@ -317,9 +320,11 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
                 settled = settled.min(Seq(first.seq.0 - 1));
             }
             local.pass_time();
+            let mut others = light_push::together(&connection, &messages).map(Vec::into_iter);
             for (message, topic) in messages {
+                let other = others.as_mut().and_then(Iterator::next);
                 connection.until(|| !connection.is_open() || has_room(&local, &session)).await;
-                if !local.hub.borrow_mut().replay(session.member, &message, topic) {
+                if !local.hub.borrow_mut().replay_as(session.member, &message, topic, other) {
                     return local.settle();
                 }
                 if !has_room(&local, &session) {

@@ -144,6 +144,21 @@ impl Node {
         tokio::time::timeout(WAIT, asked).await.ok().flatten().ok_or(ConnectionsError::Busy)
     }
 
+    /// The numbers of a device's connections, as far as its shards say so in time.
+    pub async fn numbers_of(&self, namespace: &Namespace, device: Ordinal) -> Vec<u64> {
+        let mask = namespace.directory().shards_of(&[device.0]);
+        let live = self.ask(namespace, mask, vec![device.0]).await.unwrap_or_default();
+        live.iter().map(|one| one.connection).collect()
+    }
+
+    /// Ends connections of a device whose place another one has taken.
+    pub async fn replaced(&self, namespace: &Namespace, device: Ordinal, numbers: Vec<u64>) {
+        for connection in numbers {
+            let (namespace, why) = (namespace.name.clone(), Disconnect::REPLACED);
+            self.shards.tell(u64::MAX, ToShard::End { namespace, device, connection, why }).await;
+        }
+    }
+
     /// Ends a connection. False when there is none with this number in the namespace.
     pub async fn disconnect(&self, namespace: &Namespace, connection: u64) -> bool {
         let found = {

@@ -242,6 +242,12 @@ impl Node {
         self.store.epoch()
     }
 
+    /// The newest message of a namespace.
+    #[must_use]
+    pub fn head(&self, namespace: &tidings_model::NamespaceName) -> tidings_model::Seq {
+        self.store.head(namespace)
+    }
+
     /// Brings the numbers of the node's queues up to date; called every now and then.
     pub fn count_queues(&self) {
         let (pushes, bytes) = self.backlog.len();

@@ -79,6 +79,12 @@ pub enum RelayError {
 }
 
 impl Speaker {
+    /// Its device.
+    #[must_use]
+    pub fn device(&self) -> &DeviceId {
+        &self.device
+    }
+
     /// As the business system is told.
     pub(crate) fn who(&self) -> crate::ask::Who<'_> {
         crate::ask::Who {

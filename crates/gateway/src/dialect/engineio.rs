@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(super) application: Application,
     /// The namespaces of the fixture that were joined.
     pub(super) joined: conformance::Joined,
+    /// How far a client of push (koa) has come.
+    pub(super) koa: socketio::push_koa::State,
     /// Until when a socket may take over from polling, in the shard's milliseconds; 0 when none is about to.
     upgrading_until: u64,
     /// That socket was probed, and its task answers the polls.
@@ -59,6 +61,7 @@ impl State {
             has_connected: application == Application::Echo,
             application,
             joined: conformance::Joined::default(),
+            koa: socketio::push_koa::State::default(),
             query,
             assembler: Assembler::new(),
             upgrading_until: 0,
@@ -192,7 +195,8 @@ pub(crate) fn goodbye_of(
     end: bool,
 ) {
     let path = format!("/{}", session.namespace.name);
-    if why.code >= 3000 {
+    let knows_why = matches!(application(connection), Application::Push | Application::Fixture);
+    if why.code >= 3000 && knows_why {
         let event = tidings_wire::socketio::event(&path, None, "goaway", &[&super::goaway(local, why)]);
         local.send(connection, &format!("4{event}"));
     }
@@ -203,6 +207,9 @@ pub(crate) fn goodbye_of(
 
 /// Tells a namespace how many of its messages were let go.
 pub(super) fn dropped(local: &Local, connection: &Connection, session: &Session, messages: u64) {
+    if application(connection) != Application::Push {
+        return;
+    }
     let path = format!("/{}", session.namespace.name);
     let event = tidings_wire::socketio::event(&path, None, "dropped", &[&super::dropped_json(messages)]);
     local.send(connection, &format!("4{event}"));

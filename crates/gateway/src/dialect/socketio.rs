@@ -24,6 +24,8 @@ use crate::session::{self, Opened, Refusal, Request, Session};
 use crate::speak::{Calling, Publication};
 
 mod auth;
+pub(crate) mod light_push;
+pub(crate) mod push_koa;
 
 /// Most namespaces that one connection may be in.
 const NAMESPACES_MAX: usize = 16;
@@ -70,10 +72,15 @@ fn limits(local: &Local) -> Limits {
 }
 
 fn take(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) {
-    if application(connection) == Application::Fixture {
-        return conformance::take(local, connection, packet, &[]);
+    match application(connection) {
+        Application::Fixture => return conformance::take(local, connection, packet, &[]),
+        Application::PushKoa => return push_koa::take(local, connection, packet),
+        Application::Push | Application::LightPush | Application::Echo => {}
     }
     match packet.kind {
+        Kind::Connect if application(connection) == Application::LightPush => {
+            return light_push::connect(local, connection, packet);
+        }
         Kind::Connect => return connect(local, connection, packet),
         // A client refuses nothing.
         Kind::ConnectError => return local.close(connection, Disconnect::PROTOCOL_ERROR),
@@ -149,6 +156,11 @@ fn emitted(
     event: &Args<'_>,
     id: Option<u64>,
 ) {
+    if application(connection) == Application::LightPush
+        && light_push::emitted(local, connection, &session, event, id)
+    {
+        return;
+    }
     let style = match &*event.name {
         "joinRoom" | "leaveRoom" | "ackPush" => Reply::LightPush,
         _ => Reply::Ours,
@@ -174,6 +186,11 @@ fn emitted(
             local.settle();
         }
     });
+}
+
+/// The events that mean something here, in whatever dialect of Socket.IO.
+fn is_known(name: &str) -> bool {
+    matches!(name, "join" | "leave" | "ack" | "refresh" | "presence" | "device" | "publish" | "rpc")
 }
 
 fn read(name: &str, argument: Option<&RawValue>) -> Result<Request, Refusal> {

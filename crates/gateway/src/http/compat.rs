@@ -20,8 +20,9 @@ use crate::dialect::compat::{self, go_redis, gopusher, message_push};
 
 /// Socket.IO on a path, which ends with a slash, and on the same without it.
 fn socket_io(front: Arc<Front>, path: &str, application: Application, of: Option<NamespaceName>) -> Router {
+    let only = of.clone();
     let serve = any(move |State(front): State<Arc<Front>>, request: Request| {
-        engineio::serve(front, request, application)
+        engineio::serve(front, request, application, only.clone())
     });
     Router::new()
         .route(path, serve.clone())

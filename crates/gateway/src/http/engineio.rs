@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tidings_model::NamespaceName;
 use tidings_wire::engineio::{Version, jsonp};
 use tokio::sync::oneshot;
 
@@ -31,13 +32,18 @@ const TOO_SLOW: Refused = Refused(StatusCode::REQUEST_TIMEOUT, 3, "Request timeo
 const TOO_LARGE: Refused = Refused(StatusCode::PAYLOAD_TOO_LARGE, 3, "Payload too large");
 
 pub(super) async fn endpoint(State(front): State<Arc<Front>>, request: Request) -> Response {
-    serve(front, request, Application::Push).await
+    serve(front, request, Application::Push, None).await
 }
 
-/// The same for another application on top.
-pub(super) async fn serve(front: Arc<Front>, request: Request, application: Application) -> Response {
+/// The same for another application on top, and perhaps for one namespace only.
+pub(super) async fn serve(
+    front: Arc<Front>,
+    request: Request,
+    application: Application,
+    only: Option<NamespaceName>,
+) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = match answer(front, request, application).await {
+    let mut response = match answer(front, request, application, only).await {
         Ok(response) => response,
         Err(Refused(status, code, message)) => {
             let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
@@ -74,7 +80,12 @@ pub(super) fn allow_origin(headers: &mut HeaderMap, origin: Option<HeaderValue>)
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
-async fn answer(front: Arc<Front>, request: Request, application: Application) -> Result<Response, Refused> {
+async fn answer(
+    front: Arc<Front>,
+    request: Request,
+    application: Application,
+    only: Option<NamespaceName>,
+) -> Result<Response, Refused> {
     if request.method() == Method::OPTIONS {
         return Ok(preflight());
     }
@@ -86,9 +97,15 @@ async fn answer(front: Arc<Front>, request: Request, application: Application) -
         _ => return Err(VERSION_UNKNOWN),
     };
     match (find(&query, &["transport"]).as_deref(), sid) {
-        (Some("websocket"), None) => open_socket(front, request, version, application, &query),
+        (Some("websocket"), None) => {
+            let claim = said(&request, &query, application, only);
+            open_socket(front, request, version, application, claim)
+        },
         (Some("websocket"), Some(sid)) => upgrade(front, request, version, sid).await,
-        (Some("polling"), None) => open_polling(&front, request, version, application, &query).await,
+        (Some("polling"), None) => {
+            let claim = said(&request, &query, application, only);
+            open_polling(&front, request, version, application, (claim, &query)).await
+        },
         (Some("polling"), Some(sid)) => match *request.method() {
             Method::GET => poll(&front, sid, jsonp_index(&query)).await,
             Method::POST => post(&front, request, sid, jsonp_index(&query).is_some()).await,
@@ -112,7 +129,12 @@ fn preflight() -> Response {
 }
 
 /// What a handshake says.
-fn said(request: &Request, query: &str, application: Application) -> Box<Query> {
+fn said(
+    request: &Request,
+    query: &str,
+    application: Application,
+    only: Option<NamespaceName>,
+) -> Box<Query> {
     let headers = request.headers();
     let page = origins::page(headers, is_script(query));
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -122,7 +144,7 @@ fn said(request: &Request, query: &str, application: Application) -> Box<Query> 
         Box::new(Verbatim { query: query.into(), cookie, port: port.unwrap_or(80) })
     };
     let verbatim = (application == Application::LightPush).then(verbatim);
-    Box::new(Query { page, verbatim, ..Query::parse(query) })
+    Box::new(Query { only, page, verbatim, ..Query::parse(query) })
 }
 
 fn open_socket(
@@ -130,9 +152,8 @@ fn open_socket(
     mut request: Request,
     version: Version,
     application: Application,
-    query: &str,
+    claim: Box<Query>,
 ) -> Result<Response, Refused> {
-    let claim = said(&request, query, application);
     let handshake = Handshake::read(&mut request, &front.settings).map_err(|_| BAD_REQUEST)?;
     Ok(handshake.accept(None, move |socket| async move {
         if let Some(socket) = socket {
@@ -174,13 +195,12 @@ async fn open_polling(
     mut request: Request,
     version: Version,
     application: Application,
-    query: &str,
+    (claim, query): (Box<Query>, &str),
 ) -> Result<Response, Refused> {
     if *request.method() != Method::GET {
         return Err(BAD_METHOD);
     }
     let (reply, opened) = oneshot::channel();
-    let claim = said(&request, query, application);
     let place = take_place(request.extensions_mut());
     let command = Command::OpenPolling { version, claim, application, place, reply };
     front.least_loaded().open(command).await.map_err(|_| STOPPING)?;

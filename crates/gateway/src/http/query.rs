@@ -29,6 +29,7 @@ impl Query {
             user: text(&["user", "userid"]),
             platform: text(&["platform"]),
             token: text(&["token"]),
+            only: None,
             page: None,
             verbatim: None,
             base64: find(query, &["b64"]).is_some(),

@@ -1,0 +1,338 @@
+// light-push: its clients, byte by byte as recorded, and with the Socket.IO clients of its time.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+
+import io1 from 'socket.io-client-1';
+import io2 from 'socket.io-client-2';
+import io20 from 'socket.io-client-20';
+
+import { Api } from './lib/api.mjs';
+import { startCompat } from './lib/compat.mjs';
+import { RawSocket } from './lib/raw.mjs';
+import { until, within } from './lib/until.mjs';
+
+async function start(t, settings = {}, options = {}) {
+  const server = await startCompat(t, { light_push: settings }, options);
+  return { server, api: new Api(server), at: server.at.light_push };
+}
+
+/** A client on a bare WebSocket, let into a namespace. */
+async function client(t, at, query, { namespace = 'demo', path = '/socket.io/' } = {}) {
+  const raw = await RawSocket.open(`ws://${at}${path}?${query}&EIO=3&transport=websocket`);
+  t.after(() => raw.close());
+  await raw.nextLike(/^0\{/);
+  assert.equal(await raw.next('the root namespace'), '40');
+  raw.send(`40/${namespace}?${query}`);
+  return raw;
+}
+
+async function entered(t, at, query, options) {
+  const raw = await client(t, at, query, options);
+  const name = options?.namespace ?? 'demo';
+  assert.equal(await raw.next('the namespace'), `40/${name},`);
+  raw.ok = JSON.parse((await raw.nextLike(/\["ok",/)).slice(`42/${name},`.length))[1];
+  return raw;
+}
+
+let acks = 0;
+/** Emits an event and answers the argument of its callback. */
+async function emit(raw, name, ...args) {
+  acks += 1;
+  raw.send(`42/demo,${acks}${JSON.stringify([name, ...args])}`);
+  const frame = await raw.nextLike(new RegExp(`^43/demo,${acks}\\[`));
+  return JSON.parse(frame.slice(`43/demo,${acks}`.length))[0];
+}
+
+const pushOf = (frame) => JSON.parse(frame.slice(frame.indexOf('[')))[1];
+
+describe('light-push: clients on the wire', () => {
+  test('the recorded trace on a WebSocket', async (t) => {
+    const { at } = await start(t);
+    const query = 'uuid=d1&userid=u1&platform=ios';
+    const raw = await RawSocket.open(`ws://${at}/socket.io/?${query}&EIO=3&transport=websocket`);
+    t.after(() => raw.close());
+    const open = await raw.next();
+    const { sid, ...rest } = JSON.parse(open.slice(1));
+    assert.match(sid, /^\w+$/);
+    assert.deepEqual(rest, { upgrades: [], pingInterval: 20_000, pingTimeout: 10_000 });
+    assert.equal(open, `0{"sid":"${sid}","upgrades":[],"pingInterval":20000,"pingTimeout":10000}`);
+    assert.equal(await raw.next(), '40');
+    raw.send(`40/demo?${query}`);
+    assert.equal(await raw.next(), '40/demo,');
+    const ok = await raw.next();
+    assert.match(ok, /^42\/demo,\["ok",\{"system":"[^"]+","port":\d+,"clientId":"\/demo#u1#ios-d1"\}\]$/);
+    assert.equal(JSON.parse(ok.slice(8))[1].port, Number(at.split(':')[1]));
+    raw.send('2');
+    assert.equal(await raw.next(), '3');
+  });
+
+  test('the recorded trace of polling', async (t) => {
+    const { at } = await start(t);
+    const response = await fetch(`http://${at}/socket.io/?uuid=d1&EIO=3&transport=polling`);
+    const body = await response.text();
+    assert.match(body, /^\d+:0\{"sid":"\w+","upgrades":\["websocket"\],"pingInterval":20000,"pingTimeout":10000\}2:40$/);
+    const sid = /"sid":"(\w+)"/.exec(body)[1];
+    assert.equal(response.headers.get('set-cookie'), `io=${sid}; Path=/; HttpOnly; SameSite=Strict`);
+    assert.equal(response.headers.get('access-control-allow-origin'), '*');
+    const post = await fetch(`http://${at}/socket.io/?uuid=d1&EIO=3&transport=polling&sid=${sid}`, { method: 'POST', body: '16:40/demo?uuid=d1&x' });
+    assert.equal(await post.text(), 'ok');
+    const unknown = await fetch(`http://${at}/socket.io/?EIO=3&transport=polling&sid=nobody`);
+    assert.equal(unknown.status, 400);
+    assert.match(await unknown.text(), /^\{"code":1,"message":"Session ID unknown/);
+  });
+
+  test('the configured path beside the usual one', async (t) => {
+    const { at } = await start(t, { socket_path: '/push/socket.io/' });
+    await entered(t, at, 'uuid=d1', { path: '/push/socket.io/' });
+    await entered(t, at, 'uuid=d2');
+  });
+
+  test('who is refused is told in the old words', async (t) => {
+    const { server, api, at } = await start(t);
+    const made = await api.call('POST', '/v1/namespaces', { name: 'shut', auth: { mode: 'open' } });
+    assert.equal(made.status, 201, made.text);
+    assert.equal((await api.call('POST', '/v1/namespaces/shut:suspend')).status, 200);
+    for (const [namespace, query, message] of [
+      ['nowhere', 'uuid=d1', 'this namespace not found'],
+      ['shut', 'uuid=d1', 'this namespace offline'],
+      ['demo', 'userid=u1', 'uuid invalid'],
+      ['demo', 'uuid=a%20b', 'uuid invalid'],
+      ['demo', `uuid=${'x'.repeat(101)}`, 'uuid invalid'],
+      ['demo', 'uuid=d1&userid=%00', 'userid invalid'],
+      ['demo', 'uuid=d1&platform=windows', 'platform invalid'],
+    ]) {
+      const raw = await client(t, at, query, { namespace });
+      assert.equal(await raw.next(), `41/${namespace},`, query);
+      assert.equal(await raw.next(), `44/${namespace},${JSON.stringify(message)}`);
+      // The connection stays, as it did.
+      raw.send('2');
+      assert.equal(await raw.next(), '3');
+    }
+    const first = await entered(t, at, 'uuid=d1&userid=u1');
+    const second = await client(t, at, 'uuid=d1&userid=u1');
+    assert.equal(await second.next(), '44/demo,"socket.id conflict"');
+    // Another user or platform with the same uuid is another client.
+    await entered(t, at, 'uuid=d1&userid=u2');
+    await entered(t, at, 'uuid=d1&userid=u1&platform=ios');
+    first.close();
+    await until('the first client is gone', async () => (await api.get('users/u1')).connections.length === 1);
+    await entered(t, at, 'uuid=d1&userid=u1');
+    void server;
+  });
+
+  test('a push is what it was, and its receipt counts', async (t) => {
+    const { api, at } = await start(t);
+    const ann = await entered(t, at, 'uuid=d1&userid=ann&platform=ios');
+    assert.deepEqual(await emit(ann, 'joinRoom', ['r1', 'room_x']), { status: 200, msg: 'ok' });
+    const { id } = await api.push({ to: { rooms: ['r1'] }, data: { text: 'hi', n: 1.5 } });
+    const frame = await ann.nextLike(/\["push",/);
+    const push = pushOf(frame);
+    assert.match(frame, /^42\/demo,\["push",\{"room":"r1","pushData":\{"text":"hi","n":1.5\},"namespace":"\/demo","id":\d+,"sendDate":\d{13}\}\]$/);
+    ann.send(`42/demo,["ackPush",{"id":${push.id}}]`);
+    await until('the receipt is in the books', async () => (await api.get(`messages/${id}/report`)).acked.total === 1 || (await api.get(`messages/${id}/report`)).acked === 1);
+    // To the user, and to the room by its other name.
+    await api.push({ to: { users: ['ann'] }, data: 7 });
+    assert.equal(pushOf(await ann.nextLike(/\["push",/)).room, 'user_ann');
+    await api.push({ to: { rooms: ['x'] }, data: 'text' });
+    assert.deepEqual(pushOf(await ann.nextLike(/\["push",/)).pushData, 'text');
+    // A receipt for what is not there, or not meant for it, leaves nothing.
+    const stranger = await entered(t, at, 'uuid=d2&userid=bob');
+    stranger.send(`42/demo,["ackPush",{"id":${push.id}}]`, '42/demo,["ackPush",{"id":987654}]', '42/demo,["ackPush",{"id":-1}]', '42/demo,["ackPush"]', '42/demo,["ackPush",7]');
+    assert.deepEqual(await emit(stranger, 'joinRoom', 'r1'), { status: 200, msg: 'ok' });
+    const { acked } = await api.get(`messages/${id}/report`);
+    assert.equal(typeof acked === 'number' ? acked : acked.total, 1);
+  });
+
+  test('rooms: what is answered, and which cannot be joined', async (t) => {
+    const { api, at } = await start(t);
+    const ann = await entered(t, at, 'uuid=d1&userid=ann');
+    const ok = { status: 200, msg: 'ok' };
+    const invalid = { status: 500, msg: 'joinOrleaveRoom error: Error: room invalid' };
+    for (const [event, rooms, answer] of [
+      ['joinRoom', 'r1', ok],
+      ['joinRoom', ['r2', 'r.3-$#/\\'], ok],
+      ['joinRoom', ['user_ann'], ok],
+      ['joinRoom', ['a b'], invalid],
+      ['joinRoom', ['user_bob'], invalid],
+      ['joinRoom', ['room_user_bob'], invalid],
+      ['joinRoom', [], invalid],
+      ['joinRoom', { a: 1 }, invalid],
+      ['leaveRoom', ['r1'], ok],
+      ['leaveRoom', ['r2', 'r.3-$#/\\'], ok],
+      ['leaveRoom', ['never-joined'], ok],
+    ]) {
+      assert.deepEqual(await emit(ann, event, rooms), answer, `${event} ${JSON.stringify(rooms)}`);
+    }
+    assert.deepEqual((await api.get('users/ann')).rooms ?? [], []);
+    // Nobody but Bob gets what is for Bob.
+    await api.push({ to: { users: ['bob'] }, data: 'private' });
+    await api.push({ to: { users: ['ann'] }, data: 'mine' });
+    assert.deepEqual(pushOf(await ann.nextLike(/\["push",/)).pushData, 'mine');
+  });
+
+  test('events sent at once after the namespace are not lost', async (t) => {
+    const { at } = await start(t);
+    const raw = await RawSocket.open(`ws://${at}/socket.io/?uuid=d9&EIO=3&transport=websocket`);
+    t.after(() => raw.close());
+    raw.send('40/demo?uuid=d9', '42/demo,1["joinRoom","r1"]');
+    assert.equal(await raw.nextLike(/^43/), '43/demo,1[{"status":200,"msg":"ok"}]');
+  });
+
+  test('who comes and goes is told to the others, also on another shard', async (t) => {
+    const { at } = await start(t);
+    const watchers = [];
+    for (let index = 0; index < 4; index += 1) {
+      const watcher = await entered(t, at, `uuid=w${index}&userid=w${index}`);
+      await emit(watcher, 'joinRoom', ['lobby']);
+      watchers.push(watcher);
+    }
+    const ann = await entered(t, at, 'uuid=d1&userid=ann&activityBroadcast=true');
+    const quiet = await entered(t, at, 'uuid=d2&userid=bob');
+    await emit(quiet, 'joinRoom', ['lobby']);
+    await emit(ann, 'joinRoom', ['lobby']);
+    const who = '"sid":"/demo#ann#web-d1","uuid":"d1","userid":"ann","room":"lobby"';
+    const sorted = (frame) => JSON.stringify(Object.entries(pushOf(frame)).sort());
+    const expected = (more) => JSON.stringify(Object.entries(JSON.parse(`{${who}${more}}`)).sort());
+    for (const watcher of watchers) assert.equal(sorted(await watcher.nextLike(/\["peopleJoin",/)), expected(''));
+    await emit(ann, 'leaveRoom', ['lobby']);
+    for (const watcher of watchers) assert.equal(sorted(await watcher.nextLike(/\["peopleLeave",/)), expected(',"clientOffline":false'));
+    await emit(ann, 'joinRoom', ['lobby']);
+    ann.close();
+    for (const watcher of watchers) assert.equal(sorted(await watcher.nextLike(/\["peopleLeave",/)), expected(',"clientOffline":true'));
+    // Bob did not want it known, and nobody heard of him.
+    assert.ok(watchers.every((watcher) => !watcher.log().includes('bob')));
+  });
+
+  test('a client pushes, as itself', async (t) => {
+    const { api, at } = await start(t);
+    assert.equal((await api.call('PATCH', '/v1/namespaces/demo', { limits: { publish_per_second: 0 } })).status, 200);
+    const ann = await entered(t, at, 'uuid=d1&userid=ann');
+    const bob = await entered(t, at, 'uuid=d2&userid=bob');
+    await emit(ann, 'joinRoom', 'r1');
+    await emit(bob, 'joinRoom', 'r1');
+    const answer = await emit(ann, 'push', { room: 'r1', pushData: { text: 'hi', apsData: { aps: {} } }, from: 'forged', namespace: '/other', except: '/demo#bob#web-d2' });
+    assert.equal(answer.status, 200);
+    assert.equal(answer.msg, 'ok');
+    assert.equal(typeof answer.id, 'number');
+    const got = pushOf(await bob.nextLike(/\["push",/));
+    assert.deepEqual(got.pushData, { text: 'hi' });
+    assert.equal(got.id, answer.id);
+    assert.equal(got.namespace, '/demo');
+    // To one user, who gets it though the pusher cannot be in that room.
+    await emit(ann, 'push', { room: 'user_bob', pushData: { private: true } });
+    assert.equal(pushOf(await bob.nextLike(/\["push",/)).room, 'user_bob');
+    for (const [body, text] of [
+      [{}, 'room can not be empty'],
+      [{ room: 'a b' }, 'room invalid'],
+      [{ room: 'r1' }, 'pushData can not be empty and must be an Object'],
+      [{ room: 'r1', pushData: {}, expire: 11 }, 'expire invalid'],
+    ]) {
+      assert.deepEqual(await emit(ann, 'push', body), { status: 400, msg: `{"code": 9999,"msg": "${text}"}` });
+    }
+    assert.equal((await api.call('PATCH', '/v1/namespaces/demo', { limits: { publish_per_second: 1 } })).status, 200);
+    const answers = [];
+    for (let index = 0; index < 4; index += 1) answers.push((await emit(ann, 'push', { room: 'r1', pushData: {} })).msg);
+    assert.ok(answers.includes('limited access in 1s'), answers.join());
+  });
+
+  test('Android gets what it missed as one list, before it is in', async (t) => {
+    const { api, at } = await start(t);
+    const query = 'uuid=d1&userid=ann&platform=android';
+    const first = await entered(t, at, query);
+    await emit(first, 'joinRoom', 'r1');
+    first.close();
+    await until('she is away', async () => (await api.get('users/ann')).connections.length === 0);
+    for (const n of [1, 2, 3]) await api.push({ to: { rooms: ['r1'] }, data: { n } });
+    const again = await client(t, at, query);
+    assert.equal(await again.next(), '40/demo,');
+    const frames = [];
+    while (!frames.at(-1)?.includes('"ok"')) frames.push(await again.next());
+    const lists = frames.filter((frame) => frame.includes('offlineMessage'));
+    assert.equal(lists.length, 1, frames.join('\n'));
+    const list = pushOf(lists[0]);
+    assert.deepEqual(list.map((one) => one.pushData.n), [1, 2, 3]);
+    for (const one of list) {
+      assert.equal(one.room, 'r1');
+      assert.equal(one.namespace, '/demo');
+      for (const name of ['id', 'sendDate']) assert.match(one[name], /^\d+$/);
+    }
+    assert.ok(frames.every((frame) => frame === '6' || /offlineMessage|"ok"/.test(frame)), frames.join('\n'));
+    // What is not acknowledged comes again; what is does not.
+    again.send(`42/demo,["ackPush",{"id":${list[0].id}}]`);
+    await emit(again, 'joinRoom', 'r1');
+    again.close();
+    await until('she is away', async () => (await api.get('users/ann')).connections.length === 0);
+    const third = await client(t, at, query);
+    assert.deepEqual(pushOf(await third.nextLike(/offlineMessage/)).map((one) => one.pushData.n), [2, 3]);
+  });
+
+  test('a client tells of itself, finds others near, and is left alone in a room', async (t) => {
+    const { at } = await start(t);
+    const ann = await entered(t, at, 'uuid=d1&userid=ann&platform=ios');
+    const bob = await entered(t, at, 'uuid=d2&userid=bob');
+    const ok = { status: 200, msg: 'ok' };
+    assert.equal((await emit(ann, 'discover', { radius: 10 })).status, 500);
+    assert.deepEqual(await emit(ann, 'info', { mobile: 'iPhone', system: 'iOS', longitude: 116.4, latitude: 39.9 }), ok);
+    assert.deepEqual(await emit(bob, 'info', { longitude: '116.41', latitude: '39.91' }), ok);
+    const own = await emit(ann, 'info', {});
+    assert.equal(own.status, 200);
+    assert.equal(own.mobile, 'iPhone');
+    assert.equal(own.longitude, '116.4');
+    const near = await emit(ann, 'discover', { radius: 10, count: 10 });
+    assert.equal(near.status, 200);
+    const found = near.list.find((one) => one.userId === 'bob');
+    assert.equal(found.id, '/demo#bob#web-d2');
+    assert.ok(Number(found.distance) > 1 && Number(found.distance) < 2, found.distance);
+    // Not as somebody else.
+    assert.equal((await emit(bob, 'info', { clientId: '/demo#ann#ios-d1', mobile: 'stolen' })).status, 403);
+    assert.equal((await emit(bob, 'info', { clientId: '/demo#ann#ios-d1' })).status, 403);
+    assert.equal((await emit(bob, 'discover', { clientId: '/demo#ann#ios-d1' })).status, 403);
+    assert.equal((await emit(ann, 'info', {})).mobile, 'iPhone');
+    assert.deepEqual(await emit(ann, 'apns', { add: ['r1', 'r2'] }), ok);
+    assert.deepEqual(await emit(ann, 'apns', { remove: ['r2'] }), ok);
+    assert.deepEqual(await emit(ann, 'apns', {}), ['r1']);
+    assert.deepEqual(await emit(bob, 'apns', {}), { status: 403, msg: 'Forbidden' });
+  });
+
+  test('lost on purpose: counted, in the mailbox, and on nobody\'s connection', async (t) => {
+    const { api, at } = await start(t);
+    assert.equal((await api.call('PATCH', '/v1/namespaces/demo', { limits: { publish_per_second: 0 } })).status, 200);
+    const ann = await entered(t, at, 'uuid=d1&userid=ann');
+    const bob = await entered(t, at, 'uuid=d2&userid=bob');
+    const lost = await emit(bob, 'push', { room: 'user_ann', pushData: { n: 1 }, extra: 'lost' });
+    await emit(bob, 'push', { room: 'user_ann', pushData: { n: 2 } });
+    assert.deepEqual(pushOf(await ann.nextLike(/\["push",/)).pushData, { n: 2 });
+    ann.close();
+    await until('she is away', async () => (await api.get('users/ann')).connections.length === 0);
+    const again = await entered(t, at, 'uuid=d1&userid=ann');
+    assert.equal(pushOf(await again.nextLike(/\["push",/)).id, lost.id);
+  });
+});
+
+describe('light-push: clients of its time', () => {
+  for (const [version, io] of Object.entries({ '1.7': io1, '2.0': io20, '2.5': io2 })) {
+    for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
+      test(`socket.io-client ${version} by ${transports.join(' then ')}`, async (t) => {
+        const { api, at } = await start(t);
+        const query = 'uuid=d1&userid=ann&platform=web';
+        // Version 1 knows no `query` but in the address.
+        const socket = io(`http://${at}/demo?${query}`, { transports, forceNew: true, reconnection: false, query });
+        t.after(() => socket.disconnect());
+        const ok = within('ok', new Promise((resolve) => socket.on('ok', resolve)));
+        assert.equal((await ok).clientId, '/demo#ann#web-d1');
+        const joined = await within('joined', new Promise((resolve) => socket.emit('joinRoom', ['r1'], resolve)));
+        assert.deepEqual(joined, { status: 200, msg: 'ok' });
+        const pushed = within('a push', new Promise((resolve) => socket.on('push', resolve)));
+        const { id } = await api.push({ to: { rooms: ['r1'] }, data: { text: 'hi' } });
+        const push = await pushed;
+        assert.deepEqual(push.pushData, { text: 'hi' });
+        socket.emit('ackPush', { id: push.id });
+        await until('the receipt is in the books', async () => {
+          const { acked } = await api.get(`messages/${id}/report`);
+          return (typeof acked === 'number' ? acked : acked.total) === 1;
+        });
+      });
+    }
+  }
+});
