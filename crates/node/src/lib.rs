@@ -10,7 +10,7 @@
 //! (it is withdrawn), [`retain`] (it is kept long enough), [`remove`] (a namespace goes), [`trace`] (why somebody has it or not), [`notify`] (the
 //! business system hears of it), [`presence`] (who comes and goes), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
 //! [`history`] (what was pushed is found again), [`rates`] (how often), [`block`] (who is kept out), [`observe`] (who looks on), [`alerts`] (what is wrong),
-//! [`namespace`] (whose rules hold).
+//! [`light_push`] (what an older system had besides), [`namespace`] (whose rules hold).
 
 pub mod ack;
 pub mod alerts;
@@ -31,6 +31,7 @@ pub(crate) mod jwks;
 pub mod keys;
 pub mod kick;
 pub mod ledger;
+pub mod light_push;
 pub mod lookup;
 pub(crate) mod mailbox;
 pub mod members;
@@ -105,6 +106,8 @@ pub struct Node {
     pub(crate) clients: rates::Clients,
     /// What calls on our own account.
     pub(crate) outbound: tidings_outbound::hook::Client,
+    /// Whether the callbacks of light-push may have private addresses in every namespace.
+    pub(crate) private_callbacks: std::sync::atomic::AtomicBool,
     /// Keyed at random: nobody can choose a user whose count is another's.
     pub(crate) hasher: RandomState,
     metrics: Arc<Metrics>,
@@ -192,6 +195,7 @@ impl Node {
             simulations: simulate::Simulations::new(parts.simulations),
             clients: rates::Clients::default(),
             outbound,
+            private_callbacks: false.into(),
             hasher: RandomState::new(),
             metrics: parts.metrics,
             name: parts.name,
