@@ -110,6 +110,14 @@ impl Buckets {
         row[way].full_at = full_at;
         taken
     }
+
+    /// Whether somebody has a token at `now` microseconds. It is not taken.
+    pub fn has(&self, whose: u64, now: u64, rate: Rate) -> bool {
+        let row = &self.rows[self.hasher.hash_one(whose) as usize % self.rows.len()];
+        let row = row.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = row.iter().find(|kept| kept.whose == whose);
+        kept.is_none_or(|kept| rate.take(kept.full_at, now).1.is_ok())
+    }
 }
 
 /// How often something may come from each address.
@@ -130,6 +138,12 @@ impl Rates {
     /// Takes a token of an address at `now` microseconds; false when it has none.
     pub fn take(&self, address: u64, now: u64) -> bool {
         self.buckets.take(address, now, self.rate).is_ok()
+    }
+
+    /// Whether an address has a token at `now` microseconds. It is not taken.
+    #[must_use]
+    pub fn has(&self, address: u64, now: u64) -> bool {
+        self.buckets.has(address, now, self.rate)
     }
 }
 
@@ -207,7 +221,10 @@ mod tests {
             let (mut now, mut taken) = (0, 0);
             for step in steps {
                 now += step;
-                taken += u64::from(rates.take(1, now));
+                let has = rates.has(1, now);
+                let took = rates.take(1, now);
+                prop_assert_eq!(has, took);
+                taken += u64::from(took);
                 prop_assert!(taken <= u64::from(burst) + now / (1_000_000 / u64::from(per_second)));
             }
         }

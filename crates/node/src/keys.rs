@@ -208,6 +208,13 @@ impl Keys {
         Some(Holder { access: key.access(), key: Some(Arc::clone(key)) })
     }
 
+    /// Whether an address may be heard that may be guessing.
+    fn may_guess(&self, from: ClientAddress) -> bool {
+        let now = self.started.elapsed().as_micros() as u64;
+        let address = from.counted_as().unwrap_or(NO_ADDRESS);
+        self.failures.as_ref().is_none_or(|failures| failures.has(address, now))
+    }
+
     /// Counts a wrong key from an address; false when there have been too many.
     fn may_fail(&self, from: ClientAddress) -> bool {
         let now = self.started.elapsed().as_micros() as u64;
@@ -256,4 +263,34 @@ impl Node {
         tracing::warn!(client = %from, "a key was refused: nobody was given it, or not any more");
         refused("unknown", Denied::Unknown)
     }
+
+    /// Whoever shows the password of a namespace (see [`Node::set_password`]) or any key, and what it opens. People choose
+    /// passwords: an address with too many wrong ones has to wait, with a right one too.
+    ///
+    /// # Errors
+    /// [`Denied`]: a wrong one, of which an address has only so many.
+    pub async fn access_by_password(
+        self: &Arc<Self>,
+        namespace: &NamespaceName,
+        password: &str,
+        from: ClientAddress,
+    ) -> Result<Holder, Denied> {
+        if !self.keys.may_guess(from) {
+            self.metrics.keys_refused.get_or_create(&Refused { reason: "too_often" }).inc();
+            return Err(Denied::TooOften);
+        }
+        let digest = self.keys.digest(&of_namespace(namespace, password));
+        if let Some(holder) = self.keys.known(&digest, self.clock.now()) {
+            if let Some(key) = &holder.key {
+                self.used(key);
+            }
+            return Ok(holder);
+        }
+        self.access(password, from).await
+    }
+}
+
+/// A password as it is digested: two namespaces may have the same. No header can have the character in between.
+fn of_namespace(namespace: &NamespaceName, password: &str) -> String {
+    format!("{namespace}\0{password}")
 }

@@ -9,8 +9,8 @@
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
 //! (it is withdrawn), [`retain`] (it is kept long enough), [`remove`] (a namespace goes), [`trace`] (why somebody has it or not), [`notify`] (the
 //! business system hears of it), [`presence`] (who comes and goes), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
-//! [`history`] (what was pushed is found again), [`rates`] (how often), [`block`] (who is kept out), [`logins`] (who hears of a login), [`observe`] (who looks on), [`alerts`] (what is wrong),
-//! [`namespace`] (whose rules hold).
+//! [`history`] (what was pushed is found again), [`rates`] (how often), [`block`] (who is kept out), [`observe`] (who looks on), [`alerts`] (what is wrong),
+//! [`logins`] (who hears of a login), [`light_push`] (what an older system had besides), [`namespace`] (whose rules hold).
 
 pub mod ack;
 pub mod alerts;
@@ -32,6 +32,7 @@ pub mod keys;
 pub mod kick;
 pub mod ledger;
 pub mod logins;
+pub mod light_push;
 pub mod lookup;
 pub(crate) mod mailbox;
 pub mod members;
@@ -108,6 +109,8 @@ pub struct Node {
     pub(crate) outbound: tidings_outbound::hook::Client,
     /// What is told of logins, once somebody has said.
     pub(crate) logins: OnceLock<Arc<dyn logins::Logins>>,
+    /// Whether the callbacks of light-push may have private addresses in every namespace.
+    pub(crate) private_callbacks: std::sync::atomic::AtomicBool,
     /// Keyed at random: nobody can choose a user whose count is another's.
     pub(crate) hasher: RandomState,
     metrics: Arc<Metrics>,
@@ -196,6 +199,7 @@ impl Node {
             clients: rates::Clients::default(),
             outbound,
             logins: OnceLock::new(),
+            private_callbacks: false.into(),
             hasher: RandomState::new(),
             metrics: parts.metrics,
             name: parts.name,

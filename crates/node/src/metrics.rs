@@ -177,7 +177,7 @@ pub struct HookOutcome {
 /// What a hook was asked, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HookQuestion {
-    /// `connect`, `publish` or `rpc`.
+    /// `connect`, `publish` or `rpc`; light-push's `connect_callback` or `disconnect_callback`.
     pub question: &'static str,
     /// `answered`; `resting` (the hook had failed and was left alone), `busy` (too much was asked at once), or a
     /// word of [`HookOutcome`], or `too_large`.

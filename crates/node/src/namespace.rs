@@ -17,6 +17,7 @@ use tidings_store::{Store, StoreError};
 use crate::ask::{Askers, ConnectHook};
 use crate::block::{self, Blocks};
 use crate::connect::ConnectionLimits;
+use crate::light_push;
 use crate::notify::Hook;
 use crate::observe::sight::Sight;
 use crate::permit::Permit;
@@ -35,7 +36,7 @@ const PREFIX: &str = "namespace/";
 const OWN_KEY: &str = "signing/";
 
 /// What is kept of a namespace among the settings: one of each under its name,
-pub(crate) const SETTINGS: [&str; 2] = [PREFIX, OWN_KEY];
+pub(crate) const SETTINGS: [&str; 3] = [PREFIX, OWN_KEY, light_push::PREFIX];
 
 /// and any number below its name.
 pub(crate) const SETTINGS_BELOW: [&str; 5] =
@@ -71,6 +72,8 @@ pub struct Namespace {
     pub(crate) presence: presence::Inbox,
     /// What somebody looks at.
     pub(crate) sight: Arc<Sight>,
+    /// What it has of light-push.
+    pub(crate) light_push: light_push::OfNamespace,
     /// It is being removed, and there for nobody any more.
     pub(crate) gone: AtomicBool,
 }
@@ -398,6 +401,7 @@ impl Namespace {
             interest: AtomicU32::new(settings.interest().bits()),
             presence: presence::Inbox::default(),
             sight: Arc::default(),
+            light_push: light_push::OfNamespace::default(),
             settings: ArcSwap::from_pointee(settings),
             revoked: ArcSwap::default(),
             directory: Mutex::new(directory),
@@ -513,6 +517,7 @@ pub(crate) async fn load(
     let mut blocks = block::load(store, now).await?;
     let mut revoked = revoke::load(store, now).await?;
     let mut suspended = rooms::load(store).await?;
+    let mut light_push = light_push::load(store).await?;
     let mut namespaces = HashMap::new();
     for (key, value) in store.list(PREFIX).await? {
         let name = NamespaceName::new(&key[PREFIX.len()..]).map_err(|why| damaged(&key, &why))?;
@@ -529,6 +534,7 @@ pub(crate) async fn load(
         namespace.revoked.store(Arc::new(revoked.remove(&name).unwrap_or_default()));
         *namespace.suspended_rooms.lock().unwrap_or_else(PoisonError::into_inner) =
             suspended.remove(&name).unwrap_or_default();
+        namespace.light_push.kept.store(Arc::new(light_push.remove(&name).unwrap_or_default()));
         namespaces.insert(name, namespace);
     }
     Ok(namespaces)

@@ -153,6 +153,7 @@ impl Node {
             let described = node.store.describe(description).await?;
             if let Some(described) = &described {
                 node.registered(&namespace, described).await;
+                namespace.light_push.places.changed(described.device.ordinal, &described.device.profile);
             }
             Ok(described)
         })

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hmac::{Hmac, Mac};
+pub use http::Method;
 use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Collected, Full, LengthLimitError, Limited};
@@ -27,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::guard::Forbidden;
 use connect::{Connector, Kept};
 pub use exchange::{Answered, Exchange};
+pub use fetch::Plain;
 pub use url::{HookUrl, Host, URL_BYTES_MAX, UrlError};
 
 /// Most bytes that are read of an answer's body. A connection with more is closed.

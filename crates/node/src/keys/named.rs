@@ -20,6 +20,9 @@ pub const KEYS_MAX: usize = 100;
 /// How each begins in the settings; the name of its namespace and its id follow.
 pub(crate) const PREFIX: &str = "key/ns/";
 
+/// The id of the key that is the password of light-push's backends of a namespace.
+const PASSWORD: &str = "light-push";
+
 /// How exactly it is kept when a key was last used, in milliseconds.
 const USED_GRAIN_MS: u64 = 60_000;
 
@@ -225,6 +228,53 @@ impl Node {
         });
         made.await?;
         Ok((shown, secret))
+    }
+
+    /// Sets the password with which light-push's backends come to a namespace, as a key with all scopes; the old one is worth nothing
+    /// from now on. It is listed and revoked as any other key. `None` leaves the namespace without one.
+    ///
+    /// # Errors
+    /// When it cannot be written down; the old one holds then.
+    pub async fn set_password(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        password: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let turn = Arc::clone(&self.keys.changing).lock_owned().await;
+        let name = KeyName::new(PASSWORD).map_err(|why| StoreError::Io(why.to_string()))?;
+        let key = |digest| NamedKey {
+            namespace: namespace.name.clone(),
+            id: PASSWORD.to_owned(),
+            name: name.clone(),
+            scopes: Scopes::ALL,
+            digest,
+            created_at: self.clock.now(),
+            expires_at: None,
+            pushes_per_second: 0,
+            pushes: Bucket::default(),
+            used_at: AtomicU64::new(0),
+        };
+        let new = password
+            .map(|password| Arc::new(key(self.keys.digest(&super::of_namespace(&namespace.name, password)))));
+        let (node, setting) = (Arc::clone(self), format!("{PREFIX}{}/{PASSWORD}", namespace.name));
+        let of = namespace.name.clone();
+        whole(async move {
+            let _turn = turn;
+            let value = new.as_ref().map(|key| key.value()).transpose()?;
+            node.store.put(&setting, value).await?;
+            let mut named = node.keys.named.write().unwrap_or_else(PoisonError::into_inner);
+            named.retain(|_, key| key.namespace != of || key.id != PASSWORD);
+            named.extend(new.map(|key| (key.digest, key)));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether a namespace has a password for light-push's backends.
+    #[must_use]
+    pub fn has_password(&self, namespace: &Namespace) -> bool {
+        let named = self.keys.named.read().unwrap_or_else(PoisonError::into_inner);
+        named.values().any(|key| key.namespace == namespace.name && key.id == PASSWORD)
     }
 
     /// The keys of a namespace, in the order in which they were made.

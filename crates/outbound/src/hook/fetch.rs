@@ -1,7 +1,7 @@
 //! Plain calls: the same guard, the same time, the same certificates as for a hook, without its signature.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use tokio::time::{Instant, timeout_at};
@@ -14,7 +14,8 @@ impl Client {
     /// # Errors
     /// [`Failure`] says why there is nothing.
     pub async fn fetch(&self, url: &HookUrl, allow_private: bool, most: usize) -> Result<Bytes, Failure> {
-        let (status, body) = self.ask(Method::GET, url, allow_private, None, Bytes::new(), most).await?;
+        let plain = Plain { allow_private, ..Plain::new(url) };
+        let (status, body) = self.plain(&plain, most).await?;
         if status == 200 { Ok(body) } else { Err(Failure::Refused(status)) }
     }
 
@@ -30,33 +31,32 @@ impl Client {
         body: Bytes,
         most: usize,
     ) -> Result<(u16, Bytes), Failure> {
-        self.ask(method, url, true, key, body, most).await
+        let headers = key.map(|key| ("authorization", format!("Bearer {key}"))).into_iter().collect();
+        self.plain(&Plain { method, headers, body, allow_private: true, ..Plain::new(url) }, most).await
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        url: &HookUrl,
-        allow_private: bool,
-        key: Option<&str>,
-        body: Bytes,
-        most: usize,
-    ) -> Result<(u16, Bytes), Failure> {
+    /// Makes a plain call: the status, whatever it is, and the answer of at most so many bytes.
+    ///
+    /// # Errors
+    /// [`Failure`] says why there is no answer.
+    pub async fn plain(&self, plain: &Plain<'_>, most: usize) -> Result<(u16, Bytes), Failure> {
         let deadline = Instant::now() + self.connector.options.timeout;
         let answered = timeout_at(deadline, async {
-            let mut line = self.connector.connect(url, allow_private).await?;
+            let Plain { method, url, query, allow_private, headers, body } = plain;
+            let mut line = self.connector.connect(url, *allow_private).await?;
             let mut request = Request::builder()
                 .method(method)
-                .uri(url.path())
+                .uri(with_query(url.path(), query))
                 .header(HOST, url.authority())
                 .header(ACCEPT, HeaderValue::from_static("application/json"))
                 .header(USER_AGENT, HeaderValue::from_static(AGENT));
-            if let Some(key) = key {
-                request = request.header(AUTHORIZATION, format!("Bearer {key}"));
+            for (name, value) in headers {
+                request = request.header(*name, value);
             }
             if !body.is_empty() {
                 request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             }
+            let body = body.clone();
             let request = request.body(Full::new(body)).map_err(|why| Failure::Broken(why.to_string()))?;
             let response = line.send(request).await?;
             let status = response.status().as_u16();
@@ -73,5 +73,60 @@ impl Client {
             Ok((status, taken.freeze()))
         });
         answered.await.unwrap_or(Err(Failure::Timeout))
+    }
+}
+
+/// A plain call.
+#[derive(Debug)]
+pub struct Plain<'a> {
+    /// How.
+    pub method: Method,
+    /// Where.
+    pub url: &'a HookUrl,
+    /// What is asked besides what the URL asks already, as it is written in a URL.
+    pub query: &'a str,
+    /// Whether it may have a private address.
+    pub allow_private: bool,
+    /// What else it says.
+    pub headers: Vec<(&'static str, String)>,
+    /// JSON, or nothing.
+    pub body: Bytes,
+}
+
+impl<'a> Plain<'a> {
+    /// Fetches what is there, if the address is a public one.
+    #[must_use]
+    pub fn new(url: &'a HookUrl) -> Self {
+        Self {
+            method: Method::GET,
+            url,
+            query: "",
+            allow_private: false,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
+    }
+}
+
+/// A path, asked this besides.
+fn with_query(path: String, query: &str) -> String {
+    match (query.is_empty(), path.contains('?')) {
+        (true, _) => path,
+        (false, true) => format!("{path}&{query}"),
+        (false, false) => format!("{path}?{query}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_besides_comes_behind() {
+        for (path, query, expected) in
+            [("/in", "", "/in"), ("/in", "a=1&b=2", "/in?a=1&b=2"), ("/in?key=k", "a=1", "/in?key=k&a=1")]
+        {
+            assert_eq!(with_query(path.to_owned(), query), expected);
+        }
     }
 }
