@@ -7,7 +7,7 @@ import io1 from 'socket.io-client-1';
 import io2 from 'socket.io-client-2';
 
 import { Api } from './lib/api.mjs';
-import { startCompat } from './lib/compat.mjs';
+import { connectionsOf, startCompat } from './lib/compat.mjs';
 import { RawSocket } from './lib/raw.mjs';
 import { until, within } from './lib/until.mjs';
 
@@ -28,10 +28,7 @@ async function entered(t, at, query = '') {
 }
 
 const online = (api, user, count = 1) =>
-  until(`${user} has ${count} connections`, async () => {
-    const answer = await api.call('GET', `users/${user}`);
-    return (answer.json?.connections ?? []).length === count;
-  });
+  until(`${user} has ${count} connections`, async () => (await connectionsOf(api, user)) === count);
 
 async function loggedIn(t, at, api, uid) {
   const raw = await entered(t, at);
@@ -126,7 +123,7 @@ describe('push (koa): clients on the wire', () => {
     forged.send('42/heikuai,["login","ann"]', '2');
     assert.equal(await forged.nextLike(/^3/), '3');
     const minted = await api.call('POST', 'tokens', { user: 'ann', expires_in: '1h' });
-    assert.equal(minted.status, 200, minted.text);
+    assert.equal(minted.status, 201, minted.text);
     const ann = await entered(t, at, `&token=${minted.json.token}`);
     ann.send('42/heikuai,["login","bob"]', '42/heikuai,["login","ann"]');
     await online(api, 'ann');

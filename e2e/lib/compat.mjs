@@ -25,3 +25,9 @@ export async function startCompat(t, systems, { env = {}, ...options } = {}) {
 export function locate(server) {
   for (const [, system, port] of server.output.matchAll(LISTENING)) server.at[system] = `127.0.0.1:${port}`;
 }
+
+/** How many connections a user has. */
+export async function connectionsOf(api, user) {
+  const answer = await api.call('POST', 'users:status', { users: [user] });
+  return answer.json.users?.[0]?.connections ?? answer.json.items?.[0]?.connections ?? 0;
+}

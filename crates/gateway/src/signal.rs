@@ -24,9 +24,10 @@ impl Local {
             let may_see = {
                 let sessions = connection.sessions.borrow();
                 let session = sessions.iter().find(|session| session.member == member);
-                // Whoever is in a room may know that it is suspended.
+                // Whoever is in a room may know that it is suspended, and light-push kept from nobody who is in it.
                 session.is_some_and(|session| {
                     signal.kind == SignalKind::Room
+                        || signal.kind.is_light_push()
                         || !session.hushed
                             && session.permit.as_ref().is_none_or(|permit| permit.may_see(&signal.room, true))
                 })
@@ -57,8 +58,7 @@ impl Local {
 /// What clients of a codec read; `None` where they have no words for it.
 fn text(codec: Codec, signal: &Signal) -> Option<String> {
     let (event, data) = (signal.kind.as_str(), &signal.data);
-    let people = matches!(signal.kind, SignalKind::PeopleJoin | SignalKind::PeopleLeave);
-    if people != (codec == Codec::LightPush) {
+    if signal.kind.is_light_push() != (codec == Codec::LightPush) {
         return None;
     }
     match codec {

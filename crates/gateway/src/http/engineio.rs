@@ -100,12 +100,12 @@ async fn answer(
         (Some("websocket"), None) => {
             let claim = said(&request, &query, application, only);
             open_socket(front, request, version, application, claim)
-        },
+        }
         (Some("websocket"), Some(sid)) => upgrade(front, request, version, sid).await,
         (Some("polling"), None) => {
             let claim = said(&request, &query, application, only);
             open_polling(&front, request, version, application, (claim, &query)).await
-        },
+        }
         (Some("polling"), Some(sid)) => match *request.method() {
             Method::GET => poll(&front, sid, jsonp_index(&query)).await,
             Method::POST => post(&front, request, sid, jsonp_index(&query).is_some()).await,
@@ -129,12 +129,7 @@ fn preflight() -> Response {
 }
 
 /// What a handshake says.
-fn said(
-    request: &Request,
-    query: &str,
-    application: Application,
-    only: Option<NamespaceName>,
-) -> Box<Query> {
+fn said(request: &Request, query: &str, application: Application, only: Option<NamespaceName>) -> Box<Query> {
     let headers = request.headers();
     let page = origins::page(headers, is_script(query));
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());

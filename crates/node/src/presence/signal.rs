@@ -36,6 +36,10 @@ pub enum SignalKind {
     PeopleJoin,
     /// It has gone from the room.
     PeopleLeave,
+    /// A backend of light-push has put the members of the room into another one. Only clients of light-push are told.
+    JoinRoom,
+    /// It has taken them out of another one.
+    LeaveRoom,
 }
 
 impl SignalKind {
@@ -49,7 +53,15 @@ impl SignalKind {
             Self::Room => "room",
             Self::PeopleJoin => "peopleJoin",
             Self::PeopleLeave => "peopleLeave",
+            Self::JoinRoom => "joinRoom",
+            Self::LeaveRoom => "leaveRoom",
         }
+    }
+
+    /// Whether it is for clients of light-push, and for nobody else.
+    #[must_use]
+    pub const fn is_light_push(self) -> bool {
+        matches!(self, Self::PeopleJoin | Self::PeopleLeave | Self::JoinRoom | Self::LeaveRoom)
     }
 }
 

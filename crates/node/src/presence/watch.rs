@@ -475,7 +475,11 @@ impl Watch {
                 SignalKind::Joined | SignalKind::Left => data::moved(room, who),
                 SignalKind::Presence => data::presence(room, who, online),
                 // That is told where it is decided.
-                SignalKind::Room | SignalKind::PeopleJoin | SignalKind::PeopleLeave => continue,
+                SignalKind::Room
+                | SignalKind::PeopleJoin
+                | SignalKind::PeopleLeave
+                | SignalKind::JoinRoom
+                | SignalKind::LeaveRoom => continue,
             };
             let namespace = turn.namespace.name.clone();
             turn.signals.push(Signal { namespace, room: room.clone(), kind, about, data });

@@ -28,7 +28,7 @@ use tidings_wire::websocket::{self, Opcode};
 
 use super::{NAMESPACES_MAX, find, is_v3, may_be_in, with};
 use crate::command::{Application, Verbatim};
-use crate::connection::{Connection, Transport};
+use crate::connection::Connection;
 use crate::door::Closed;
 use crate::http::query;
 use crate::local::Local;
@@ -59,7 +59,9 @@ struct Client {
 impl Client {
     /// Reads the query of a handshake.
     fn read(query: &str) -> Result<Self, &'static str> {
-        let text = |name: &str| query::find(query, &[name]).filter(|text| !text.is_empty());
+        let text = |name: &str| {
+            query::find(query, &[name]).map(|text| text.into_owned()).filter(|text| !text.is_empty())
+        };
         let fits = |text: &str| text.len() <= NAME_BYTES_MAX && names::is_room_name(text);
         let uuid = text("uuid").filter(|uuid| fits(uuid)).ok_or("uuid invalid")?;
         let userid = text("userid").unwrap_or_else(|| uuid.clone());
@@ -75,9 +77,9 @@ impl Client {
         let truthy = |text: &str| !matches!(text, "false" | "0" | "null" | "undefined");
         Ok(Self {
             announces: text("activityBroadcast").is_some_and(|text| truthy(&text)),
-            token: text("token").map(|token| token.into_owned()),
-            userid: userid.into_owned(),
-            uuid: uuid.into_owned(),
+            token: text("token"),
+            userid,
+            uuid,
             platform,
         })
     }
@@ -235,7 +237,8 @@ async fn welcome(
     let port = verbatim(connection).map_or(0, |said| said.port);
     let device = opened.identity.device.id.as_str();
     let id = session::json_string(&client_id(path, device));
-    let ok = format!(r#"{{"system":{},"port":{port},"clientId":{id}}}"#, session::json_string(local.node.name()));
+    let ok =
+        format!(r#"{{"system":{},"port":{port},"clientId":{id}}}"#, session::json_string(local.node.name()));
     let ok = format!("4{}", socketio::event(path, None, "ok", &[&ok]));
     let (session, rooms) = (opened.session.clone(), opened.identity.device.rooms.clone());
     // Whatever it asks for from now on is heard, though there may be a long list to be written first.
@@ -333,7 +336,8 @@ fn tell_people(local: &Local, session: &Session, client: &Client, rooms: &[RoomN
     let path = format!("/{}", session.namespace.name);
     let id = client_id(&path, &client.device());
     for room in rooms.iter().take(PEOPLE_ROOMS_MAX) {
-        let mut data = json!({ "sid": id, "uuid": client.uuid, "userid": client.userid, "room": room.as_str() });
+        let mut data =
+            json!({ "sid": id, "uuid": client.uuid, "userid": client.userid, "room": room.as_str() });
         if let Some(offline) = gone {
             data["clientOffline"] = offline.into();
         }
@@ -366,10 +370,17 @@ pub(crate) fn has_left(local: &Local, connection: &Connection, session: &Session
 enum Asked {
     Join(Vec<String>),
     Leave(Vec<String>),
-    Apns { add: Vec<RoomName>, remove: Vec<RoomName>, get: bool },
+    Apns {
+        add: Vec<RoomName>,
+        remove: Vec<RoomName>,
+        get: bool,
+    },
     Info(Map<String, Value>),
     Push(Box<push::Pushed>),
-    Discover { radius: f64, count: usize },
+    Discover {
+        radius: f64,
+        count: usize,
+    },
     /// Nothing but the answer.
     Answer(String),
 }
@@ -625,13 +636,6 @@ async fn said(local: &Local, session: &Session, pushed: push::Pushed) -> String 
                 _ => status(500, &why.message),
             }
         }
-    }
-}
-
-/// Says goodbye in one namespace, as light-push did: without a word why.
-pub(super) fn goodbye_of(local: &Local, connection: &Connection, path: &str) {
-    if !matches!(&*connection.transport.borrow(), Transport::Gone) {
-        local.send(connection, &format!("4{}", socketio::disconnect(path)));
     }
 }
 

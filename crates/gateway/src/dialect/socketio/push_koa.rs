@@ -36,7 +36,9 @@ pub(super) fn take(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Pack
             }
         },
         Kind::Event => match packet.data.map(Args::event) {
-            Some(Ok(event)) if is_in(connection, packet.namespace) => emitted(local, connection, packet, &event),
+            Some(Ok(event)) if is_in(connection, packet.namespace) => {
+                emitted(local, connection, packet, &event)
+            }
             // Clients of version 3 are in the root namespace whether they want to or not.
             Some(Ok(_)) if packet.namespace == "/" && is_v3(connection) => {}
             Some(_) | None => local.close(connection, Disconnect::PROTOCOL_ERROR),
@@ -102,7 +104,8 @@ fn emitted(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>, 
                 return;
             };
             connection.busy.set(true);
-            let (local, connection, path) = (Rc::clone(local), Rc::clone(connection), packet.namespace.to_owned());
+            let (local, connection, path) =
+                (Rc::clone(local), Rc::clone(connection), packet.namespace.to_owned());
             tokio::task::spawn_local(async move {
                 if let Err(why) = log_in(&local, &connection, &path, &uid).await {
                     local.metrics().clients_refused.get_or_create(&Refused { reason: "login" }).inc();
@@ -118,7 +121,8 @@ fn emitted(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>, 
 /// A uid: a string, or a number.
 fn text(raw: &RawValue) -> Option<String> {
     let text = serde_json::from_str::<String>(raw.get()).ok();
-    text.or_else(|| raw.get().parse::<u64>().ok().map(|number| number.to_string())).filter(|uid| !uid.is_empty())
+    text.or_else(|| raw.get().parse::<u64>().ok().map(|number| number.to_string()))
+        .filter(|uid| !uid.is_empty())
 }
 
 fn log_out(local: &Rc<Local>, connection: &Rc<Connection>, path: &str) {
@@ -128,7 +132,12 @@ fn log_out(local: &Rc<Local>, connection: &Rc<Connection>, path: &str) {
     }
 }
 
-async fn log_in(local: &Rc<Local>, connection: &Rc<Connection>, path: &str, uid: &str) -> Result<(), Refusal> {
+async fn log_in(
+    local: &Rc<Local>,
+    connection: &Rc<Connection>,
+    path: &str,
+    uid: &str,
+) -> Result<(), Refusal> {
     let name = path.strip_prefix('/').and_then(|name| NamespaceName::new(name).ok());
     let namespace = name.and_then(|name| local.node.namespace(name.as_str()));
     let namespace = namespace.ok_or_else(|| Refusal::field("namespace", "is not there"))?;
@@ -139,7 +148,8 @@ async fn log_in(local: &Rc<Local>, connection: &Rc<Connection>, path: &str, uid:
         session::close(local, connection, &session, Disconnect::NORMAL);
     }
     let (token, platform) =
-        with(connection, |state| (state.query.token.clone(), state.query.platform.clone())).unwrap_or_default();
+        with(connection, |state| (state.query.token.clone(), state.query.platform.clone()))
+            .unwrap_or_default();
     let claim = Claim {
         user: Some(user),
         device: Some(device.clone()),
@@ -202,9 +212,14 @@ mod tests {
 
     #[test]
     fn a_uid_is_a_string_or_a_number() {
-        for (json, expected) in
-            [(r#""ann""#, Some("ann")), ("7", Some("7")), (r#""""#, None), ("{}", None), ("null", None), ("-1", None)]
-        {
+        for (json, expected) in [
+            (r#""ann""#, Some("ann")),
+            ("7", Some("7")),
+            (r#""""#, None),
+            ("{}", None),
+            ("null", None),
+            ("-1", None),
+        ] {
             let raw = RawValue::from_string(json.to_owned()).unwrap();
             assert_eq!(text(&raw).as_deref(), expected, "{json}");
         }
