@@ -250,6 +250,9 @@ fn said(room: &str, data: &'static str) -> Said {
         data: Bytes::from_static(data.as_bytes()),
         ttl: Duration::ZERO,
         echo: false,
+        user: None,
+        offline: Bytes::new(),
+        aside: Bytes::new(),
     }
 }
 
@@ -268,8 +271,8 @@ async fn what_a_client_publishes_says_who_it_is() {
     let namespace = &ann.namespace;
     for (echo, ttl, meant) in [(false, 0, vec![1]), (true, 0, vec![0, 1]), (false, 60, vec![1])] {
         let said = Said { echo, ttl: Duration::from_secs(ttl), ..said("chat", "1") };
-        let id = world.node.relay(&speaker, said).await.unwrap();
-        let message = world.node.message(namespace, &id).await.unwrap().unwrap();
+        let accepted = world.node.relay(&speaker, said).await.unwrap();
+        let message = world.node.message(namespace, &accepted.id).await.unwrap().unwrap();
         let from = message.from.as_ref().unwrap();
         assert_eq!((from.user.as_ref().unwrap().as_str(), from.device.as_str()), ("ann", "d1"));
         assert_eq!(message.meant.iter().collect::<Vec<_>>(), meant);
@@ -292,8 +295,8 @@ async fn the_business_system_may_change_or_refuse_what_is_published() {
     assert_eq!(business.asked(), [] as [Value; 0], "who may not is not asked about");
 
     business.answers(200, &json!({"allow": true, "data": {"text": "***"}}));
-    let id = relay(said("chat", r#"{"text":"damn"}"#)).await.unwrap();
-    let message = world.node.message(&ann.namespace, &id).await.unwrap().unwrap();
+    let accepted = relay(said("chat", r#"{"text":"damn"}"#)).await.unwrap();
+    let message = world.node.message(&ann.namespace, &accepted.id).await.unwrap().unwrap();
     assert_eq!(&message.data[..], br#"{"text":"***"}"#);
     let data = json!({"user": "ann", "device": "d1", "connection": "c1a", "meta": {"plan": "free"},
         "room": "chat", "event": "typing", "data": {"text": "damn"}});
