@@ -1,7 +1,11 @@
 // light-push: its clients, byte by byte as recorded, and with the Socket.IO clients of its time.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 
 import io1 from 'socket.io-client-1';
 import io2 from 'socket.io-client-2';
@@ -334,5 +338,33 @@ describe('light-push: clients of its time', () => {
         });
       });
     }
+  }
+
+  const HERE = fileURLToPath(new URL('.', import.meta.url));
+  const skip = existsSync(path.join(HERE, '.venv/.installed-requirements'))
+    ? false
+    : 'SKIPPED: the Python packages are not installed; setup.sh does that, and needs python3 with venv, and PyPI';
+  for (const transports of ['websocket', 'polling', 'polling,websocket']) {
+    test(`python-socketio 4 by ${transports}`, { skip }, async (t) => {
+      const { api, at } = await start(t);
+      const child = spawn(path.join(HERE, '.venv/bin/python'), ['light_push.py'], {
+        cwd: path.join(HERE, 'socketio'),
+        env: { ...process.env, NAMESPACE: '/demo', URL: `http://${at}?uuid=d1&userid=ann`, TRANSPORTS: transports, PYTHONDONTWRITEBYTECODE: '1' },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      t.after(() => child.kill('SIGKILL'));
+      let said = '';
+      for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (said += text));
+      const lines = () => said.split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
+      const told = (event) => until(() => `${event} in ${said}`, () => lines().find((line) => line.event === event), { ms: 15_000 });
+      assert.equal((await told('ok')).data.clientId, '/demo#ann#web-d1');
+      assert.deepEqual((await told('joined')).data, { status: 200, msg: 'ok' });
+      const { id } = await api.push({ to: { rooms: ['r1'] }, data: { text: 'hi' } });
+      assert.deepEqual((await told('push')).data.pushData, { text: 'hi' });
+      await until('the receipt is in the books', async () => {
+        const { acked } = await api.get(`messages/${id}/report`);
+        return (typeof acked === 'number' ? acked : acked.total) === 1;
+      });
+    });
   }
 });

@@ -18,7 +18,7 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 const PYTHON = path.join(HERE, '.venv/bin/python');
 const missing = existsSync(path.join(HERE, '.venv/.installed-requirements'))
   ? false
-  : 'SKIPPED: the Python packages of grpc/requirements.txt are not installed; setup.sh does that, and needs python3 with venv, and PyPI';
+  : 'SKIPPED: the Python packages are not installed; setup.sh does that, and needs python3 with venv, and PyPI';
 if (missing) process.stderr.write(`grpc.test.mjs: ${missing}\n`);
 
 /** A program in Python that calls the server. */

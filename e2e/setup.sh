@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the black-box tests need: the npm packages of package-lock.json, and Debian's openssl (for
-# certificates), gcc (for power cuts) and Chromium, and the Python packages of grpc/requirements.txt in a place of their own.
+# certificates), gcc (for power cuts), redis-server and Chromium, and the Python packages of grpc/ and socketio/ in a place of their own.
 set -eu
 cd "$(dirname "$0")"
 
@@ -45,11 +45,12 @@ if [ ! -x /usr/bin/chromium ]; then
 fi
 
 stamp=.venv/.installed-requirements
-if ! cmp -s grpc/requirements.txt "$stamp"; then
-  echo "setup: Python packages for gRPC, into .venv"
-  if python3 -m venv .venv && .venv/bin/pip install -q --disable-pip-version-check -r grpc/requirements.txt; then
-    cp grpc/requirements.txt "$stamp"
+wanted=$(cat grpc/requirements.txt socketio/requirements.txt)
+if [ "$wanted" != "$(cat "$stamp" 2>/dev/null)" ]; then
+  echo "setup: Python packages for gRPC and Socket.IO, into .venv"
+  if python3 -m venv .venv && .venv/bin/pip install -q --disable-pip-version-check -r grpc/requirements.txt -r socketio/requirements.txt; then
+    printf '%s' "$wanted" > "$stamp"
   else
-    echo "setup: that failed (it needs python3 with venv, on Debian python3-venv, and PyPI); until then the gRPC test is SKIPPED" >&2
+    echo "setup: that failed (it needs python3 with venv, on Debian python3-venv, and PyPI); until then the tests in Python are SKIPPED" >&2
   fi
 fi
