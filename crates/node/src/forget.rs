@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use tidings_model::{Disconnect, Ordinal};
+use tidings_model::{DeviceId, Disconnect, Ordinal};
 use tidings_store::{Device, StoreError};
 
 use crate::devices::Filter;
@@ -106,29 +106,62 @@ impl Node {
         namespace: &Arc<Namespace>,
         purge: &Purge,
     ) -> Result<u64, StoreError> {
+        let mut count = 0;
+        self.purge_each(namespace, purge, |_| count += 1).await?;
+        Ok(count)
+    }
+
+    /// The same, and answers which these are.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written; some may have been forgotten.
+    pub async fn purge_and_name(
+        self: &Arc<Self>,
+        namespace: &Arc<Namespace>,
+        purge: &Purge,
+    ) -> Result<Vec<DeviceId>, StoreError> {
+        let mut gone = Vec::new();
+        self.purge_each(namespace, purge, |device| gone.push(device.id.clone())).await?;
+        Ok(gone)
+    }
+
+    async fn purge_each(
+        self: &Arc<Self>,
+        namespace: &Arc<Namespace>,
+        purge: &Purge,
+        mut seen: impl FnMut(&Device),
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let (mut after, mut count) = (None, 0);
+        let mut after = None;
         loop {
-            let (devices, next) = self.devices_of(namespace, &purge.filter, after, LOOKED_AT).await?;
-            let gone = |(device, online): &(Device, bool)| {
+            let (mut devices, next) = self.devices_of(namespace, &purge.filter, after, LOOKED_AT).await?;
+            devices.retain(|(device, online)| {
                 let reachable = !purge.with_tokens && !device.profile.tokens.is_empty();
                 !online && !reachable && now.since(device.seen_at) >= purge.inactive_for
-            };
-            let gone: Vec<Ordinal> =
-                devices.iter().filter(|one| gone(one)).map(|(device, _)| device.ordinal).collect();
+            });
             if purge.dry_run {
-                count += gone.len() as u64;
+                devices.iter().for_each(|(device, _)| seen(device));
             } else {
-                let forgetting = stream::iter(gone).map(|device| self.forget(namespace, device));
+                let forgetting =
+                    stream::iter(devices).map(|(device, _)| self.forget_known(namespace, device));
                 let mut forgetting = forgetting.buffer_unordered(SIDE_BY_SIDE);
                 while let Some(forgotten) = forgetting.next().await {
-                    count += u64::from(forgotten?);
+                    forgotten?.iter().for_each(&mut seen);
                 }
             }
             match next {
                 Some(next) => after = Some(next),
-                None => return Ok(count),
+                None => return Ok(()),
             }
         }
+    }
+    /// Forgets a device, and gives it back if it was still there.
+    async fn forget_known(
+        self: &Arc<Self>,
+        namespace: &Arc<Namespace>,
+        device: Device,
+    ) -> Result<Option<Device>, StoreError> {
+        let forgotten = self.forget(namespace, device.ordinal).await?;
+        Ok(forgotten.then_some(device))
     }
 }

@@ -239,7 +239,9 @@ impl Node {
     /// [`Denied`]: a wrong key, of which an address has only so many.
     pub async fn access(self: &Arc<Self>, key: &str, from: ClientAddress) -> Result<Holder, Denied> {
         let digest = self.keys.digest(key);
-        if let Some(holder) = self.keys.known(&digest, self.clock.now()) {
+        // What is digested with a namespace is a password, and nobody may guess it here.
+        let known = self.keys.known(&digest, self.clock.now()).filter(|_| !key.contains(PARTED));
+        if let Some(holder) = known {
             if let Some(key) = &holder.key {
                 self.used(key);
             }
@@ -290,7 +292,10 @@ impl Node {
     }
 }
 
-/// A password as it is digested: two namespaces may have the same. No header can have the character in between.
+/// What stands between a namespace and its password where they are digested. No key has it.
+const PARTED: char = '\0';
+
+/// A password as it is digested: two namespaces may have the same.
 fn of_namespace(namespace: &NamespaceName, password: &str) -> String {
-    format!("{namespace}\0{password}")
+    format!("{namespace}{PARTED}{password}")
 }

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use tidings_model::{RoomName, Seq};
 use tidings_store::StoreError;
 
-pub use callback::{Caller, Vouched};
+pub use callback::{Caller, Vouched, is_callback};
 pub use kept::Kept;
 pub(crate) use kept::{PREFIX, load};
 pub use near::NEAR_MAX;

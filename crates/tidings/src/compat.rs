@@ -10,7 +10,7 @@ use tidings_model::NamespaceName;
 use tidings_node::namespace::{AuthMode, CreateError, Settings};
 use tidings_node::{Node, StoreError};
 
-use crate::config::compat::{Compat, Served};
+use crate::config::compat::{Compat, LightPush, Served};
 use crate::listener::{Address, Bound, Listener, Manner, Manners, Metrics, bind};
 use crate::run::Fatal;
 
@@ -38,12 +38,17 @@ impl Systems<'_> {
             tracing::info!(system = name, on = where_to, "an older system is served");
             systems.push(System { name, listen: listen.clone(), router });
         };
-        if let Some(Served { listen, settings: path }) = &config.light_push {
+        if let Some(Served { listen, settings }) = &config.light_push {
+            let LightPush { socket_path: path, callback_private } = settings;
+            self.node.allow_private_callbacks(*callback_private);
             let at = |path: &str| clients.light_push(gateway::LightPush { socket_path: path.to_owned() });
             let mut router =
                 at(path).merge(api::light_push::router(state.clone(), api::light_push::Settings {}));
             if listen.is_some() && path != SOCKET_PATH {
                 router = router.merge(at(SOCKET_PATH));
+            }
+            if listen.is_some() {
+                router = router.fallback(api::light_push::not_found);
             }
             add("light_push", listen, router);
         }

@@ -231,18 +231,19 @@ impl Node {
     }
 
     /// Sets the password with which light-push's backends come to a namespace, as a key with all scopes; the old one is worth nothing
-    /// from now on. It is listed and revoked as any other key. `None` leaves the namespace without one.
+    /// from now on. It is listed and revoked as any other key.
     ///
     /// # Errors
     /// When it cannot be written down; the old one holds then.
     pub async fn set_password(
         self: &Arc<Self>,
         namespace: &Namespace,
-        password: Option<&str>,
+        password: &str,
     ) -> Result<(), StoreError> {
         let turn = Arc::clone(&self.keys.changing).lock_owned().await;
         let name = KeyName::new(PASSWORD).map_err(|why| StoreError::Io(why.to_string()))?;
-        let key = |digest| NamedKey {
+        let digest = self.keys.digest(&super::of_namespace(&namespace.name, password));
+        let key = NamedKey {
             namespace: namespace.name.clone(),
             id: PASSWORD.to_owned(),
             name: name.clone(),
@@ -254,17 +255,13 @@ impl Node {
             pushes: Bucket::default(),
             used_at: AtomicU64::new(0),
         };
-        let new = password
-            .map(|password| Arc::new(key(self.keys.digest(&super::of_namespace(&namespace.name, password)))));
-        let (node, setting) = (Arc::clone(self), format!("{PREFIX}{}/{PASSWORD}", namespace.name));
-        let of = namespace.name.clone();
+        let (node, key) = (Arc::clone(self), Arc::new(key));
         whole(async move {
             let _turn = turn;
-            let value = new.as_ref().map(|key| key.value()).transpose()?;
-            node.store.put(&setting, value).await?;
+            node.store.put(&key.setting(), Some(key.value()?)).await?;
             let mut named = node.keys.named.write().unwrap_or_else(PoisonError::into_inner);
-            named.retain(|_, key| key.namespace != of || key.id != PASSWORD);
-            named.extend(new.map(|key| (key.digest, key)));
+            named.retain(|_, other| other.namespace != key.namespace || other.id != PASSWORD);
+            named.insert(key.digest, key);
             Ok(())
         })
         .await

@@ -162,6 +162,12 @@ impl Caller {
     }
 }
 
+/// Whether a callback can be at this URL.
+#[must_use]
+pub fn is_callback(url: &str) -> bool {
+    HookUrl::parse(url).is_ok()
+}
+
 /// Where a callback is, if there is one.
 fn url(text: Option<&String>) -> Option<Result<HookUrl, String>> {
     let text = text.filter(|text| !text.is_empty())?;

@@ -78,6 +78,15 @@ pub(super) const LIGHT_PUSH: Section = Section {
             flag: "",
             secret: false,
         },
+        Key {
+            name: "compat.light_push.callback_private",
+            default: "false",
+            allowed: "true or false",
+            doc: "Whether the callbacks of all namespaces may be at private addresses. Off, only those may that the administrator \
+                has set with `callback_private`.",
+            flag: "",
+            secret: false,
+        },
     ],
 };
 
@@ -198,6 +207,14 @@ pub(crate) struct Served<T> {
     pub(crate) settings: T,
 }
 
+/// What is set for light-push.
+#[derive(Clone, Debug)]
+pub(crate) struct LightPush {
+    /// The path of its Socket.IO.
+    pub(crate) socket_path: String,
+    pub(crate) callback_private: bool,
+}
+
 /// What is set for push (koa).
 #[derive(Clone, Debug)]
 pub(crate) struct PushKoa {
@@ -236,8 +253,7 @@ pub(crate) struct MessagePush {
 /// The older systems that are served.
 #[derive(Debug, Default)]
 pub(crate) struct Compat {
-    /// The path of light-push's Socket.IO.
-    pub(crate) light_push: Option<Served<String>>,
+    pub(crate) light_push: Option<Served<LightPush>>,
     pub(crate) push_koa: Option<Served<PushKoa>>,
     pub(crate) gopusher: Option<Served<Gopusher>>,
     pub(crate) go_redis: Option<Served<GoRedis>>,
@@ -268,16 +284,19 @@ impl Compat {
         let all = Self {
             light_push: Some(Served {
                 listen: listen(layers, "compat.light_push.listen"),
-                settings: layers.take("compat.light_push.socket_path", |text| {
-                    let fits = text.starts_with('/')
-                        && text.ends_with("/socket.io/")
-                        && !text.contains(['{', '}', '?']);
-                    if fits {
-                        Ok(text.to_owned())
-                    } else {
-                        Err("must be a path that ends with /socket.io/".to_owned())
-                    }
-                }),
+                settings: LightPush {
+                    socket_path: layers.take("compat.light_push.socket_path", |text| {
+                        let fits = text.starts_with('/')
+                            && text.ends_with("/socket.io/")
+                            && !text.contains(['{', '}', '?']);
+                        if fits {
+                            Ok(text.to_owned())
+                        } else {
+                            Err("must be a path that ends with /socket.io/".to_owned())
+                        }
+                    }),
+                    callback_private: layers.take("compat.light_push.callback_private", value::switch),
+                },
             }),
             push_koa: Some(Served {
                 listen: listen(layers, "compat.push_koa.listen"),
@@ -343,7 +362,7 @@ impl Compat {
         }
         if let Some(served) = &self.light_push
             && served.listen.is_none()
-            && served.settings == "/socket.io/"
+            && served.settings.socket_path == "/socket.io/"
         {
             layers.refuse(
                 "compat.light_push.socket_path",
