@@ -154,6 +154,14 @@ pub(crate) fn binary(local: &Rc<Local>, connection: &Rc<Connection>, bytes: &[u8
     }
 }
 
+/// A pong came: what was written before its ping has arrived.
+pub(crate) fn pong(local: &Local, connection: &Connection) {
+    connection.pinged_at.set(0);
+    if matches!(kind(connection), Kind::Compat) {
+        compat::pong(local, connection);
+    }
+}
+
 /// Queues what the protocol says before the server ends a connection.
 pub(crate) fn goodbye(local: &Local, connection: &Connection, sessions: &[Session], why: Disconnect) {
     match kind(connection) {
@@ -270,7 +278,11 @@ pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
     let now = if now - due <= timeout.as_millis() as u64 / 2 { due } else { now };
     connection.beat_at.set(now);
     match kind(connection) {
-        Kind::Json | Kind::Compat => {
+        Kind::Compat => {
+            connection.pinged_at.set(now);
+            compat::beat(local, connection);
+        }
+        Kind::Json => {
             connection.pinged_at.set(now);
             let ping = tidings_wire::websocket::frame(tidings_wire::websocket::Opcode::Ping, b"");
             local.send_frame(connection, ping);

@@ -292,7 +292,7 @@ impl Local {
             Message::Ping(payload) => {
                 self.send_frame(connection, websocket::frame(Opcode::Pong, payload));
             }
-            Message::Pong(_) => connection.pinged_at.set(0),
+            Message::Pong(_) => dialect::pong(self, connection),
             Message::Close { code, .. } => {
                 connection.close_code.set(code.unwrap_or_default());
                 self.close(connection, Disconnect::NORMAL);
@@ -323,9 +323,8 @@ impl Local {
         for session in &sessions {
             self.leave(session, why);
         }
-        if connection.dialect.borrow().is_passing() {
-            sessions.iter().for_each(|session| self.node.forget_soon(&session.namespace, session.ordinal));
-        }
+        let passing = sessions.iter().filter(|session| session.passing);
+        passing.for_each(|session| self.node.forget_soon(&session.namespace, session.ordinal));
         if why != Disconnect::GONE {
             if let Some(outbox) = self.hub.borrow_mut().outbox(connection.key) {
                 outbox.abandon();
