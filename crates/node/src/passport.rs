@@ -82,8 +82,7 @@ fn read(body: &[u8]) -> Result<UserId, PassportError> {
         return Err(PassportError::Nobody);
     }
     let data = answer.data.ok_or(PassportError::Nobody)?;
-    let session: Session<'_> =
-        serde_json::from_str(data.get()).map_err(|_| PassportError::NotUnderstood)?;
+    let session: Session<'_> = serde_json::from_str(data.get()).map_err(|_| PassportError::NotUnderstood)?;
     let uid = session.uid.map_or("null", RawValue::get);
     // Some services have numbers for their users, which are text here.
     let text = match uid.as_bytes().first() {

@@ -219,6 +219,9 @@ mod tests {
         ] {
             assert_eq!(last_words(why).0, code, "{why:?}");
         }
-        assert_eq!(outcome(ERROR, FAILED, TIMEOUT), "{\n  \"cmd\" : \"RESPONSE\",\n  \"data\" : {\n    \"code\" : 0,\n    \"msg\" : \"login timeout!\"\n  },\n  \"type\" : \"ERROR\"\n}");
+        assert_eq!(
+            outcome(ERROR, FAILED, TIMEOUT),
+            "{\n  \"cmd\" : \"RESPONSE\",\n  \"data\" : {\n    \"code\" : 0,\n    \"msg\" : \"login timeout!\"\n  },\n  \"type\" : \"ERROR\"\n}"
+        );
     }
 }
