@@ -1,5 +1,5 @@
 //! Makes Rust of `proto/` at the root of the project: messages that are JSON too, in the words that REST has, and the
-//! service. No `protoc` is needed.
+//! service. No `protoc` is needed. The contract of gopusher is beside it, and stays as it was.
 
 use std::error::Error;
 use std::path::Path;
@@ -66,5 +66,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         builder = builder.field_attribute(format!(".tidings.v1.{path}"), attribute);
     }
     builder.compile_fds(compiler.file_descriptor_set())?;
+
+    let mut gopusher = protox::Compiler::new([ROOT])?;
+    gopusher.open_file("gopusher/rpc.proto")?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .client_mod_attribute(".", "#[cfg(test)]")
+        .codec_path("crate::grpc::codec::Checked")
+        .compile_fds(gopusher.file_descriptor_set())?;
     Ok(())
 }

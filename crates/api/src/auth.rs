@@ -73,8 +73,22 @@ pub(crate) async fn holds(
     need: Need,
     namespace: &str,
 ) -> bool {
-    let access = access(node, authorization, from).await;
-    access.is_ok_and(|holder| refusal(&holder.access, need, Some(namespace)).is_none())
+    holder(node, authorization, from, need, namespace).await.is_ok()
+}
+
+/// Whoever has the key in a header, if it opens what is needed of a namespace that no path names.
+pub(crate) async fn holder(
+    node: &Arc<Node>,
+    authorization: Option<&HeaderValue>,
+    from: ClientAddress,
+    need: Need,
+    namespace: &str,
+) -> Result<Holder, Problem> {
+    let holder = access(node, authorization, from).await?;
+    match refusal(&holder.access, need, Some(namespace)) {
+        None => Ok(holder),
+        Some(why) => Err(Problem::new(ErrorCode::FORBIDDEN, why)),
+    }
 }
 
 fn refusal(access: &Access, need: Need, namespace: Option<&str>) -> Option<String> {

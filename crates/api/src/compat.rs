@@ -1,8 +1,10 @@
 //! The backend side of the five older systems: their paths, bodies and words, over the same use cases. Each router may be served
 //! beside everything else or on a listener of its own. None of them is in OpenAPI: their contracts are their own.
 
+pub(crate) mod around;
 pub mod go_redis;
 pub mod gopusher;
 pub mod light_push;
 pub mod message_push;
+mod plain;
 pub mod push_koa;

@@ -10,6 +10,7 @@
 mod around;
 pub(crate) mod codec;
 mod events;
+pub(crate) mod gopusher;
 mod health;
 pub(crate) mod json;
 mod leaving;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tidings_model::NamespaceName;
+use tidings_node::passport::Passport;
 
 use crate::Gateway;
 use crate::http::compat;
@@ -45,6 +46,10 @@ pub struct MessagePush {
     pub namespace: NamespaceName,
     /// How long a client may take until its `LOGIN`.
     pub login_timeout: Duration,
+    /// Who is asked whose a token is; the namespace's rules hold where that is `None`.
+    pub passport: Option<Arc<Passport>>,
+    /// Whether it has a listener of its own, where its path is also there without a prefix.
+    pub alone: bool,
 }
 
 impl Gateway {

@@ -156,11 +156,19 @@ pub(crate) fn binary(local: &Rc<Local>, connection: &Rc<Connection>, bytes: &[u8
 
 /// A session has ended, whatever becomes of its connection.
 pub(crate) fn has_left(local: &Local, connection: &Connection, session: &Session) {
-    if connection.dialect.borrow().is_passing() {
+    if session.passing {
         local.node.forget_soon(&session.namespace, session.ordinal);
     }
     if matches!(kind(connection), Kind::EngineIo) {
         socketio::light_push::has_left(local, connection, session);
+    }
+}
+
+/// A pong came: what was written before its ping has arrived.
+pub(crate) fn pong(local: &Local, connection: &Connection) {
+    connection.pinged_at.set(0);
+    if matches!(kind(connection), Kind::Compat) {
+        compat::pong(local, connection);
     }
 }
 
@@ -280,7 +288,11 @@ pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
     let now = if now - due <= timeout.as_millis() as u64 / 2 { due } else { now };
     connection.beat_at.set(now);
     match kind(connection) {
-        Kind::Json | Kind::Compat => {
+        Kind::Compat => {
+            connection.pinged_at.set(now);
+            compat::beat(local, connection);
+        }
+        Kind::Json => {
             connection.pinged_at.set(now);
             let ping = tidings_wire::websocket::frame(tidings_wire::websocket::Opcode::Ping, b"");
             local.send_frame(connection, ping);

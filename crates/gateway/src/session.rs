@@ -15,6 +15,7 @@ use tidings_node::Namespace;
 use tidings_node::StoreError;
 use tidings_node::block::Visitor;
 use tidings_node::connect::{Claim, Identity, UserKey, connection_id};
+use tidings_node::ids;
 use tidings_node::namespace::AuthMode;
 use tidings_node::permit::Permit;
 use tidings_node::relay::Said;
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     pub(crate) ordinal: Ordinal,
     /// Whether it does not want to be told of others.
     pub(crate) hushed: bool,
+    /// Whether the device is there for this connection only.
+    pub(crate) passing: bool,
     pub(crate) connection: u64,
     pub(crate) member: MemberKey,
     /// What its user is counted by.
@@ -142,8 +145,10 @@ pub(crate) async fn open(
 ) -> Result<Opened, Option<Refusal>> {
     let from = connection.address();
     let identity = local.node.identify(namespace, Claim { from, ..claim }).await.map_err(Refusal::from)?;
+    // The namespace may have said which device it is, and that one stays.
+    let passing = connection.dialect.borrow().is_passing() && ids::is_passing(&identity.device.id);
     if !connection.is_open() {
-        if connection.dialect.borrow().is_passing() {
+        if passing {
             local.node.forget_soon(&identity.namespace, identity.device.ordinal);
         }
         return Err(None);
@@ -168,6 +173,7 @@ pub(crate) async fn open(
         namespace: Arc::clone(&identity.namespace),
         ordinal: identity.device.ordinal,
         hushed: false,
+        passing,
         connection: local.next_connection(),
         member,
         user: local.node.counted(&identity),

@@ -84,7 +84,7 @@ impl Node {
         loop {
             let (devices, next) = self.devices_of(namespace, &Filter::default(), after, LOOKED_AT).await?;
             for (device, online) in devices {
-                if !online && device.id.as_str().starts_with(ids::PASSING) {
+                if !online && ids::is_passing(&device.id) {
                     count += u64::from(self.forget(namespace, device.ordinal).await?);
                 }
             }

@@ -41,6 +41,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod notify;
 pub mod observe;
+pub mod passport;
 pub mod permit;
 pub mod presence;
 pub mod profile;

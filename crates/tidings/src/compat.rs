@@ -31,7 +31,7 @@ pub(crate) struct Systems<'a> {
 impl Systems<'_> {
     /// The systems that are enabled. Their namespaces are there from now on.
     pub(crate) async fn build(self, config: &Compat) -> Result<Vec<System>, StoreError> {
-        let Self { gateway: clients, api: state, .. } = self;
+        let (clients, state) = (self.gateway, self.api);
         let mut systems = Vec::new();
         let mut add = |name, listen: &Option<Address>, router: Router| {
             let where_to = listen.as_ref().map_or("the main listener".to_owned(), ToString::to_string);
@@ -60,7 +60,11 @@ impl Systems<'_> {
         if let Some(Served { listen, settings }) = &config.gopusher {
             self.namespace(&settings.namespace, "gopusher", settings.open).await?;
             let router = clients.gopusher(settings.gateway());
-            add("gopusher", listen, router.merge(api::gopusher::router(state.clone(), settings.api())));
+            add(
+                "gopusher",
+                listen,
+                router.merge(api::gopusher::router(state.clone(), settings.api(listen.is_some()))),
+            );
         }
         if let Some(Served { listen, settings }) = &config.go_redis {
             self.namespace(&settings.namespace, "Channels", settings.open).await?;
@@ -74,11 +78,12 @@ impl Systems<'_> {
                     "compat.message_push.derived_secrets is on: whoever knows how its secrets are computed can push"
                 );
             }
-            let router = clients.message_push(settings.gateway());
+            let alone = listen.is_some();
+            let router = clients.message_push(settings.gateway(self.node, alone));
             add(
                 "message_push",
                 listen,
-                router.merge(api::message_push::router(state.clone(), settings.api())),
+                router.merge(api::message_push::router(state.clone(), settings.api(alone))),
             );
         }
         Ok(systems)

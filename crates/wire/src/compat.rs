@@ -2,8 +2,10 @@
 //! [`Aside`], which only the system that said it shows again.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::push::{Encoded, PushView};
 use crate::websocket::{self, Opcode};
@@ -78,6 +80,17 @@ fn nothing() -> Encoded {
 /// The data as text: what a JSON string says, or the JSON itself.
 fn text<'a>(push: &PushView<'a>) -> Cow<'a, str> {
     serde_json::from_str::<String>(push.data).map_or(Cow::Borrowed(push.data), Cow::Owned)
+}
+
+/// The members of a JSON object, by their names in lower case: some of these systems did not care how names were written.
+fn members(json: &str) -> Result<HashMap<String, &RawValue>, serde_json::Error> {
+    let members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(json)?;
+    Ok(members.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect())
+}
+
+/// What a JSON string says; `None` for every other value.
+fn said(value: Option<&&RawValue>) -> Option<String> {
+    serde_json::from_str(value?.get()).ok()
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ impl DryRunBody {
 ///
 /// # Errors
 /// When there have been too many.
-pub(super) fn may_push(holder: Option<&Holder>, now: Timestamp) -> Result<(), Problem> {
+pub(crate) fn may_push(holder: Option<&Holder>, now: Timestamp) -> Result<(), Problem> {
     let counted = holder.map_or(Ok(()), |holder| holder.may_push(now));
     counted.map_err(|wait| Problem::too_often(format!("this key has pushed too often; {wait}"), wait))
 }

@@ -6,13 +6,16 @@ use std::time::Duration;
 use tidings_model::Disconnect;
 use tidings_wire::push::Codec;
 
+use self::receipts::Owed;
 use super::Dialect;
 use crate::connection::Connection;
 use crate::local::Local;
+use crate::session::Refusal;
 
 pub(crate) mod go_redis;
 pub(crate) mod gopusher;
 pub(crate) mod message_push;
+mod receipts;
 
 /// Which of them a connection speaks, and how far it has come.
 #[derive(Debug)]
@@ -64,6 +67,15 @@ impl State {
         }
     }
 
+    /// What was written to it before a ping that it has not answered yet, where its system gives no receipts.
+    fn owed(&mut self) -> Option<&mut Owed> {
+        match self {
+            Self::Gopusher(state) => Some(&mut state.owed),
+            Self::MessagePush(state) => Some(&mut state.owed),
+            Self::GoRedis(_) => None,
+        }
+    }
+
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Gopusher(state) => state.is_passing(),
@@ -98,10 +110,28 @@ pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
     }
 }
 
+/// The close code and the words for who is not let in: policy violation (1008), or try again later (1013).
+fn farewell(why: &Refusal) -> (u16, String) {
+    let code = if why.disconnect().reconnect() { 1013 } else { 1008 };
+    (code, why.message.clone())
+}
+
+/// It is asked for a sign of life.
+pub(super) fn beat(local: &Local, connection: &Connection) {
+    receipts::expect(local, connection);
+    receipts::ping(local, connection);
+}
+
+/// It gave one.
+pub(super) fn pong(local: &Local, connection: &Connection) {
+    receipts::arrived(local, connection);
+}
+
 /// Queues what the system said before it ended a connection.
 pub(super) fn goodbye(local: &Local, connection: &Connection, why: Disconnect) {
     match system(connection) {
+        Some(System::Gopusher) => gopusher::goodbye(local, connection, why),
         Some(System::MessagePush) => message_push::goodbye(local, connection, why),
-        Some(System::Gopusher | System::GoRedis) | None => local.send_close(connection, why),
+        Some(System::GoRedis) | None => local.send_close(connection, why),
     }
 }

@@ -1,5 +1,6 @@
 //! The paths of the older systems' clients.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
@@ -7,16 +8,21 @@ use axum::extract::{Request, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{any, get};
+use http::header;
 use tidings_model::NamespaceName;
 
 use super::upgrade::Handshake;
 use super::websocket::no_handshake;
-use super::{engineio, entrance};
+use super::{engineio, entrance, query};
 use crate::Front;
 use crate::command::{Application, Command};
-use crate::compat::{GoRedis, Gopusher, LightPush, MessagePush, PushKoa};
+use crate::compat::{GoRedis, Gopusher, LightPush, PushKoa};
 use crate::dialect::Dialect;
-use crate::dialect::compat::{self, go_redis, gopusher, message_push};
+use crate::dialect::compat::{self, go_redis, gopusher};
+
+mod message_push;
+
+pub(crate) use message_push::message_push;
 
 /// Socket.IO on a path, which ends with a slash, and on the same without it.
 fn socket_io(front: Arc<Front>, path: &str, application: Application, of: Option<NamespaceName>) -> Router {
@@ -73,8 +79,9 @@ pub(super) fn upgrade(front: Arc<Front>, mut request: Request, state: compat::St
 
 pub(crate) fn gopusher(front: Arc<Front>, settings: Gopusher) -> Router {
     let settings = Arc::new(settings);
-    plain(front, "/ws", settings.namespace.clone(), move |_| {
-        compat::State::Gopusher(gopusher::State::new(Arc::clone(&settings)))
+    plain(front, "/ws", settings.namespace.clone(), move |request| {
+        let token = token(request);
+        compat::State::Gopusher(gopusher::State::new(Arc::clone(&settings), token.as_deref()))
     })
 }
 
@@ -85,9 +92,13 @@ pub(crate) fn go_redis(front: Arc<Front>, settings: GoRedis) -> Router {
     })
 }
 
-pub(crate) fn message_push(front: Arc<Front>, settings: MessagePush) -> Router {
-    let settings = Arc::new(settings);
-    plain(front, "/message-push/v1/message", settings.namespace.clone(), move |_| {
-        compat::State::MessagePush(message_push::State::new(Arc::clone(&settings)))
+/// The token in a handshake: in the query, or as a bearer.
+fn token(request: &Request) -> Option<String> {
+    let query = query::find(request.uri().query().unwrap_or_default(), &["token"]);
+    let query = query.filter(|token| !token.is_empty()).map(Cow::into_owned);
+    query.or_else(|| {
+        let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
     })
 }

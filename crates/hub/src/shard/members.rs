@@ -324,6 +324,12 @@ impl Shard {
         }
     }
 
+    /// What a member was given and has not acknowledged.
+    #[must_use]
+    pub fn pending(&self, key: MemberKey) -> &[Seq] {
+        self.members.get(key).map_or(&[], |member| &member.pending)
+    }
+
     /// A message that was let go is settled for these devices: they do not get it.
     pub fn settle_dropped(&mut self, namespace: &NamespaceName, seq: Seq, by: &Ordinals) {
         let mut settle = |device: u32| {

@@ -1,10 +1,13 @@
 //! The five older systems: whether each is spoken, where, and for which namespace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_api::compat as api;
 use tidings_gateway::compat as gateway;
 use tidings_model::NamespaceName;
+use tidings_node::Node;
+use tidings_node::notify::HookUrl;
 
 use super::layers::Layers;
 use super::{Key, Section, value};
@@ -245,7 +248,7 @@ pub(crate) struct GoRedis {
 #[derive(Clone, Debug)]
 pub(crate) struct MessagePush {
     pub(crate) namespace: NamespaceName,
-    pub(crate) passport_url: Option<String>,
+    pub(crate) passport_url: Option<HookUrl>,
     pub(crate) passport_private: bool,
     pub(crate) derived_secrets: bool,
 }
@@ -333,7 +336,10 @@ impl Compat {
                 listen: listen(layers, "compat.message_push.listen"),
                 settings: MessagePush {
                     namespace: layers.take("compat.message_push.namespace", name),
-                    passport_url: layers.take("compat.message_push.passport_url", maybe),
+                    passport_url: layers.take("compat.message_push.passport_url", |text| {
+                        let url = maybe(text)?.map(|url| HookUrl::parse(&url));
+                        url.transpose().map_err(|why| why.to_string())
+                    }),
                     passport_private: layers.take("compat.message_push.passport_private", value::switch),
                     derived_secrets: layers.take("compat.message_push.derived_secrets", value::switch),
                 },
@@ -425,8 +431,9 @@ impl Gopusher {
         gateway::Gopusher { namespace: self.namespace.clone() }
     }
 
-    pub(crate) fn api(&self) -> api::gopusher::Settings {
-        api::gopusher::Settings { namespace: self.namespace.clone(), open: self.open }
+    /// `alone`: whether it has a listener of its own.
+    pub(crate) fn api(&self, alone: bool) -> api::gopusher::Settings {
+        api::gopusher::Settings { namespace: self.namespace.clone(), open: self.open, alone }
     }
 }
 
@@ -444,12 +451,17 @@ impl GoRedis {
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl MessagePush {
-    pub(crate) fn gateway(&self) -> gateway::MessagePush {
-        gateway::MessagePush { namespace: self.namespace.clone(), login_timeout: LOGIN_TIMEOUT }
+    /// `alone`: whether it has a listener of its own.
+    pub(crate) fn gateway(&self, node: &Node, alone: bool) -> gateway::MessagePush {
+        let passport = self.passport_url.clone();
+        let passport = passport.map(|url| Arc::new(node.passport(url, self.passport_private)));
+        let namespace = self.namespace.clone();
+        gateway::MessagePush { namespace, login_timeout: LOGIN_TIMEOUT, passport, alone }
     }
 
-    pub(crate) fn api(&self) -> api::message_push::Settings {
+    /// `alone`: whether it has a listener of its own.
+    pub(crate) fn api(&self, alone: bool) -> api::message_push::Settings {
         let Self { namespace, derived_secrets, .. } = self.clone();
-        api::message_push::Settings { namespace, derived_secrets }
+        api::message_push::Settings { namespace, derived_secrets, alone }
     }
 }

@@ -118,3 +118,103 @@ fn what_was_said_besides_reads_back() {
         assert_eq!(Aside::read(none), Aside::default(), "{none}");
     }
 }
+
+#[test]
+fn gopusher_hears_three_events() {
+    use gopusher::{Join, Said, Unsaid, decode};
+    let join = |app: &str, card: &str, device: Option<&str>| {
+        let device = device.map(str::to_owned);
+        Ok(Said::Join(Join { app: app.to_owned(), card: card.to_owned(), device }))
+    };
+    for (text, expected) in [
+        (r#"{"event":"join","data":{"app_id":"alibaba","card_id":"mayun"}}"#, join("alibaba", "mayun", None)),
+        (
+            r#"{"Event":"join","data":{"card_id":"a\/b","device_id":"d1","more":[{}]}}"#,
+            join("", "a/b", Some("d1")),
+        ),
+        (r#"{"event":"join","data":{"app_id":null,"card_id":"a","device_id":""}}"#, join("", "a", None)),
+        (r#"{"event":"join","data":{"app_id":1,"card_id":"a"}}"#, Err(Unsaid::Member("app_id"))),
+        (r#"{"event":"join","data":{"app_id":"a","card_id":7}}"#, Err(Unsaid::Member("card_id"))),
+        (r#"{"event":"join","data":{"card_id":"a","device_id":{}}}"#, Err(Unsaid::Member("device_id"))),
+        (r#"{"event":"join","data":{"app_id":"a"}}"#, Err(Unsaid::Member("card_id"))),
+        (r#"{"event":"join","data":"a"}"#, Err(Unsaid::Member("card_id"))),
+        (r#"{"event":"join"}"#, Err(Unsaid::Member("card_id"))),
+        (r#"{"event":"ping"}"#, Ok(Said::Ping)),
+        (r#"{"event":"read","data":17}"#, Ok(Said::Read)),
+        (r#"{"event":"push"}"#, Err(Unsaid::UnknownEvent)),
+        (r#"{"event":1}"#, Err(Unsaid::UnknownEvent)),
+        ("{}", Err(Unsaid::UnknownEvent)),
+    ] {
+        assert_eq!(decode(text), expected, "{text}");
+    }
+    for text in ["", "hello", "[]", "1", r#"{"event":"ping"}x"#] {
+        assert!(matches!(decode(text), Err(Unsaid::NotJson(why)) if !why.is_empty()), "{text}");
+    }
+    assert_eq!(Unsaid::UnknownEvent.reason(), "E_INVALID_EVENT - unknown event");
+}
+
+#[test]
+fn no_two_pairs_have_one_room() {
+    let pairs =
+        [("a", "b/c"), ("a/b", "c"), ("a%2Fb", "c"), ("a", "b%2Fc"), ("", "a/b/c"), ("a%", "2Fb"), ("%", "")];
+    let mut rooms: Vec<_> = pairs.iter().map(|(app, card)| gopusher::room(app, card)).collect();
+    assert_eq!(gopusher::room("alibaba", "mayun"), "gopusher/alibaba/mayun");
+    rooms.sort();
+    rooms.dedup();
+    assert_eq!(rooms.len(), pairs.len(), "{rooms:?}");
+}
+
+#[test]
+fn message_push_hears_two_commands() {
+    use message_push::{Login, Said, Unsaid, decode};
+    const KEY: &str = "aad55a63aad55a63aad55a63AAD55A63";
+    let login = |platform: &str, device: Option<&str>| {
+        let device = device.map(str::to_owned);
+        Ok(Said::Login(Login { platform: platform.to_owned(), device }))
+    };
+    for (text, expected) in [
+        (r#"{"cmd":"LOGIN","data":{"appKey":"<key>","platform":"H5"}}"#, login("H5", None)),
+        (
+            r#"{"CMD":"login","Data":{"APPKEY":"<key>","Platform":"iOS","deviceId":"d"}}"#,
+            login("iOS", Some("d")),
+        ),
+        (r#"{"cmd":"LOGIN","data":{"appKey":"<key>","platform":""}}"#, Ok(Said::LoginIncomplete)),
+        (r#"{"cmd":"LOGIN","data":{"appKey":"short","platform":"H5"}}"#, Ok(Said::LoginIncomplete)),
+        (r#"{"cmd":"LOGIN","data":{"platform":"H5","appKey":null}}"#, Ok(Said::LoginIncomplete)),
+        (r#"{"cmd":"LOGIN","data":{}}"#, Ok(Said::LoginIncomplete)),
+        (r#"{"cmd":"LOGIN"}"#, Ok(Said::LoginIncomplete)),
+        (r#"{"cmd":"LOGIN","data":[]}"#, Err(Unsaid::Format)),
+        (r#"{"cmd":"LOGIN","data":{"appKey":{},"platform":"H5"}}"#, Err(Unsaid::Format)),
+        (r#"{"cmd":"HeartBeat","data":7}"#, Ok(Said::Heartbeat)),
+        (r#"{"cmd":"RESPONSE"}"#, Err(Unsaid::Format)),
+        (r#"{"cmd":5}"#, Err(Unsaid::Format)),
+        (r#"{"cmd":null}"#, Err(Unsaid::NoCommand)),
+        (r#"{"cmd":""}"#, Err(Unsaid::NoCommand)),
+        ("{}", Err(Unsaid::NoCommand)),
+        ("[]", Err(Unsaid::Format)),
+        ("", Err(Unsaid::Format)),
+        (r#"{"cmd":"HEARTBEAT""#, Err(Unsaid::Format)),
+    ] {
+        assert_eq!(decode(&text.replace("<key>", KEY)), expected, "{text}");
+    }
+}
+
+#[test]
+fn message_push_reads_what_is_shown() {
+    for (text, expected) in [
+        ("Bearer pc:t1", Some(("pc", "t1"))),
+        ("bearer  mobile:a:b ", Some(("mobile", "a:b"))),
+        ("Bearer 0123abcd|mobile:t1", Some(("mobile", "t1"))),
+        ("PC:t1", Some(("PC", "t1"))),
+        ("Bearer t1", None),
+        ("Bearer tv:t1", None),
+        ("Bearer pc:", None),
+        ("Bearer", None),
+        ("pc:t1|x", None),
+        ("é|", None),
+        ("", None),
+    ] {
+        let shown = message_push::shown(text).map(|shown| (shown.platform, shown.token));
+        assert_eq!(shown, expected, "{text}");
+    }
+}

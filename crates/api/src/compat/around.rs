@@ -1,0 +1,47 @@
+//! What surrounds the calls of an older system, whatever they are: as every call, and who makes it.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use tidings_model::{ClientAddress, NamespaceName};
+use tidings_node::keys::{Holder, Scope};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::auth::{self, Need};
+use crate::{ApiState, Problem, problem, request_id};
+
+/// Who calls, as far as it says.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) from: ClientAddress,
+}
+
+impl Caller {
+    pub(crate) fn of(request: &Request) -> Self {
+        Self {
+            authorization: request.headers().get(AUTHORIZATION).cloned(),
+            from: request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL),
+        }
+    }
+
+    /// Lets it through when its key opens this.
+    pub(crate) async fn needs(
+        &self,
+        state: &ApiState,
+        namespace: &NamespaceName,
+        scope: Scope,
+    ) -> Result<Holder, Problem> {
+        let (key, need) = (self.authorization.as_ref(), Need::Scope(scope));
+        auth::holder(&state.node, key, self.from, need, namespace.as_str()).await
+    }
+}
+
+/// Gives calls an id, a time limit, a line in the log, and the headers that browsers want; answers `OPTIONS`.
+pub(crate) fn around(router: Router, state: &ApiState) -> Router {
+    router
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(state.clone(), request_id::around))
+}
