@@ -19,7 +19,7 @@ pub const FIELDS: [&str; 6] = ["device_token", "mobile", "system", "leaveMessage
 const TEXT_BYTES_MAX: usize = 255;
 
 /// Until when a device is left alone that takes no messages while it is away.
-const FOR_EVER: &str = "9999-12-31T00:00:00Z";
+const FOR_EVER: &str = "9999-01-01T00:00:00Z";
 
 /// Why nothing of a device was set.
 #[derive(Debug, thiserror::Error)]
