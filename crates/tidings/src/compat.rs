@@ -31,7 +31,7 @@ pub(crate) struct Systems<'a> {
 impl Systems<'_> {
     /// The systems that are enabled. Their namespaces are there from now on.
     pub(crate) async fn build(self, config: &Compat) -> Result<Vec<System>, StoreError> {
-        let Self { gateway: clients, api: state, .. } = &self;
+        let Self { gateway: clients, api: state, .. } = self;
         let mut systems = Vec::new();
         let mut add = |name, listen: &Option<Address>, router: Router| {
             let where_to = listen.as_ref().map_or("the main listener".to_owned(), ToString::to_string);
