@@ -62,6 +62,12 @@ pub fn passing_device_id() -> DeviceId {
     DeviceId::new(&text).unwrap_or_else(|_| unreachable!("letters and digits are a name"))
 }
 
+/// Whether a device is there for one connection only.
+#[must_use]
+pub fn is_passing(device: &DeviceId) -> bool {
+    device.as_str().starts_with(PASSING)
+}
+
 /// 128 random bits as 26 letters and digits.
 #[must_use]
 pub fn token() -> String {

@@ -16,6 +16,7 @@ use tidings_store::{Store, StoreError};
 
 use crate::ask::{Askers, ConnectHook};
 use crate::block::{self, Blocks};
+use crate::channels::{self, Channels};
 use crate::connect::ConnectionLimits;
 use crate::notify::Hook;
 use crate::observe::sight::Sight;
@@ -38,8 +39,8 @@ const OWN_KEY: &str = "signing/";
 pub(crate) const SETTINGS: [&str; 2] = [PREFIX, OWN_KEY];
 
 /// and any number below its name.
-pub(crate) const SETTINGS_BELOW: [&str; 5] =
-    [block::PREFIX, crate::keys::PREFIX, presence::PREFIX, revoke::PREFIX, rooms::PREFIX];
+pub(crate) const SETTINGS_BELOW: [&str; 6] =
+    [block::PREFIX, channels::PREFIX, crate::keys::PREFIX, presence::PREFIX, revoke::PREFIX, rooms::PREFIX];
 
 /// A namespace of this node.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub struct Namespace {
     pub(crate) pushes: Bucket,
     /// The rooms that are suspended.
     pub(crate) suspended_rooms: Mutex<Suspended>,
+    /// The rooms that are there because somebody said so.
+    pub(crate) channels: Channels,
     turn: Arc<tokio::sync::Mutex<()>>,
     /// What anybody wants to know of it, by the rules that hold now.
     interest: AtomicU32,
@@ -404,6 +407,7 @@ impl Namespace {
             blocks: Mutex::default(),
             pushes: Bucket::default(),
             suspended_rooms: Mutex::default(),
+            channels: Channels::default(),
             turn: Arc::default(),
             gone: AtomicBool::new(false),
         })
@@ -513,6 +517,7 @@ pub(crate) async fn load(
     let mut blocks = block::load(store, now).await?;
     let mut revoked = revoke::load(store, now).await?;
     let mut suspended = rooms::load(store).await?;
+    let mut channels = channels::load(store).await?;
     let mut namespaces = HashMap::new();
     for (key, value) in store.list(PREFIX).await? {
         let name = NamespaceName::new(&key[PREFIX.len()..]).map_err(|why| damaged(&key, &why))?;
@@ -529,6 +534,7 @@ pub(crate) async fn load(
         namespace.revoked.store(Arc::new(revoked.remove(&name).unwrap_or_default()));
         *namespace.suspended_rooms.lock().unwrap_or_else(PoisonError::into_inner) =
             suspended.remove(&name).unwrap_or_default();
+        namespace.channels.set_marks(channels.remove(&name).unwrap_or_default());
         namespaces.insert(name, namespace);
     }
     Ok(namespaces)
