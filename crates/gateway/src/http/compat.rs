@@ -7,16 +7,19 @@ use axum::extract::{Request, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{any, get};
-use tidings_model::NamespaceName;
+use http::header;
+use tidings_model::{ClientAddress, ErrorCode, NamespaceName};
+use tidings_node::keys::{Access, Denied, Scope};
 
 use super::upgrade::Handshake;
 use super::websocket::no_handshake;
-use super::{engineio, entrance};
+use super::{engineio, entrance, problem, query};
 use crate::Front;
 use crate::command::{Application, Command};
 use crate::compat::{GoRedis, Gopusher, LightPush, MessagePush, PushKoa};
 use crate::dialect::Dialect;
-use crate::dialect::compat::{self, go_redis, gopusher, message_push};
+use crate::dialect::compat::{self, go_redis, gopusher, message_push, monitor};
+use crate::session::Refusal;
 
 /// Socket.IO on a path, which ends with a slash, and on the same without it.
 fn socket_io(front: Arc<Front>, path: &str, application: Application, of: Option<NamespaceName>) -> Router {
@@ -79,9 +82,64 @@ pub(crate) fn gopusher(front: Arc<Front>, settings: Gopusher) -> Router {
 
 pub(crate) fn go_redis(front: Arc<Front>, settings: GoRedis) -> Router {
     let settings = Arc::new(settings);
-    plain(front, "/ws", settings.namespace.clone(), move |_| {
-        compat::State::GoRedis(go_redis::State::new(Arc::clone(&settings)))
-    })
+    let board = Arc::new(monitor::Board::new(settings.namespace.clone()));
+    let (looks, of) = (Arc::clone(&settings), settings.namespace.clone());
+    let notify = get(move |State(front): State<Arc<Front>>, request: Request| {
+        let (settings, board) = (Arc::clone(&looks), Arc::clone(&board));
+        let key = told(&request, "key");
+        let from = request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL);
+        async move {
+            match may_look(&front, &settings, key, from).await {
+                Ok(()) => upgrade(front, request, compat::State::Monitor(board)),
+                Err(why) => problem(request.headers(), &why),
+            }
+        }
+    });
+    let notify = Router::new()
+        .route("/notify", notify)
+        .route_layer(from_fn_with_state((Arc::clone(&front), Some(of.clone())), entrance::enter))
+        .with_state(Arc::clone(&front));
+    let clients = plain(front, "/ws", of, move |request| {
+        let token = told(request, "token").map(String::into_boxed_str);
+        compat::State::GoRedis(go_redis::State::new(Arc::clone(&settings), token))
+    });
+    clients.merge(notify)
+}
+
+/// A secret of a request: from its query, where a page of a browser can put one, or as a bearer token.
+fn told(request: &Request, name: &str) -> Option<String> {
+    let query = request.uri().query().unwrap_or_default();
+    let found = query::find(query, &[name]).filter(|text| !text.is_empty()).map(|text| text.into_owned());
+    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    found.or_else(|| Some(bearer?.strip_prefix("Bearer ")?.trim().to_owned()))
+}
+
+/// Whether somebody may see how many are on which channel: with a key of the namespace that may read, where one is needed.
+async fn may_look(
+    front: &Front,
+    settings: &GoRedis,
+    key: Option<String>,
+    from: ClientAddress,
+) -> Result<(), Refusal> {
+    if settings.open {
+        return Ok(());
+    }
+    let why = "send a key that may read: ?key=<key> or Authorization: Bearer <key>";
+    let key = key.ok_or_else(|| Refusal::new(ErrorCode::UNAUTHORIZED, why))?;
+    let holder = front.node.access(&key, from).await.map_err(|why| match why {
+        Denied::Unknown => Refusal::new(ErrorCode::UNAUTHORIZED, "the key is not valid"),
+        Denied::TooOften => {
+            let why = "too many keys that are not valid came from this address; retry later";
+            Refusal::new(ErrorCode::RATE_LIMITED, why)
+        }
+    })?;
+    match holder.access {
+        Access::Admin => Ok(()),
+        Access::Namespace(name, scopes) if name == settings.namespace && scopes.has(Scope::Read) => Ok(()),
+        Access::Namespace(..) => {
+            Err(Refusal::new(ErrorCode::FORBIDDEN, "the key may not read in this namespace"))
+        }
+    }
 }
 
 pub(crate) fn message_push(front: Arc<Front>, settings: MessagePush) -> Router {
