@@ -77,7 +77,7 @@ pub(crate) async fn holds(
     access.is_ok_and(|holder| refusal(&holder.access, need, Some(namespace)).is_none())
 }
 
-fn refusal(access: &Access, need: Need, namespace: Option<&str>) -> Option<String> {
+pub(crate) fn refusal(access: &Access, need: Need, namespace: Option<&str>) -> Option<String> {
     let Access::Namespace(own, scopes) = access else { return None };
     match need {
         Need::Scope(_) if namespace != Some(own.as_str()) => {

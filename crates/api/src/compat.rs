@@ -1,6 +1,7 @@
 //! The backend side of the five older systems: their paths, bodies and words, over the same use cases. Each router may be served
 //! beside everything else or on a listener of its own. None of them is in OpenAPI: their contracts are their own.
 
+mod door;
 pub mod go_redis;
 pub mod gopusher;
 pub mod light_push;
