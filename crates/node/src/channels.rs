@@ -48,7 +48,9 @@ struct Known {
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
     /// As many are marked as may be.
-    #[error("{MARKS_MAX} channels have been added or removed, which is the limit; name them in the configuration")]
+    #[error(
+        "{MARKS_MAX} channels have been added or removed, which is the limit; name them in the configuration"
+    )]
     TooMany,
     /// The store failed.
     #[error(transparent)]
@@ -146,7 +148,8 @@ impl Namespace {
         }
         let directory = self.directory();
         let count = |name: RoomName| {
-            let here = directory.room(&name).map_or(0, |members| members.intersection_len(directory.online()));
+            let here =
+                directory.room(&name).map_or(0, |members| members.intersection_len(directory.online()));
             (name, here)
         };
         (names.into_iter().map(count).collect(), directory.connection_count())

@@ -38,11 +38,7 @@ impl Door {
     ///
     /// # Errors
     /// When it has no key, or one that does not open this.
-    pub(super) async fn enter(
-        &self,
-        caller: &Caller,
-        scope: Scope,
-    ) -> Result<Option<Holder>, Problem> {
+    pub(super) async fn enter(&self, caller: &Caller, scope: Scope) -> Result<Option<Holder>, Problem> {
         if self.open {
             return Ok(None);
         }

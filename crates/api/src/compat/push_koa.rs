@@ -19,8 +19,8 @@ use futures_util::future::try_join_all;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use tidings_model::{
-    DeviceId, Durability, ErrorCode, EventName, NameError, NamespaceName, Priority, Push,
-    RoomName, Target, UserId, limit,
+    DeviceId, Durability, ErrorCode, EventName, NameError, NamespaceName, Priority, Push, RoomName, Target,
+    UserId, limit,
 };
 use tidings_node::Namespace;
 use tidings_node::keys::Scope;
@@ -148,9 +148,9 @@ impl Pusher {
         if let Some(holder) = &holder
             && scope == Scope::Push
         {
-            holder.may_push(node.now()).map_err(|wait| {
-                Problem::too_often(format!("this key has pushed too often; {wait}"), wait)
-            })?;
+            holder
+                .may_push(node.now())
+                .map_err(|wait| Problem::too_often(format!("this key has pushed too often; {wait}"), wait))?;
         }
         let said = Said::read(&headers, &extract::body(request, extract::BODY_MAX).await?)?;
         let namespace = extract::namespace(node, self.door.namespace.as_str())?;
@@ -172,7 +172,8 @@ impl Pusher {
                 let rooms: Vec<RoomName> = said.names("tags", RoomName::new)?;
                 if rooms.len() > limit::TARGETS_MAX {
                     // In two pushes, who is in two of them would get it twice.
-                    let why = format!("has {} rooms, at most {} are allowed", rooms.len(), limit::TARGETS_MAX);
+                    let why =
+                        format!("has {} rooms, at most {} are allowed", rooms.len(), limit::TARGETS_MAX);
                     return Err(wrong("tags", why));
                 }
                 everybody(vec![Target { rooms, ..Target::default() }])?
@@ -248,10 +249,7 @@ impl Pusher {
     fn message(&self, said: &Said) -> Result<Draft, Failed> {
         let (msg_id, data) = (said.text("msgId")?, said.json("message")?);
         if !nesting::is_within(&data, limit::DATA_DEPTH_MAX) {
-            return Err(wrong(
-                "message",
-                format!("is nested deeper than {} levels", limit::DATA_DEPTH_MAX),
-            ));
+            return Err(wrong("message", format!("is nested deeper than {} levels", limit::DATA_DEPTH_MAX)));
         }
         Ok(Draft { msg_id, ack: said.ack(), data })
     }

@@ -113,6 +113,8 @@ pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
 pub(super) fn goodbye(local: &Local, connection: &Connection, why: Disconnect) {
     match system(connection) {
         Some(System::MessagePush) => message_push::goodbye(local, connection, why),
-        Some(System::Gopusher | System::GoRedis | System::Monitor) | None => local.send_close(connection, why),
+        Some(System::Gopusher | System::GoRedis | System::Monitor) | None => {
+            local.send_close(connection, why)
+        }
     }
 }
