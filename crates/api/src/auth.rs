@@ -91,7 +91,7 @@ pub(crate) async fn holder(
     }
 }
 
-fn refusal(access: &Access, need: Need, namespace: Option<&str>) -> Option<String> {
+pub(crate) fn refusal(access: &Access, need: Need, namespace: Option<&str>) -> Option<String> {
     let Access::Namespace(own, scopes) = access else { return None };
     match need {
         Need::Scope(_) if namespace != Some(own.as_str()) => {

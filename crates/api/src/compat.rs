@@ -2,6 +2,7 @@
 //! beside everything else or on a listener of its own. None of them is in OpenAPI: their contracts are their own.
 
 pub(crate) mod around;
+mod door;
 pub mod go_redis;
 pub mod gopusher;
 pub mod light_push;

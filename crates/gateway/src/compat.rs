@@ -37,6 +37,8 @@ pub struct Gopusher {
 pub struct GoRedis {
     /// The namespace that its clients are in.
     pub namespace: NamespaceName,
+    /// Whether anybody may see how many are on its channels.
+    pub open: bool,
 }
 
 /// message-push.

@@ -7,13 +7,14 @@
 //! Reading order: [`name`] (what things are called), [`topic`] (where messages are logged),
 //! [`target`] (who is meant), [`message`] (what was accepted), [`step`] (what becomes of it),
 //! [`profile`] (what is kept of a device), [`disconnect`] (how a connection ends), [`address`] and [`network`] (where a client is),
-//! [`origin`] (which page it belongs to),
+//! [`origin`] (which page it belongs to), [`glob`] (patterns as Redis has them),
 //! [`duration`] (as people write it), [`granularity`] (intervals of statistics), [`limit`] (how large anything may be).
 
 pub mod address;
 pub mod disconnect;
 pub mod duration;
 pub mod error_code;
+pub mod glob;
 pub mod granularity;
 pub mod limit;
 pub mod message;
@@ -29,6 +30,7 @@ pub mod topic;
 pub use address::ClientAddress;
 pub use disconnect::Disconnect;
 pub use error_code::ErrorCode;
+pub use glob::Glob;
 pub use granularity::Granularity;
 pub use message::{Durability, Message, Priority, Push, Sender};
 pub use name::{

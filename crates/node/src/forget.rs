@@ -63,12 +63,19 @@ impl Node {
         .await
     }
 
-    /// Forgets a device that was there for one connection only, some time soon. What is left of it when that fails, or when this
-    /// process ends before, goes with the next start: see [`Node::forget_passing`].
+    /// Forgets a device that was there for one connection only, some time soon; one that is there for longer, because its token
+    /// names it, stays. What is left of it when that fails, or when this process ends before, goes with the next start: see
+    /// [`Node::forget_passing`].
     pub fn forget_soon(self: &Arc<Self>, namespace: &Arc<Namespace>, device: Ordinal) {
         let (node, namespace) = (Arc::clone(self), Arc::clone(namespace));
         self.runtime.spawn(async move {
-            if let Err(error) = node.forget(&namespace, device).await {
+            let forgotten = async {
+                match node.known(&namespace, device).await? {
+                    Some(found) if ids::is_passing(&found.id) => node.forget(&namespace, device).await,
+                    Some(_) | None => Ok(false),
+                }
+            };
+            if let Err(error) = forgotten.await {
                 tracing::debug!(%error, "a device that is gone stays registered");
             }
         });

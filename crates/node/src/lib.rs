@@ -5,7 +5,7 @@
 //! (gateway and API) translate and call one use case each.
 //!
 //! Reading order: [`publish`] (a push becomes a message), [`deliver`] (to the shards), [`connect`] (a
-//! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`relay`] (a client publishes), [`ask`] (the business system is asked), [`ack`] (it has the message),
+//! device comes and goes), [`resume`] (what it missed), [`join`] (rooms), [`channels`] (rooms that are there because somebody said so), [`relay`] (a client publishes), [`ask`] (the business system is asked), [`ack`] (it has the message),
 //! [`ledger`] (who has it and who has not), [`due`] (what happens later), [`escalate`] (another way is tried), [`recall`]
 //! (it is withdrawn), [`retain`] (it is kept long enough), [`remove`] (a namespace goes), [`trace`] (why somebody has it or not), [`notify`] (the
 //! business system hears of it), [`presence`] (who comes and goes), [`statistics`] (what happened, in numbers), [`simulate`] (faults on purpose),
@@ -16,6 +16,7 @@ pub mod ack;
 pub mod alerts;
 pub mod ask;
 pub mod block;
+pub mod channels;
 pub mod clock;
 pub mod connect;
 pub mod connections;

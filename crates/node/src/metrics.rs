@@ -83,6 +83,8 @@ pub struct Metrics {
     pub queued: Family<Queue, Gauge>,
     /// Calls with a key that opens nothing, by reason.
     pub keys_refused: Family<Refused, Counter>,
+    /// Subscriptions to channels that were refused without a word, because their clients know none, by reason.
+    pub subscriptions_refused: Family<Refused, Counter>,
     /// Pushes that were refused because too many waited.
     pub pushes_refused: Counter,
     /// 1 for each sign of too much work while new clients are asked to wait because of it.
@@ -352,6 +354,11 @@ impl Metrics {
             "keys_refused",
             "Calls with a key that opens nothing, by reason",
             metrics.keys_refused.clone(),
+        );
+        registry.register(
+            "subscriptions_refused",
+            "Subscriptions to channels that were refused without a word, by reason",
+            metrics.subscriptions_refused.clone(),
         );
         registry.register(
             "pushes_refused",

@@ -16,6 +16,7 @@ use tidings_store::{Store, StoreError};
 
 use crate::ask::{Askers, ConnectHook};
 use crate::block::{self, Blocks};
+use crate::channels::{self, Channels};
 use crate::connect::ConnectionLimits;
 use crate::light_push;
 use crate::notify::Hook;
@@ -39,8 +40,8 @@ const OWN_KEY: &str = "signing/";
 pub(crate) const SETTINGS: [&str; 3] = [PREFIX, OWN_KEY, light_push::PREFIX];
 
 /// and any number below its name.
-pub(crate) const SETTINGS_BELOW: [&str; 5] =
-    [block::PREFIX, crate::keys::PREFIX, presence::PREFIX, revoke::PREFIX, rooms::PREFIX];
+pub(crate) const SETTINGS_BELOW: [&str; 6] =
+    [block::PREFIX, channels::PREFIX, crate::keys::PREFIX, presence::PREFIX, revoke::PREFIX, rooms::PREFIX];
 
 /// A namespace of this node.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub struct Namespace {
     pub(crate) pushes: Bucket,
     /// The rooms that are suspended.
     pub(crate) suspended_rooms: Mutex<Suspended>,
+    /// The rooms that are there because somebody said so.
+    pub(crate) channels: Channels,
     turn: Arc<tokio::sync::Mutex<()>>,
     /// What anybody wants to know of it, by the rules that hold now.
     interest: AtomicU32,
@@ -408,6 +411,7 @@ impl Namespace {
             blocks: Mutex::default(),
             pushes: Bucket::default(),
             suspended_rooms: Mutex::default(),
+            channels: Channels::default(),
             turn: Arc::default(),
             gone: AtomicBool::new(false),
         })
@@ -518,6 +522,7 @@ pub(crate) async fn load(
     let mut revoked = revoke::load(store, now).await?;
     let mut suspended = rooms::load(store).await?;
     let mut light_push = light_push::load(store).await?;
+    let mut channels = channels::load(store).await?;
     let mut namespaces = HashMap::new();
     for (key, value) in store.list(PREFIX).await? {
         let name = NamespaceName::new(&key[PREFIX.len()..]).map_err(|why| damaged(&key, &why))?;
@@ -535,6 +540,7 @@ pub(crate) async fn load(
         *namespace.suspended_rooms.lock().unwrap_or_else(PoisonError::into_inner) =
             suspended.remove(&name).unwrap_or_default();
         namespace.light_push.kept.store(Arc::new(light_push.remove(&name).unwrap_or_default()));
+        namespace.channels.set_marks(channels.remove(&name).unwrap_or_default());
         namespaces.insert(name, namespace);
     }
     Ok(namespaces)

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use tidings_api::{ApiState, compat as api};
+use tidings_bridge::Counters;
 use tidings_gateway::{Gateway, compat as gateway};
 use tidings_model::NamespaceName;
 use tidings_node::namespace::{AuthMode, CreateError, Settings};
 use tidings_node::{Node, StoreError};
 
+use crate::bridge::Backends;
 use crate::config::compat::{Compat, LightPush, Served};
 use crate::listener::{Address, Bound, Listener, Manner, Manners, Metrics, bind};
 use crate::run::Fatal;
@@ -26,6 +28,8 @@ pub(crate) struct Systems<'a> {
     pub(crate) node: &'a Arc<Node>,
     pub(crate) gateway: &'a Gateway,
     pub(crate) api: &'a ApiState,
+    /// The numbers of what is heard on a Redis.
+    pub(crate) heard: Arc<Counters>,
 }
 
 impl Systems<'_> {
@@ -54,6 +58,12 @@ impl Systems<'_> {
         }
         if let Some(Served { listen, settings }) = &config.push_koa {
             self.namespace(&settings.namespace, "push", settings.open).await?;
+            let backends = settings.redis.as_ref().map(|redis| Backends::new(redis, settings.servers));
+            match backends {
+                Some(Ok(backends)) => self.node.set_logins(Arc::new(backends)),
+                Some(Err(why)) => tracing::error!("compat.push_koa.redis {why}"),
+                None => {}
+            }
             let router = clients.push_koa(settings.gateway());
             add("push_koa", listen, router.merge(api::push_koa::router(state.clone(), settings.api())));
         }
@@ -68,6 +78,9 @@ impl Systems<'_> {
         }
         if let Some(Served { listen, settings }) = &config.go_redis {
             self.namespace(&settings.namespace, "Channels", settings.open).await?;
+            if let Err(why) = settings.bridge().start(self.node, Arc::clone(&self.heard)) {
+                tracing::error!("compat.go_redis.redis {why}");
+            }
             let router = clients.go_redis(settings.gateway());
             add("go_redis", listen, router.merge(api::go_redis::router(state.clone(), settings.api())));
         }

@@ -1,6 +1,7 @@
 //! The binary: configuration → build → run → drain. What it knows is how the parts are put together;
 //! what they do is theirs.
 
+mod bridge;
 mod cli;
 mod compat;
 mod config;

@@ -26,7 +26,7 @@ use crate::listener::tls::{Tls, TlsError};
 use crate::listener::{self, Address, Bound, Manners};
 use crate::reload::Reload;
 use crate::signals::{Hangups, Stop};
-use crate::{control, greeting, limits, reload};
+use crate::{bridge, control, greeting, limits, reload};
 
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -188,6 +188,8 @@ async fn run(
     let metrics = Arc::new(tidings_node::Metrics::register(&mut registry));
     let api_metrics = Arc::new(tidings_api::Metrics::register(&mut registry));
     let listener_metrics = listener::Metrics::register(&mut registry);
+    // Whether there is a bridge or not: what is not there is 0.
+    let heard = bridge::show(&mut registry);
     let (node, inboxes) = Node::start(Parts {
         store: Arc::clone(&store) as Arc<dyn tidings_store::Store>,
         clock: Clock::System,
@@ -226,7 +228,7 @@ async fn run(
         commit: COMMIT,
         request_timeout: REQUEST_TIMEOUT,
     };
-    let systems = Systems { node: &node, gateway: &gateway, api: &state };
+    let systems = Systems { node: &node, gateway: &gateway, api: &state, heard };
     let systems = systems.build(&config.compat).await.map_err(in_store)?;
     let mut router = tidings_api::router(state).merge(gateway.router());
     if dev {

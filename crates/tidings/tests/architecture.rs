@@ -23,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tidings-gateway", &["tidings-node", "tidings-hub", "tidings-wire", "tidings-model"]),
     ("tidings-api", &["tidings-node", "tidings-wire", "tidings-model"]),
     ("tidings-bench", &[]),
+    ("tidings-bridge", &["tidings-model"]),
     ("tidings-sim", &["tidings-node", "tidings-hub", "tidings-store", "tidings-wire", "tidings-model"]),
 ];
 
@@ -52,6 +53,7 @@ const IMPURE: &[&str] = &[
 /// Who may use a vendor's crate; all others must not.
 const VENDORS: &[(&str, &[&str])] = &[
     ("fjall", &["tidings-store"]),
+    ("redis", &["tidings-bridge"]),
     ("utoipa", &["tidings-api"]),
     ("tonic", &["tidings-api"]),
     ("clap", &["tidings", "tidings-bench"]),

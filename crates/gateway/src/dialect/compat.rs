@@ -1,6 +1,7 @@
 //! Plain WebSockets of the older systems. Those of them that spoke Socket.IO are in [`super::socketio`].
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_model::Disconnect;
@@ -15,6 +16,7 @@ use crate::session::Refusal;
 pub(crate) mod go_redis;
 pub(crate) mod gopusher;
 pub(crate) mod message_push;
+pub(crate) mod monitor;
 mod receipts;
 
 /// Which of them a connection speaks, and how far it has come.
@@ -22,6 +24,8 @@ mod receipts;
 pub(crate) enum State {
     Gopusher(gopusher::State),
     GoRedis(go_redis::State),
+    /// What the push server of Go and Redis shows of itself.
+    Monitor(Arc<monitor::Board>),
     MessagePush(message_push::State),
 }
 
@@ -30,6 +34,7 @@ pub(crate) enum State {
 enum System {
     Gopusher,
     GoRedis,
+    Monitor,
     MessagePush,
 }
 
@@ -38,6 +43,7 @@ impl State {
         match self {
             Self::Gopusher(_) => System::Gopusher,
             Self::GoRedis(_) => System::GoRedis,
+            Self::Monitor(_) => System::Monitor,
             Self::MessagePush(_) => System::MessagePush,
         }
     }
@@ -45,7 +51,7 @@ impl State {
     pub(super) fn codec(&self) -> Codec {
         match self {
             Self::Gopusher(_) => Codec::Gopusher,
-            Self::GoRedis(_) => Codec::GoRedis,
+            Self::GoRedis(_) | Self::Monitor(_) => Codec::GoRedis,
             Self::MessagePush(_) => Codec::MessagePush,
         }
     }
@@ -55,14 +61,15 @@ impl State {
         match self {
             Self::Gopusher(_) => "gopusher",
             Self::GoRedis(_) => "go_redis",
+            Self::Monitor(_) => "go_redis_monitor",
             Self::MessagePush(_) => "message_push",
         }
     }
 
     pub(super) fn introduces_itself_within(&self) -> Option<Duration> {
         match self {
-            // Neither was ever asked who they are.
-            Self::Gopusher(_) | Self::GoRedis(_) => None,
+            // None of them was ever asked who they are.
+            Self::Gopusher(_) | Self::GoRedis(_) | Self::Monitor(_) => None,
             Self::MessagePush(state) => state.introduces_itself_within(),
         }
     }
@@ -72,7 +79,8 @@ impl State {
         match self {
             Self::Gopusher(state) => Some(&mut state.owed),
             Self::MessagePush(state) => Some(&mut state.owed),
-            Self::GoRedis(_) => None,
+            Self::GoRedis(state) => Some(&mut state.owed),
+            Self::Monitor(_) => None,
         }
     }
 
@@ -80,6 +88,8 @@ impl State {
         match self {
             Self::Gopusher(state) => state.is_passing(),
             Self::GoRedis(_) => true,
+            // It is no device.
+            Self::Monitor(_) => false,
             Self::MessagePush(state) => state.is_passing(),
         }
     }
@@ -96,6 +106,7 @@ fn system(connection: &Connection) -> Option<System> {
 pub(super) fn welcome(local: &Rc<Local>, connection: &Rc<Connection>) {
     match system(connection) {
         Some(System::GoRedis) => go_redis::welcome(local, connection),
+        Some(System::Monitor) => monitor::welcome(local, connection),
         Some(System::Gopusher | System::MessagePush) | None => {}
     }
 }
@@ -106,7 +117,8 @@ pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
         Some(System::Gopusher) => gopusher::text(local, connection, text),
         Some(System::GoRedis) => go_redis::text(local, connection, text),
         Some(System::MessagePush) => message_push::text(local, connection, text),
-        None => {}
+        // It has nothing to say.
+        Some(System::Monitor) | None => {}
     }
 }
 
@@ -132,6 +144,6 @@ pub(super) fn goodbye(local: &Local, connection: &Connection, why: Disconnect) {
     match system(connection) {
         Some(System::Gopusher) => gopusher::goodbye(local, connection, why),
         Some(System::MessagePush) => message_push::goodbye(local, connection, why),
-        Some(System::GoRedis) | None => local.send_close(connection, why),
+        Some(System::GoRedis | System::Monitor) | None => local.send_close(connection, why),
     }
 }

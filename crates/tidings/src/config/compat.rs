@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tidings_api::compat as api;
 use tidings_gateway::compat as gateway;
-use tidings_model::NamespaceName;
+use tidings_model::{Glob, NamespaceName, RoomName};
 use tidings_node::Node;
 use tidings_node::notify::HookUrl;
 
 use super::layers::Layers;
 use super::{Key, Section, value};
+use crate::bridge::{Bridge, Channels};
 use crate::listener::Address;
 
 /// Keys that several of them have.
@@ -241,7 +242,7 @@ pub(crate) struct GoRedis {
     pub(crate) namespace: NamespaceName,
     pub(crate) open: bool,
     pub(crate) redis: String,
-    pub(crate) channels: Vec<String>,
+    pub(crate) channels: Channels,
 }
 
 /// What is set for message-push.
@@ -281,6 +282,23 @@ fn maybe(text: &str) -> Result<Option<String>, String> {
     Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
 
+fn redis(text: &str) -> Result<String, String> {
+    tidings_bridge::check_url(text).map(|()| text.to_owned()).map_err(|why| why.to_string())
+}
+
+fn channels(text: &str) -> Result<Channels, String> {
+    let mut channels = Channels::default();
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let room = RoomName::new(name).map_err(|why| format!("names the channel {name:?}, which {why}"))?;
+        if !Glob::is_one(name) {
+            channels.names.insert(room);
+        } else if !channels.patterns.iter().any(|pattern| pattern.as_str() == name) {
+            channels.patterns.push(Glob::new(name));
+        }
+    }
+    Ok(channels)
+}
+
 impl Compat {
     pub(super) fn resolve(layers: &mut Layers) -> Self {
         // Everything is checked, whether it is enabled or not.
@@ -309,7 +327,10 @@ impl Compat {
                     ack_wait: layers.take("compat.push_koa.ack_wait", |text| {
                         value::time(text, Duration::ZERO..=Duration::from_secs(30))
                     }),
-                    redis: layers.take("compat.push_koa.redis", maybe),
+                    redis: layers.take("compat.push_koa.redis", |text| match text {
+                        "" => Ok(None),
+                        url => redis(url).map(Some),
+                    }),
                     servers: layers.take("compat.push_koa.servers", |text| value::number(text, 1..=1_000)),
                 },
             }),
@@ -325,11 +346,8 @@ impl Compat {
                 settings: GoRedis {
                     namespace: layers.take("compat.go_redis.namespace", name),
                     open: layers.take("compat.go_redis.open", value::switch),
-                    redis: layers.take("compat.go_redis.redis", |text| Ok(text.to_owned())),
-                    channels: layers.take("compat.go_redis.channels", |text| {
-                        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-                        Ok(names.map(str::to_owned).collect())
-                    }),
+                    redis: layers.take("compat.go_redis.redis", redis),
+                    channels: layers.take("compat.go_redis.channels", channels),
                 },
             }),
             message_push: Some(Served {
@@ -438,8 +456,13 @@ impl Gopusher {
 }
 
 impl GoRedis {
+    pub(crate) fn bridge(&self) -> Bridge {
+        let Self { redis, namespace, channels, .. } = self.clone();
+        Bridge { redis, namespace, channels }
+    }
+
     pub(crate) fn gateway(&self) -> gateway::GoRedis {
-        gateway::GoRedis { namespace: self.namespace.clone() }
+        gateway::GoRedis { namespace: self.namespace.clone(), open: self.open }
     }
 
     pub(crate) fn api(&self) -> api::go_redis::Settings {

@@ -44,6 +44,16 @@ fn push_koa_has_two_arguments_and_wants_an_acknowledgement() {
     expect![[r#"42/demo,7["message","m1",{"n": 1.50, "t": "é"}]"#]].assert_eq(&says(&PUSH));
     let named = PushView { data: r#""text""#, aside: r#"{"msgId":"again","ack":false}"#, ..PUSH };
     expect![[r#"42/demo,["message","again","text"]"#]].assert_eq(&says(&named));
+    let moved = PushView {
+        event: "changeRoom",
+        data: r#"{"joins":"a,b","leaves":""}"#,
+        aside: r#"{"msgId":"-2","ack":false}"#,
+        ..PUSH
+    };
+    expect![[r#"42/demo,["changeRoom","-2",{"joins":"a,b","leaves":""}]"#]].assert_eq(&says(&moved));
+    // Nothing else that is called so is.
+    let other = PushView { aside: r#"{"msgId":"m"}"#, ..moved };
+    assert!(says(&other).starts_with(r#"42/demo,7["message","m""#));
 }
 
 #[test]

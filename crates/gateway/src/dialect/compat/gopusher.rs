@@ -71,7 +71,7 @@ fn state<T>(connection: &Connection, act: impl FnOnce(&mut State) -> T) -> Optio
     match &mut *connection.dialect.borrow_mut() {
         Dialect::Compat(compat) => match &mut **compat {
             Compat::Gopusher(state) => Some(act(state)),
-            Compat::GoRedis(_) | Compat::MessagePush(_) => None,
+            Compat::GoRedis(_) | Compat::MessagePush(_) | Compat::Monitor(_) => None,
         },
         Dialect::Json(_) | Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo => None,
     }

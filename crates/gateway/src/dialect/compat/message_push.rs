@@ -66,7 +66,7 @@ fn state<T>(connection: &Connection, act: impl FnOnce(&mut State) -> T) -> Optio
     match &mut *connection.dialect.borrow_mut() {
         Dialect::Compat(compat) => match &mut **compat {
             Compat::MessagePush(state) => Some(act(state)),
-            Compat::GoRedis(_) | Compat::Gopusher(_) => None,
+            Compat::GoRedis(_) | Compat::Gopusher(_) | Compat::Monitor(_) => None,
         },
         Dialect::Json(_) | Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo => None,
     }
