@@ -2,7 +2,6 @@
 // and one of Socket.IO 4, once each, and its report counts them.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 
 import io1 from 'socket.io-client-1';
@@ -12,7 +11,7 @@ import { io as io4 } from 'socket.io-client-4';
 import { Api } from './lib/api.mjs';
 import { startCompat } from './lib/compat.mjs';
 import { RawSocket } from './lib/raw.mjs';
-import { startRedis } from './lib/redis.mjs';
+import { Redis } from './lib/redis.mjs';
 import { until, within } from './lib/until.mjs';
 
 const SYSTEMS = ['light_push', 'push_koa', 'gopusher', 'go_redis', 'message_push', 'socket.io 4'];
@@ -21,7 +20,7 @@ const SYSTEMS = ['light_push', 'push_koa', 'gopusher', 'go_redis', 'message_push
 const textOf = (data) => (typeof data === 'string' ? data : (data?.content ?? data?.text));
 
 async function everybody(t) {
-  const redis = await startRedis(t);
+  const redis = await Redis.start(t);
   const namespace = 'demo';
   const server = await startCompat(t, {
     light_push: {},
@@ -116,7 +115,7 @@ describe('all older systems at once', () => {
       'push, a room': (text) => post(`http://${at.push_koa}/pushMsgToRoom`, { tags: 'lobby', msgId: 'm1', message: { text }, ack: false }),
       'push, all': (text) => post(`http://${at.push_koa}/pushMsgToAll`, { msgId: 'm1', message: text, ack: false }),
       'gopusher, the user': (text) => post(`http://${at.gopusher}/push`, { from: 'x', to: ['ann'], appID: '', content: text }),
-      'Go and Redis, a channel': (text) => execFileSync('redis-cli', ['-p', String(redis.port), 'PUBLISH', 'lobby', text]),
+      'Go and Redis, a channel': (text) => redis.publish('lobby', text),
       'message-push, the user': (text) =>
         post(
           `http://${at.message_push}/message-push/v1/push`,

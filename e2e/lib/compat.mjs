@@ -12,6 +12,7 @@ export async function startCompat(t, systems, { env = {}, ...options } = {}) {
   const compat = {};
   for (const [system, settings] of Object.entries(systems)) {
     for (const [key, value] of Object.entries({ enabled: true, listen: '127.0.0.1:0', ...settings })) {
+      if (value === undefined) continue;
       compat[`TIDINGS_COMPAT__${system.toUpperCase()}__${key.toUpperCase()}`] = String(value);
     }
   }
