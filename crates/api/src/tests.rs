@@ -13,6 +13,7 @@ mod history;
 mod hooks;
 mod isolation;
 mod keys;
+mod light_push;
 mod limits;
 mod nodes;
 mod origins;

@@ -132,6 +132,3 @@ async fn across_origins(request: Request, next: Next) -> Response {
     }
     response
 }
-
-#[cfg(test)]
-mod tests;
