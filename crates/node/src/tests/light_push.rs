@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 use tidings_model::ClientAddress;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
 use crate::keys::{Access, Denied};
@@ -16,7 +15,7 @@ use crate::light_push::{Caller, Kept, SetError, Vouched};
 struct Business {
     port: u16,
     answer: Arc<Mutex<String>>,
-    called: UnboundedReceiver<String>,
+    called: mpsc::Receiver<String>,
     _task: tokio::task::JoinHandle<()>,
 }
 
@@ -25,7 +24,7 @@ impl Business {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let answer: Arc<Mutex<String>> = Arc::default();
-        let (calls, called) = unbounded_channel();
+        let (calls, called) = mpsc::channel(1_000);
         let answers = Arc::clone(&answer);
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -49,7 +48,7 @@ impl Business {
 async fn serve(
     mut socket: tokio::net::TcpStream,
     answer: Arc<Mutex<String>>,
-    calls: UnboundedSender<String>,
+    calls: mpsc::Sender<String>,
 ) -> Option<()> {
     let mut bytes = Vec::new();
     loop {
@@ -62,7 +61,7 @@ async fn serve(
         if body.len() < length.map_or(0, |length| length.parse().unwrap()) {
             continue;
         }
-        calls.send(text).ok()?;
+        calls.send(text).await.ok()?;
         let answer = answer.lock().unwrap().clone();
         if answer.is_empty() {
             std::future::pending::<()>().await;
@@ -284,7 +283,7 @@ async fn what_is_set_and_the_password_outlive_the_process_and_go_with_the_namesp
     let other = NamespaceName::new("other").unwrap();
     let elsewhere = world.node.access_by_password(&other, "123456", from).await;
     assert_eq!(elsewhere.map(|holder| holder.access), Err(Denied::Unknown));
-    for key in ["123456", "demo\0123456"] {
+    for key in ["123456", "demo\x00123456"] {
         let alone = world.node.access(key, from).await;
         assert_eq!(alone.map(|holder| holder.access), Err(Denied::Unknown), "{key:?}");
     }
