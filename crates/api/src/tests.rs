@@ -14,6 +14,7 @@ mod history;
 mod hooks;
 mod isolation;
 mod keys;
+mod light_push;
 mod limits;
 mod message_push;
 mod nodes;

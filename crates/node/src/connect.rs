@@ -190,6 +190,7 @@ impl Node {
             let mask = namespace.directory().shards_of(&[old.0]);
             let replaced = ToShard::Replaced { namespace: namespace.name.clone(), device: *old };
             self.shards.tell(mask, replaced).await;
+            namespace.light_push.places.gone(*old);
             namespace.light_push.places.changed(device.ordinal, &device.profile);
         }
         namespace.directory().register(device.ordinal, device.platform);

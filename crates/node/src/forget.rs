@@ -51,6 +51,7 @@ impl Node {
                 directory.forget(device, &found.rooms);
                 directory.shards_of(&[device.0])
             };
+            namespace.light_push.places.gone(device);
             let away = ToShard::SendAway {
                 namespace: namespace.name.clone(),
                 devices: Some([device.0].into()),

@@ -33,6 +33,7 @@ mod history;
 mod jwks;
 mod kept;
 mod later;
+mod light_push;
 mod limits;
 mod observe;
 mod presence;

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -21,6 +22,12 @@ const AT_ONCE_MAX: usize = 64;
 
 /// Most calls that wait for their turn. Whoever would ask then is refused; what would be told is not.
 const WAITING_MAX: usize = 2_048;
+
+/// How long a client waits for the business system, its turn included.
+const ASKING: Duration = Duration::from_secs(3);
+
+/// How long it may take until the business system is told something, its turn included. Nobody waits for it.
+const TELLING: Duration = Duration::from_secs(30);
 
 /// Most rooms that a client is put into by an answer.
 const ROOMS_MAX: usize = 1_000;
@@ -197,7 +204,7 @@ impl Node {
         // On the node's own runtime: whoever waits may go away meanwhile, and keeps no turn.
         let asking = self.runtime.spawn(async move {
             let plain = Plain { query: &query, allow_private: private, headers, ..Plain::new(&to) };
-            node.call_back(turn, "connect_callback", &plain).await
+            node.call_back(turn, ASKING, "connect_callback", &plain).await
         });
         let answer = asking.await.unwrap_or(Err(Failure::Timeout));
         match answer {
@@ -226,23 +233,26 @@ impl Node {
         self.runtime.spawn(async move {
             let method = tidings_outbound::hook::Method::POST;
             let plain = Plain { method, allow_private: private, headers, body, ..Plain::new(&url) };
-            if let Err(failure) = node.call_back(turn, "disconnect_callback", &plain).await {
+            if let Err(failure) = node.call_back(turn, TELLING, "disconnect_callback", &plain).await {
                 tracing::warn!(namespace = %name, %url, error = %failure, "a disconnect_callback does not answer");
             }
         });
     }
 
+    /// Makes a call when it has its turn, if that is over within this time.
     async fn call_back(
         &self,
         turn: Turn,
+        within: Duration,
         question: &'static str,
         plain: &Plain<'_>,
     ) -> Result<(u16, Bytes), Failure> {
-        let timeout = tidings_outbound::hook::Options::default().timeout;
-        let answer = match tokio::time::timeout(timeout, turn.turns.acquire()).await {
-            Ok(Ok(_turn)) => self.outbound.plain(plain, ANSWER_BYTES_MAX).await,
-            Ok(Err(_)) | Err(_) => Err(Failure::Timeout),
-        };
+        let called = tokio::time::timeout(within, async {
+            // Nobody ends the turns.
+            let _turn = turn.turns.acquire().await.map_err(|_| Failure::Timeout)?;
+            self.outbound.plain(plain, ANSWER_BYTES_MAX).await
+        });
+        let answer = called.await.unwrap_or(Err(Failure::Timeout));
         let outcome = match &answer {
             Ok(_) => "answered",
             Err(failure) => failure.word(),

@@ -1,7 +1,7 @@
 //! Who is near: where the devices of a namespace are that say so, by latitude. It is read from the store when somebody asks for the
 //! first time, and kept up to date from then on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -68,7 +68,7 @@ struct Index {
     of: HashMap<u32, Place>,
     by_latitude: BTreeMap<(i64, u32), f64>,
     /// What became known while the others are read: what is read of these is older.
-    newer: HashMap<u32, ()>,
+    newer: HashSet<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,19 +110,25 @@ impl Places {
 
     /// What is kept of a device has changed, on disk too.
     pub(crate) fn changed(&self, device: Ordinal, profile: &Profile) {
-        let mut index = self.index();
-        match index.state {
-            State::Unread => return,
-            State::Reading => drop(index.newer.insert(device.0, ())),
-            State::Read => {}
+        if self.index().state != State::Unread {
+            self.put(device, Place::of(profile));
         }
-        index.set(device.0, Place::of(profile));
     }
 
-    /// These are gone.
-    fn forget(&self, gone: impl Iterator<Item = Ordinal>) {
+    /// A device is not there any more.
+    pub(crate) fn gone(&self, device: Ordinal) {
+        self.put(device, None);
+    }
+
+    fn put(&self, device: Ordinal, place: Option<Place>) {
         let mut index = self.index();
-        gone.for_each(|device| index.set(device.0, None));
+        match index.state {
+            // Whoever reads it from now on reads what is on disk.
+            State::Unread => return,
+            State::Reading => drop(index.newer.insert(device.0)),
+            State::Read => {}
+        }
+        index.set(device.0, place);
     }
 }
 
@@ -150,11 +156,6 @@ impl Node {
                 break;
             }
             let there = self.still_there(namespace, some.iter().map(|(other, _)| *other).collect()).await?;
-            let is_there = |other: &Ordinal| there.iter().any(|device| device.ordinal == *other);
-            namespace
-                .light_push
-                .places
-                .forget(some.iter().map(|(other, _)| *other).filter(|other| !is_there(other)));
             let far = there.into_iter().filter_map(|device| {
                 let (_, distance) = some.iter().find(|(other, _)| *other == device.ordinal)?;
                 Some((device, *distance))
@@ -181,14 +182,14 @@ impl Node {
             let (devices, next) = self.devices_of(namespace, &Filter::default(), after, READ).await?;
             let mut index = places.index();
             for (device, _) in devices {
-                if !index.newer.contains_key(&device.ordinal.0) {
+                if !index.newer.contains(&device.ordinal.0) {
                     index.set(device.ordinal.0, Place::of(&device.profile));
                 }
             }
             match next {
                 Some(next) => after = Some(next),
                 None => {
-                    index.newer = HashMap::new();
+                    index.newer = HashSet::new();
                     index.state = State::Read;
                     return Ok(());
                 }

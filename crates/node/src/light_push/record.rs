@@ -24,7 +24,7 @@ const FOR_EVER: &str = "9999-01-01T00:00:00Z";
 /// Why nothing of a device was set.
 #[derive(Debug, thiserror::Error)]
 pub enum SetError {
-    /// This field is not as it must be.
+    /// This is not as it must be.
     #[error("{0} invalid")]
     Wrong(&'static str),
     /// There is no such device.
@@ -39,10 +39,15 @@ pub enum SetError {
 }
 
 impl SetError {
-    /// Of a change of `field`.
-    fn of(field: &'static str, why: DescribeError) -> Self {
+    /// A field, in light-push's words for it.
+    fn of(why: DescribeError) -> Self {
         match why {
-            DescribeError::Wrong(_) | DescribeError::NotItsOwn(_) => Self::Wrong(field),
+            DescribeError::Wrong(complaints) => Self::Wrong(match complaints.first() {
+                Some(one) if one.field.starts_with("tokens") => "device_token",
+                Some(one) if one.field.starts_with("muted_rooms") => "room",
+                Some(_) | None => "metadata",
+            }),
+            DescribeError::NotItsOwn(_) => Self::Wrong("field"),
             DescribeError::Unknown => Self::Unknown,
             DescribeError::Busy => Self::Busy,
             DescribeError::Store(why) => Self::Store(why),
@@ -189,8 +194,7 @@ impl Node {
         if patch.is_empty() {
             return Ok(());
         }
-        let field = FIELDS.into_iter().find(|field| fields.contains_key(*field)).unwrap_or("field");
-        self.amend_own(namespace, device, &patch).await.map_err(|why| SetError::of(field, why))?;
+        self.amend_own(namespace, device, &patch).await.map_err(SetError::of)?;
         Ok(())
     }
 
@@ -213,8 +217,7 @@ impl Node {
         rooms.extend(add.iter().map(|room| (room.to_string(), json!({"until": null}))));
         rooms.extend(remove.iter().map(|room| (room.to_string(), Value::Null)));
         let patch = Map::from_iter([("muted_rooms".to_owned(), Value::Object(rooms))]);
-        let device = self.amend_own(namespace, device, &patch).await;
-        let device = device.map_err(|why| SetError::of("room", why))?;
+        let device = self.amend_own(namespace, device, &patch).await.map_err(SetError::of)?;
         Ok(self.muted(&device.profile))
     }
 

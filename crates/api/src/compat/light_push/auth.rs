@@ -77,18 +77,13 @@ pub(super) async fn need(
     let from = request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL);
     match admit(&state, need, request.headers().get(AUTHORIZATION), from).await {
         Ok(backend) => {
-            // Whoever waits for a namespace to be left alone waits for who holds it.
-            request.extensions_mut().extend(backend.map(extension).unwrap_or_default());
+            if let Some(backend) = backend {
+                request.extensions_mut().insert(backend);
+            }
             next.run(request).await
         }
         Err(refusal) => refusal.into_response(),
     }
-}
-
-fn extension(backend: Backend) -> http::Extensions {
-    let mut extensions = http::Extensions::new();
-    extensions.insert(backend);
-    extensions
 }
 
 async fn admit(
