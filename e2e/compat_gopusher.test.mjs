@@ -168,6 +168,29 @@ test('a device that says which it is has what it missed, once; others leave noth
   await hears(back, 'four');
 });
 
+test('a long mailbox comes in order, and only once', async (t) => {
+  const system = await open(t);
+  const { api } = system;
+  const more = { device_id: 'phone' };
+  const first = await joined(t, system, '', 'ann', { more });
+  first.ws.close();
+  await until('it is away', async () => (await call(system, 'GET', '/isOnline?cardID=ann')).text === '{"result":"no"}');
+  const count = 3_000;
+  for (let n = 0; n < count; n += 1_000) {
+    const messages = Array.from({ length: 1_000 }, (_, at) => ({ to: { users: ['ann'] }, data: `m${n + at}` }));
+    assert.equal((await api.call('POST', 'messages:batch', { messages })).status, 200);
+  }
+  const back = await joined(t, system, '', 'ann', { more });
+  for (let n = 0; n < count; n += 1) await hears(back, `m${n}`);
+  const [{ id }] = (await api.get('messages?limit=1')).items;
+  back.send('{"event":"ping"}');
+  assert.equal(await back.next(), OK);
+  await until(() => `the receipt of the last\n${system.server.tail()}`, async () => (await api.report(id)).acked === 1);
+  back.ws.close();
+  await push(system, { to: ['ann'], content: 'new' });
+  await hears(await joined(t, system, '', 'ann', { more }), 'new');
+});
+
 test('gRPC with a client of another language, on the same port', async (t) => {
   const missing = !existsSync(path.join(HERE, '.venv/.installed-requirements'));
   if (missing) return t.skip('the Python packages of grpc/requirements.txt are not installed; setup.sh does that');

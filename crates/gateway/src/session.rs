@@ -22,6 +22,7 @@ use tidings_node::relay::Said;
 use tidings_node::resume::{Missed, Since};
 
 use crate::connection::Connection;
+use crate::dialect;
 use crate::local::Local;
 use crate::presence::{self, Presence};
 pub(crate) use crate::refusal::{Refusal, json_string};
@@ -268,7 +269,7 @@ pub(crate) fn send_away(
         return local.close(connection, why);
     }
     for session in here {
-        crate::dialect::engineio::goodbye_of(local, connection, &session, why, true);
+        dialect::engineio::goodbye_of(local, connection, &session, why, true);
         close(local, connection, &session, why);
     }
     local.settle();
@@ -324,11 +325,12 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
             }
             local.pass_time();
             for (message, topic) in messages {
-                connection.until(|| !connection.is_open() || has_room(&local, &session)).await;
+                let takes_more = || dialect::takes_more(&local, &connection, &session);
+                connection.until(|| !connection.is_open() || takes_more()).await;
                 if !local.hub.borrow_mut().replay(session.member, &message, topic) {
                     return local.settle();
                 }
-                if !has_room(&local, &session) {
+                if !takes_more() {
                     local.settle();
                 }
             }
@@ -383,10 +385,6 @@ async fn load(
     let (work, who, missed) = (Arc::clone(&local.node), Arc::clone(identity), Arc::clone(missed));
     let read = async move { work.load_missed(&who.namespace, &who.device, &missed, range).await };
     local.node.elsewhere(read).await
-}
-
-fn has_room(local: &Local, session: &Session) -> bool {
-    local.hub.borrow().has_room(session.member)
 }
 
 /// Whether a client may join these rooms.
