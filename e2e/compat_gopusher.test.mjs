@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 import { keyOf, older, tokenOf } from './lib/older.mjs';
 import { RawSocket } from './lib/raw.mjs';
+import { Server } from './lib/server.mjs';
 import { until, within } from './lib/until.mjs';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
@@ -213,6 +214,19 @@ test('gRPC with a client of another language, on the same port', async (t) => {
   const refused = ['Push', 'Push', 'System', 'IsOnline', 'IsOnline', 'Group', 'Group', 'Push'].map((name) => `${name} UNAUTHENTICATED`);
   assert.deepEqual(await python('nobody'), refused);
   return undefined;
+});
+
+test('it is served beside everything else, too', async (t) => {
+  const server = await Server.start(t, { env: { TIDINGS_COMPAT__GOPUSHER__ENABLED: 'true', TIDINGS_COMPAT__GOPUSHER__OPEN: 'true', TIDINGS_COMPAT__MESSAGE_PUSH__ENABLED: 'true' } });
+  const system = { url: server.url, ws: server.wsUrl };
+  const client = await joined(t, system, 'a', 'ann');
+  await push(system, { to: ['ann'], content: 'hi' });
+  await hears(client, 'hi');
+  assert.doesNotMatch((await call(system, 'GET', '/')).text, /welcome to socket server/);
+  assert.equal((await call(system, 'POST', '/message-push/v1/push', '{}')).status, 403);
+  assert.equal((await call(system, 'POST', '/v1/push', '{}')).status, 404);
+  // A key opens its own namespace, and that calls of one system are open is no matter of the others.
+  assert.equal((await call(system, 'POST', '/v1/namespaces/gopusher/messages', '{"to":{"all":true}}')).status, 401);
 });
 
 test('a server that stops says so', async (t) => {
