@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 import { keyOf, older, tokenOf } from './lib/older.mjs';
 import { RawSocket } from './lib/raw.mjs';
+import { Server } from './lib/server.mjs';
 import { until, within } from './lib/until.mjs';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
@@ -168,6 +169,29 @@ test('a device that says which it is has what it missed, once; others leave noth
   await hears(back, 'four');
 });
 
+test('a long mailbox comes in order, and only once', async (t) => {
+  const system = await open(t);
+  const { api } = system;
+  const more = { device_id: 'phone' };
+  const first = await joined(t, system, '', 'ann', { more });
+  first.ws.close();
+  await until('it is away', async () => (await call(system, 'GET', '/isOnline?cardID=ann')).text === '{"result":"no"}');
+  const count = 3_000;
+  for (let n = 0; n < count; n += 1_000) {
+    const messages = Array.from({ length: 1_000 }, (_, at) => ({ to: { users: ['ann'] }, data: `m${n + at}` }));
+    assert.equal((await api.call('POST', 'messages:batch', { messages })).status, 200);
+  }
+  const back = await joined(t, system, '', 'ann', { more });
+  for (let n = 0; n < count; n += 1) await hears(back, `m${n}`);
+  const [{ id }] = (await api.get('messages?limit=1')).items;
+  back.send('{"event":"ping"}');
+  assert.equal(await back.next(), OK);
+  await until(() => `the receipt of the last\n${system.server.tail()}`, async () => (await api.report(id)).acked === 1);
+  back.ws.close();
+  await push(system, { to: ['ann'], content: 'new' });
+  await hears(await joined(t, system, '', 'ann', { more }), 'new');
+});
+
 test('gRPC with a client of another language, on the same port', async (t) => {
   const missing = !existsSync(path.join(HERE, '.venv/.installed-requirements'));
   if (missing) return t.skip('the Python packages of grpc/requirements.txt are not installed; setup.sh does that');
@@ -190,6 +214,19 @@ test('gRPC with a client of another language, on the same port', async (t) => {
   const refused = ['Push', 'Push', 'System', 'IsOnline', 'IsOnline', 'Group', 'Group', 'Push'].map((name) => `${name} UNAUTHENTICATED`);
   assert.deepEqual(await python('nobody'), refused);
   return undefined;
+});
+
+test('it is served beside everything else, too', async (t) => {
+  const server = await Server.start(t, { env: { TIDINGS_COMPAT__GOPUSHER__ENABLED: 'true', TIDINGS_COMPAT__GOPUSHER__OPEN: 'true', TIDINGS_COMPAT__MESSAGE_PUSH__ENABLED: 'true' } });
+  const system = { url: server.url, ws: server.wsUrl };
+  const client = await joined(t, system, 'a', 'ann');
+  await push(system, { to: ['ann'], content: 'hi' });
+  await hears(client, 'hi');
+  assert.doesNotMatch((await call(system, 'GET', '/')).text, /welcome to socket server/);
+  assert.equal((await call(system, 'POST', '/message-push/v1/push', '{}')).status, 403);
+  assert.equal((await call(system, 'POST', '/v1/push', '{}')).status, 404);
+  // A key opens its own namespace, and that calls of one system are open is no matter of the others.
+  assert.equal((await call(system, 'POST', '/v1/namespaces/gopusher/messages', '{"to":{"all":true}}')).status, 401);
 });
 
 test('a server that stops says so', async (t) => {

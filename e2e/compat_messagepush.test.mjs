@@ -216,6 +216,14 @@ test('the passport service says who a client is', async (t) => {
   assert.equal((await refusal(system, shows(await tokenOf(system.api, { user: 'ann' }))))[0], 401);
 });
 
+test('a passport service that is down is left alone', async (t) => {
+  const service = await passport(t, () => [503, {}]);
+  const system = await serve(t, { passport_url: service.url, passport_private: 'true' });
+  for (let n = 0; n < 10; n += 1) assert.equal((await refusal(system, shows(`t${n}`)))[0], 500);
+  assert.ok(service.asked.length < 10, `it was asked ${service.asked.length} times`);
+  assert.match(system.server.output, /the passport service does not answer/);
+});
+
 test('a passport service at a private address is not asked unless that is allowed', async (t) => {
   const service = await passport(t, () => [200, { code: 1, data: { uid: 'ann' } }]);
   const system = await serve(t, { passport_url: service.url });

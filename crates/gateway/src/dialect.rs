@@ -172,6 +172,20 @@ pub(crate) fn pong(local: &Local, connection: &Connection) {
     }
 }
 
+/// Everything was written that waited for a WebSocket.
+pub(crate) fn written(local: &Local, connection: &Connection) {
+    connection.notify();
+    if matches!(kind(connection), Kind::Compat) {
+        compat::written(local, connection);
+    }
+}
+
+/// Whether a device that catches up may be given more now.
+pub(crate) fn takes_more(local: &Local, connection: &Connection, session: &Session) -> bool {
+    local.hub.borrow().has_room(session.member)
+        && (!matches!(kind(connection), Kind::Compat) || compat::takes_more(local, session))
+}
+
 /// Queues what the protocol says before the server ends a connection.
 pub(crate) fn goodbye(local: &Local, connection: &Connection, sessions: &[Session], why: Disconnect) {
     match kind(connection) {

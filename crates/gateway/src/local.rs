@@ -567,7 +567,7 @@ impl Local {
             self.set_blocked(connection, true);
             connection.wake();
         } else {
-            connection.notify();
+            dialect::written(self, connection);
         }
     }
 

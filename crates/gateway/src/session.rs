@@ -22,6 +22,7 @@ use tidings_node::relay::Said;
 use tidings_node::resume::{Missed, Since};
 
 use crate::connection::Connection;
+use crate::dialect;
 use crate::dialect::socketio::{light_push, push_koa};
 use crate::local::Local;
 use crate::presence::{self, Presence};
@@ -271,7 +272,7 @@ pub(crate) fn send_away(
         return local.close(connection, why);
     }
     for session in here {
-        crate::dialect::engineio::goodbye_of(local, connection, &session, why, true);
+        dialect::engineio::goodbye_of(local, connection, &session, why, true);
         close(local, connection, &session, why);
     }
     local.settle();
@@ -329,11 +330,12 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
             let mut others = light_push::together(&connection, &messages).map(Vec::into_iter);
             for (message, topic) in messages {
                 let other = others.as_mut().and_then(Iterator::next);
-                connection.until(|| !connection.is_open() || has_room(&local, &session)).await;
+                let takes_more = || dialect::takes_more(&local, &connection, &session);
+                connection.until(|| !connection.is_open() || takes_more()).await;
                 if !local.hub.borrow_mut().replay_as(session.member, &message, topic, other) {
                     return local.settle();
                 }
-                if !has_room(&local, &session) {
+                if !takes_more() {
                     local.settle();
                 }
             }
@@ -388,10 +390,6 @@ async fn load(
     let (work, who, missed) = (Arc::clone(&local.node), Arc::clone(identity), Arc::clone(missed));
     let read = async move { work.load_missed(&who.namespace, &who.device, &missed, range).await };
     local.node.elsewhere(read).await
-}
-
-fn has_room(local: &Local, session: &Session) -> bool {
-    local.hub.borrow().has_room(session.member)
 }
 
 /// Whether a client may join these rooms.

@@ -9,7 +9,7 @@
 //! alone), `known` (answers that hold for a while), [`connect`], [`publish`] and [`rpc`] (the questions).
 
 mod asker;
-mod breaker;
+pub(crate) mod breaker;
 pub mod connect;
 pub mod hook;
 mod known;

@@ -4,6 +4,7 @@
 //! configured one, no redirect leads elsewhere, and an answer has a limit and three seconds; so has the wait for a turn.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::Node;
+use crate::ask::breaker::Breaker;
 use crate::permit::Permit;
 
 /// Most questions that are asked at once.
@@ -28,8 +30,10 @@ const OK: i64 = 1;
 
 /// A passport service.
 pub struct Passport {
+    url: HookUrl,
     exchange: Exchange,
     turns: Semaphore,
+    breaker: Mutex<Breaker>,
 }
 
 /// What is asked.
@@ -54,6 +58,9 @@ pub enum PassportError {
     /// Too much is asked at once.
     #[error("too much is asked at once")]
     Busy,
+    /// The service has failed and is left alone for a while.
+    #[error("the service is left alone for a while, because it has failed")]
+    Resting,
     /// There is no answer.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -103,14 +110,48 @@ impl fmt::Debug for Passport {
     }
 }
 
+impl Passport {
+    async fn ask(&self, node: &Node, told: &Told) -> Result<Bytes, PassportError> {
+        let turn = timeout(PATIENCE, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(PassportError::Busy) };
+        let admitted = self.breaker().admit(node.now()).map_err(|_| PassportError::Resting)?;
+        match self.exchange.ask(told, node.now()).await {
+            Ok(answered) => {
+                self.breaker().succeeded();
+                Ok(answered.body)
+            }
+            // Whoever says no is well. Some services say by their status that a token is nobody's.
+            Err(Failure::Refused(status @ 400..=499)) => {
+                self.breaker().succeeded();
+                match status {
+                    401 | 403 | 404 => Err(PassportError::Nobody),
+                    status => Err(Failure::Refused(status).into()),
+                }
+            }
+            Err(why) => {
+                if let Some(rests) = self.breaker().failed(admitted, node.now()) {
+                    tracing::warn!(url = %self.url, error = %why, left_alone_ms = rests.as_millis() as u64, "the passport service does not answer; it is left alone for a while, and clients are refused");
+                }
+                Err(why.into())
+            }
+        }
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Node {
     /// A passport service at a URL, which may be a private address or not.
     #[must_use]
     pub fn passport(&self, url: HookUrl, allow_private: bool) -> Passport {
-        let destination = Destination { url, secret: None, allow_private };
+        let destination = Destination { url: url.clone(), secret: None, allow_private };
         Passport {
+            url,
             exchange: Exchange::new(self.outbound.clone(), destination, PATIENCE),
             turns: Semaphore::new(AT_ONCE_MAX),
+            breaker: Mutex::default(),
         }
     }
 
@@ -118,18 +159,18 @@ impl Node {
     ///
     /// # Errors
     /// [`PassportError`] says why nobody is let in.
-    pub async fn ask_passport(&self, passport: &Passport, asked: Asked<'_>) -> Result<Permit, PassportError> {
+    pub async fn ask_passport(
+        self: &Arc<Self>,
+        passport: &Arc<Passport>,
+        asked: Asked<'_>,
+    ) -> Result<Permit, PassportError> {
         let now = self.clock.now();
         let body = serde_json::to_vec(&asked).map_err(|_| PassportError::NotUnderstood)?;
         let told = Told { id: self.ids.next(now).to_string(), body: Bytes::from(body) };
-        let turn = timeout(PATIENCE, passport.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(PassportError::Busy) };
-        let answered = match passport.exchange.ask(&told, now).await {
-            // Some services say so by their status.
-            Err(Failure::Refused(401 | 403 | 404)) => return Err(PassportError::Nobody),
-            answered => answered?,
-        };
-        let user = read(&answered.body)?;
+        let (node, passport) = (Arc::clone(self), Arc::clone(passport));
+        // The client may go away meanwhile, and how it went still counts.
+        let asking = self.runtime.spawn(async move { passport.ask(&node, &told).await });
+        let user = read(&asking.await.unwrap_or(Err(PassportError::Busy))?)?;
         Ok(Permit {
             user,
             device: None,

@@ -28,6 +28,8 @@ fn handed(world: &mut World) -> Vec<String> {
     let pushed = told.filter_map(|told| match told {
         ToShard::Deliver(delivery) => {
             let message = &delivery.message;
+            // Whoever a caller says that it is from, no client has said it.
+            assert_eq!(message.from, None);
             let topics: Vec<_> =
                 message.topics.iter().map(|(topic, _): &(Topic, _)| topic.to_string()).collect();
             let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();

@@ -11,7 +11,7 @@ use self::receipts::Owed;
 use super::Dialect;
 use crate::connection::Connection;
 use crate::local::Local;
-use crate::session::Refusal;
+use crate::session::{Refusal, Session};
 
 pub(crate) mod go_redis;
 pub(crate) mod gopusher;
@@ -132,6 +132,16 @@ fn farewell(why: &Refusal) -> (u16, String) {
 pub(super) fn beat(local: &Local, connection: &Connection) {
     receipts::expect(local, connection);
     receipts::ping(local, connection);
+}
+
+/// Everything was written that waited for it.
+pub(super) fn written(local: &Local, connection: &Connection) {
+    receipts::ask_if_many(local, connection);
+}
+
+/// Whether it may be given more before it has answered for what it was given.
+pub(super) fn takes_more(local: &Local, session: &Session) -> bool {
+    receipts::takes_more(local, session)
 }
 
 /// It gave one.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use tidings_model::{Message, NamespaceName, Ordinal, RoomName, Seq};
-use tidings_wire::push::{Encoded, Format};
+use tidings_wire::push::{Codec, Encoded, Format};
 use tidings_wire::websocket::Window;
 
 use super::{
@@ -33,6 +33,18 @@ pub struct Attach<'a> {
 /// How many unacknowledged messages are remembered for a member. With more the member's settled
 /// position stands still for the rest of its connection; its mailbox is then read from further back.
 const PENDING_MAX: usize = 256;
+
+/// The same of who answers pings instead: one answer is for all that came before.
+const PENDING_BEFORE_PING_MAX: usize = 4_096;
+
+fn pending_max(codec: Codec) -> usize {
+    match codec {
+        Codec::Gopusher | Codec::MessagePush => PENDING_BEFORE_PING_MAX,
+        Codec::Json | Codec::SocketIo | Codec::Sse | Codec::LightPush | Codec::PushKoa | Codec::GoRedis => {
+            PENDING_MAX
+        }
+    }
+}
 
 /// A settled position that has not stopped.
 const MOVING: Seq = Seq(u64::MAX);
@@ -100,7 +112,7 @@ impl Member {
         if self.frozen != MOVING {
             return;
         }
-        if self.pending.len() == PENDING_MAX {
+        if self.pending.len() >= pending_max(self.format.codec) {
             self.frozen = self.settled();
             self.pending = Vec::new();
         } else {

@@ -15,7 +15,7 @@ const REST_MAX: Duration = Duration::from_secs(30);
 
 /// How it goes with a hook.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     failed: u32,
     rests_until: Timestamp,
     rest: Duration,
@@ -25,13 +25,13 @@ pub(super) struct Breaker {
 
 /// A question that may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Admitted {
+pub(crate) struct Admitted {
     trial: bool,
 }
 
 impl Breaker {
     /// Whether a question may be asked now; else for how long not.
-    pub(super) fn admit(&mut self, now: Timestamp) -> Result<Admitted, Duration> {
+    pub(crate) fn admit(&mut self, now: Timestamp) -> Result<Admitted, Duration> {
         if self.failed < FAILURES {
             return Ok(Admitted { trial: false });
         }
@@ -47,19 +47,19 @@ impl Breaker {
     }
 
     /// Whether the hook is left alone, or was when it was last asked.
-    pub(super) fn rests(&self) -> bool {
+    pub(crate) fn rests(&self) -> bool {
         self.failed >= FAILURES
     }
 
     /// The hook has answered. Whether it was left alone before.
-    pub(super) fn succeeded(&mut self) -> bool {
+    pub(crate) fn succeeded(&mut self) -> bool {
         let rested = self.failed >= FAILURES;
         *self = Self::default();
         rested
     }
 
     /// The hook has failed. For how long it is left alone, if that begins now.
-    pub(super) fn failed(&mut self, admitted: Admitted, now: Timestamp) -> Option<Duration> {
+    pub(crate) fn failed(&mut self, admitted: Admitted, now: Timestamp) -> Option<Duration> {
         self.failed = self.failed.saturating_add(1);
         self.rest = match (admitted.trial, self.failed == FAILURES) {
             (true, _) => {

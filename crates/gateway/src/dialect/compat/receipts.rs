@@ -8,6 +8,13 @@ use tidings_wire::websocket::{self, Opcode};
 use crate::connection::Connection;
 use crate::dialect::Dialect;
 use crate::local::Local;
+use crate::session::Session;
+
+/// After how many messages it is asked without waiting for a sign of life.
+const MANY: usize = 32;
+
+/// How many a device that catches up is given before it has answered.
+const WINDOW: usize = 1_024;
 
 /// What was written before a ping that is not answered yet.
 pub(super) type Owed = Vec<(MemberKey, Seq)>;
@@ -18,6 +25,22 @@ pub(super) fn ask(local: &Local, connection: &Connection) {
         connection.pinged_at.set(local.now_ms());
         ping(local, connection);
     }
+}
+
+/// The same, once so much has been written that it is time.
+pub(super) fn ask_if_many(local: &Local, connection: &Connection) {
+    let many = {
+        let (sessions, hub) = (connection.sessions.borrow(), local.hub.borrow());
+        sessions.iter().any(|session| hub.pending(session.member).len() >= MANY)
+    };
+    if many {
+        ask(local, connection);
+    }
+}
+
+/// Whether a device that catches up may be given more before it has answered for what it was given.
+pub(super) fn takes_more(local: &Local, session: &Session) -> bool {
+    local.hub.borrow().pending(session.member).len() < WINDOW
 }
 
 /// Notes what the answer to a ping that is sent now will say. False when there is nothing to say.
@@ -54,6 +77,11 @@ pub(super) fn arrived(local: &Local, connection: &Connection) {
             local.acked(session, seq);
         }
     }
+    drop(sessions);
+    // More may have been written meanwhile.
+    ask_if_many(local, connection);
+    // Whoever catches up waits for it.
+    connection.notify();
 }
 
 fn place(dialect: &mut Dialect) -> Option<&mut Owed> {

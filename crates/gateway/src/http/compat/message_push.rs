@@ -130,8 +130,13 @@ async fn judge(
         return match front.node.ask_passport(passport, asked).await {
             Ok(permit) => Ok(Claim { vouched: Some(Box::new(permit)), ..Claim::default() }),
             Err(PassportError::Nobody) => Err(Refused::nobody("请检查token")),
-            Err(why @ (PassportError::Busy | PassportError::Failed(_) | PassportError::NotUnderstood)) => {
-                tracing::warn!(error = %why, "the passport service did not say who a client is");
+            Err(
+                why @ (PassportError::Busy
+                | PassportError::Resting
+                | PassportError::Failed(_)
+                | PassportError::NotUnderstood),
+            ) => {
+                tracing::debug!(error = %why, "the passport service did not say who a client is");
                 Err(Refused::failed("请稍后重试"))
             }
         };
