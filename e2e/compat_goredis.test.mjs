@@ -128,7 +128,7 @@ test('a Redis that is killed and comes back is heard again, and the gap is told'
 
 test('a Redis that hangs is left, and one that is not there at the start is waited for', async (t) => {
   const redis = await Redis.start(t, { started: false });
-  const { server, url, ws } = await served(t, redis, { channels: 'news' });
+  const { server, api, url, ws } = await served(t, redis, { channels: 'news' });
   assert.equal((await fetch(`${server.url}/readyz`)).status, 200);
   const ann = await Subscriber.connect(t, ws, ['news']);
   await counted(url, { news: 1 });
@@ -140,6 +140,7 @@ test('a Redis that hangs is left, and one that is not there at the start is wait
   redis.pause();
   t.after(() => redis.resume());
   await until('it is missed', async () => (await metric(server, 'tidings_bridge_connected')) === 0, { ms: 30_000 });
+  await until('an alert says so', async () => (await api.get('/v1/alerts')).items.some(({ kind, until: over }) => kind === 'redis_away' && !over));
   redis.resume();
   await heard(server);
   await redis.publish('news', '2');

@@ -157,6 +157,10 @@ kinds! {
     KeysNotFetched = "keys_not_fetched" Warning
         "The keys that tokens are verified with cannot be fetched; those that are known hold for a day."
         "See whether auth.jwt.jwks_url answers; the log says what is wrong.";
+    /// A Redis whose messages are to be heard is away.
+    RedisAway = "redis_away" Critical
+        "What is published on the Redis of compat.go_redis is not heard, and is lost."
+        "See whether that Redis is there; the log says what is wrong. It is heard again by itself.";
 }
 
 impl AlertKind {
@@ -174,7 +178,8 @@ impl AlertKind {
             | Self::HookFailing
             | Self::HookResting
             | Self::DeadLetters
-            | Self::KeysNotFetched => Duration::ZERO,
+            | Self::KeysNotFetched
+            | Self::RedisAway => Duration::ZERO,
         }
     }
 }
@@ -229,6 +234,8 @@ struct State {
     store: Option<StoreError>,
     /// When the certificate ends, if there is one and that is known.
     certificate_ends: Option<Timestamp>,
+    /// Whether a Redis is away whose messages are to be heard.
+    redis_away: bool,
     /// How much had happened at the last look.
     counted: BTreeMap<AlertKind, u64>,
     /// How often it was looked.
@@ -325,6 +332,11 @@ impl Node {
         all
     }
 
+    /// Whether a Redis is away whose messages are to be heard.
+    pub fn redis_is_away(&self, away: bool) {
+        self.alerts.lock().redis_away = away;
+    }
+
     /// When the certificate ends that clients are shown, if there is one and that is known.
     pub fn certificate_ends(&self, at: Option<Timestamp>) {
         self.alerts.lock().certificate_ends = at;
@@ -333,10 +345,13 @@ impl Node {
     /// Looks at everything. Open files are looked at where `files` says how many there are, and how many there may be.
     pub(crate) fn look_for_alerts(&self, files: Option<(u64, u64)>) {
         let mut looking = Looking::default();
-        let (store, certificate) = {
+        let (store, certificate, redis_away) = {
             let state = self.alerts.lock();
-            (state.store.clone(), state.certificate_ends)
+            (state.store.clone(), state.certificate_ends, state.redis_away)
         };
+        if redis_away {
+            looking.see(AlertKind::RedisAway, None, None);
+        }
         if let Some(at) = certificate.filter(|at| *at <= self.clock.now().after(CERTIFICATE_ENDS_WITHIN)) {
             looking.see(AlertKind::Certificate, None, Some(format!("at {}", rfc3339(at))));
         }

@@ -28,6 +28,7 @@ mod alerts;
 mod alone;
 mod asking;
 mod blocks;
+mod channels;
 mod escalation;
 mod history;
 mod jwks;

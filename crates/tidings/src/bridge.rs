@@ -28,8 +28,8 @@ const TOGETHER: usize = 512;
 const OFFERED_FOR: Duration = Duration::from_secs(2);
 const OFFERED_EVERY: Duration = Duration::from_millis(20);
 
-/// How often it is looked whether the namespace is another one of the same name.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked whether the Redis is there, and whether the namespace is another one of the same name.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The channels of a configuration.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +61,8 @@ impl Bridge {
             timing: Timing::default(),
         };
         let (subscriber, heard) = Subscriber::start(options, Arc::clone(&counters))?;
-        tokio::spawn(keep(Arc::downgrade(node), namespace.clone(), channels, subscriber));
+        let kept = Kept { channels, subscriber, counters: Arc::clone(&counters) };
+        tokio::spawn(kept.keep(Arc::downgrade(node), namespace.clone()));
         tokio::spawn(pass_on(Arc::downgrade(node), namespace, heard, counters));
         Ok(())
     }
@@ -71,27 +72,37 @@ fn names(namespace: &Namespace) -> BTreeSet<String> {
     namespace.channels().iter().map(ToString::to_string).collect()
 }
 
-/// Listens to the channels that there are, whatever is added and removed.
-async fn keep(node: Weak<Node>, name: NamespaceName, channels: Channels, subscriber: Subscriber) {
-    let mut known: Weak<Namespace> = Weak::new();
-    loop {
-        let Some(node) = node.upgrade() else { return };
-        let found = node.namespace(name.as_str());
-        drop(node);
-        let Some(namespace) = found else {
-            subscriber.listen_to(BTreeSet::new());
-            sleep(LOOK_EVERY).await;
-            continue;
-        };
-        if !known.upgrade().is_some_and(|known| Arc::ptr_eq(&known, &namespace)) {
-            namespace.have_channels(channels.names.clone(), channels.patterns.clone());
-            known = Arc::downgrade(&namespace);
+/// What is kept up to date while it runs.
+struct Kept {
+    channels: Channels,
+    subscriber: Subscriber,
+    counters: Arc<Counters>,
+}
+
+impl Kept {
+    /// Listens to the channels that there are, whatever is added and removed, and has it known when nothing is heard.
+    async fn keep(self, node: Weak<Node>, name: NamespaceName) {
+        let mut known: Weak<Namespace> = Weak::new();
+        loop {
+            let Some(node) = node.upgrade() else { return };
+            node.redis_is_away(self.counters.gaps() > 0 && !self.counters.connected());
+            let found = node.namespace(name.as_str());
+            drop(node);
+            let Some(namespace) = found else {
+                self.subscriber.listen_to(BTreeSet::new());
+                sleep(LOOK_EVERY).await;
+                continue;
+            };
+            // It may have gone, and another one of this name have come.
+            if !known.upgrade().is_some_and(|known| Arc::ptr_eq(&known, &namespace)) {
+                namespace.have_channels(self.channels.names.clone(), self.channels.patterns.clone());
+                known = Arc::downgrade(&namespace);
+            }
+            let mut changed = namespace.channels_changed();
+            self.subscriber.listen_to(names(&namespace));
+            drop(namespace);
+            let _ = timeout(LOOK_EVERY, changed.changed()).await;
         }
-        let mut changed = namespace.channels_changed();
-        changed.borrow_and_update();
-        subscriber.listen_to(names(&namespace));
-        drop(namespace);
-        let _ = timeout(LOOK_EVERY, changed.changed()).await;
     }
 }
 

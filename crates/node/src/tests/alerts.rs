@@ -106,6 +106,15 @@ async fn a_certificate_ends() {
     assert!(world.wrong(None)[0].starts_with("certificate 1000- "), "it has ended");
 }
 
+#[tokio::test]
+async fn a_redis_is_away() {
+    let world = World::new().await;
+    for (away, shown) in [(true, "redis_away 1000-"), (false, "redis_away 1000-1000")] {
+        world.node.redis_is_away(away);
+        assert_eq!(world.wrong(None), [shown]);
+    }
+}
+
 /// Where nobody listens.
 fn nowhere() -> HookUrl {
     HookUrl::parse("http://127.0.0.1:1/").unwrap()

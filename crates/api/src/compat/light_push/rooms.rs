@@ -50,10 +50,22 @@ pub(super) async fn transfer(
         }
     }
     let namespace = &backend.namespace;
-    if kind == "join" {
+    let told = if kind == "join" {
         state.node.add_members(namespace, &target, &whom).await?;
+        SignalKind::JoinRoom
     } else {
         state.node.remove_members(namespace, &target, &whom).await?;
+        SignalKind::LeaveRoom
+    };
+    let body = json!({
+        "targetRoom": fields.text("targetRoom"),
+        "sourceRooms": sources,
+        "type": kind,
+        "namespace": format!("/{}", namespace.name),
+    });
+    for room in &whom.from_rooms {
+        let (name, room, data) = (namespace.name.clone(), room.clone(), body.to_string());
+        state.node.tell_people(namespace, Signal { namespace: name, room, kind: told, about: NOBODY, data });
     }
     Ok(done())
 }
