@@ -149,6 +149,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
 }
 
+/// Where each system is that has a listener of its own.
+pub(crate) type Places = Vec<(&'static str, Address)>;
+
 /// A listener of its own for an older system, taken before anything else is done.
 pub(crate) type Taken = (Address, Bound);
 
@@ -171,7 +174,7 @@ impl Listeners {
         systems: Vec<System>,
         shared: &Shared,
         around: impl Fn(Router) -> Router,
-    ) -> Result<(Self, Vec<(&'static str, Address)>), Fatal> {
+    ) -> Result<(Self, Places), Fatal> {
         let listen = |at: &Address, bound, router| {
             let (manners, metrics) = (shared.manners.clone(), shared.metrics.clone());
             Listener::new(bound, shared.backlog, manners, metrics, router)

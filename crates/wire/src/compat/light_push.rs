@@ -39,6 +39,12 @@ pub fn room_name(room: &str) -> &str {
     }
 }
 
+/// The user whose room this is, if it is a user's.
+#[must_use]
+pub fn user_of(room: &str) -> Option<&str> {
+    room_name(room).strip_prefix(USER_ROOM)
+}
+
 /// Whether a room has a name that light-push takes: letters, digits, `_`, and any of `\ . - $ # /`, at most 100 characters.
 #[must_use]
 pub fn is_room_name(room: &str) -> bool {

@@ -17,9 +17,9 @@ use tidings_wire::compat::light_push::{USER_ROOM, client_id};
 use super::answer::{Refusal, json};
 use super::auth::Backend;
 use super::fields::Asked;
-use super::push::whole;
 use crate::ApiState;
 use crate::extract::InPath;
+use tidings_wire::compat::light_push::push::whole;
 
 /// How many messages a page has, unless that is said, and at most.
 const SIZE_DEFAULT: usize = 20;

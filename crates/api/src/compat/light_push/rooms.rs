@@ -6,10 +6,11 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt as _};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tidings_model::{Ordinal, RoomName};
 use tidings_node::light_push::SetError;
 use tidings_node::members::Whom;
+use tidings_node::presence::signal::{NOBODY, Signal, SignalKind};
 use tidings_node::{Namespace, Node};
 
 use super::answer::{Refusal, done};

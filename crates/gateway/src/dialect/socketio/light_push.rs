@@ -3,6 +3,7 @@
 //! Source: the contract of light-push, section 1.1. A client is the device `<userid>#<platform>-<uuid>`; the room
 //! `user_<id>` is the user.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tidings_model::{
     DeviceId, Disconnect, ErrorCode, EventName, Message, NamespaceName, Ordinal, Platform, RoomName, Seq,
-    Timestamp, Topic, UserId,
+    Timestamp, Topic, UserId, limit,
 };
 use tidings_node::connect::Claim;
 use tidings_node::light_push::{Caller, Vouched};
@@ -305,9 +306,8 @@ fn stored(message: &Message, topic: usize) -> Value {
             Topic::All | Topic::Device(_) => topic.to_string(),
         })
     });
-    let offline: Map<String, Value> = serde_json::from_slice(&message.offline).unwrap_or_default();
-    let aps = offline.get("apns").map(Value::to_string);
-    let data = push::join(std::str::from_utf8(&message.data).unwrap_or("null"), aps.as_deref());
+    let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+    let data = push::whole(text(&message.data), text(&message.offline));
     let mut fields = json!({
         "room": room,
         "pushData": serde_json::from_str::<Value>(&data).unwrap_or_default(),
@@ -405,10 +405,7 @@ pub(super) fn emitted(
         ("apns" | "info", None) => return true,
         ("apns", Some(argument)) => apns(connection, argument),
         ("info", Some(argument)) => info(connection, session, argument),
-        ("push", argument) => match push::read(argument.map_or("null", RawValue::get)) {
-            Ok(pushed) => Asked::Push(Box::new(pushed)),
-            Err(why) => Asked::Answer(status(400, &format!(r#"{{"code": 9999,"msg": "{why}"}}"#))),
-        },
+        ("push", argument) => pushed(argument),
         ("discover", argument) => discover(connection, session, argument),
         // What nobody listens for is nobody's.
         (name, _) => return !super::is_known(name),
@@ -451,6 +448,16 @@ fn acked(local: &Rc<Local>, session: &Session, argument: Option<&RawValue>) {
         None => {
             local.metrics().acks_refused.inc();
         }
+    }
+}
+
+/// A push, or what is wrong with it.
+fn pushed(argument: Option<&RawValue>) -> Asked {
+    let fields = argument.and_then(|raw| serde_json::from_str::<HashMap<String, &RawValue>>(raw.get()).ok());
+    let fields = fields.unwrap_or_default();
+    match push::read(|name| fields.get(name).map(|raw| raw.get()), limit::DATA_DEPTH_MAX) {
+        Ok(pushed) => Asked::Push(Box::new(pushed)),
+        Err(why) => Asked::Answer(status(400, &format!(r#"{{"code": 9999,"msg": "{why}"}}"#))),
     }
 }
 
@@ -583,7 +590,7 @@ async fn moved(
         if is_own && join {
             continue;
         }
-        let fits = names::is_room_name(room) && !names::room_name(room).starts_with(USER_ROOM);
+        let fits = names::is_room_name(room) && names::user_of(room).is_none();
         match RoomName::new(names::room_name(room)) {
             Ok(name) if fits => list.push(name),
             Ok(_) | Err(_) => return wrong("room invalid"),
@@ -606,7 +613,7 @@ async fn moved(
 
 /// A client pushes. Who it is from is what the server knows, and so is the namespace; whoever says it does not get it.
 async fn said(local: &Local, session: &Session, pushed: push::Pushed) -> String {
-    let user = pushed.room.strip_prefix(USER_ROOM).map(UserId::new);
+    let user = names::user_of(&pushed.room).map(UserId::new);
     let (Ok(user), Ok(room)) = (user.transpose(), RoomName::new(names::room_name(&pushed.room))) else {
         return status(400, r#"{"code": 9999,"msg": "room invalid"}"#);
     };
