@@ -35,7 +35,7 @@ const ROOMS_MAX: usize = 1_000;
 /// A client of light-push, as it came.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// What it said in its handshake: the query, as it was written.
+    /// What it said in its handshake: the query, as it was written. Of several `uuid`s the first one is its own.
     pub query: String,
     /// Its cookies.
     pub cookie: Option<String>,
@@ -147,16 +147,19 @@ fn in_words(failure: &Failure, url: &HookUrl) -> String {
 }
 
 impl Caller {
-    /// What it said, with what it left out.
+    /// What it said, with what it left out. Who it is is said once, as it is taken here: whoever says it twice could be one to us and
+    /// another one to the business system.
     fn said(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
-        let mut said: Vec<_> = form_urlencoded::parse(self.query.as_bytes()).collect();
-        for (name, value) in [("userid", &self.userid), ("platform", &self.platform)] {
-            match said.iter_mut().find(|(said, _)| said == name) {
-                Some((_, said)) if !said.is_empty() => {}
-                Some((_, said)) => *said = value.as_str().into(),
-                None => said.push((name.into(), value.as_str().into())),
+        let (mut said, mut uuid): (Vec<(Cow<'_, str>, Cow<'_, str>)>, _) = (Vec::new(), false);
+        for (name, value) in form_urlencoded::parse(self.query.as_bytes()) {
+            match &*name {
+                "userid" | "platform" => {}
+                "uuid" if std::mem::replace(&mut uuid, true) => {}
+                _ => said.push((name, value)),
             }
         }
+        said.push(("userid".into(), self.userid.as_str().into()));
+        said.push(("platform".into(), self.platform.as_str().into()));
         said
     }
 
@@ -312,11 +315,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_left_out_is_said_for_it() {
+    fn who_a_client_is_is_said_once() {
         for (query, expected) in [
             ("uuid=d1&EIO=3", "uuid=d1&EIO=3&userid=u1&platform=web"),
-            ("userid=u2&platform=ios&uuid=d%201", "userid=u2&platform=ios&uuid=d+1"),
-            ("userid=&x=1", "userid=u1&x=1&platform=web"),
+            ("userid=u1&platform=web&uuid=d%201", "uuid=d+1&userid=u1&platform=web"),
+            ("userid=&x=1&x=2", "x=1&x=2&userid=u1&platform=web"),
+            ("uuid=d1&userid=u1&userid=root&uuid=d2&platform=ios", "uuid=d1&userid=u1&platform=web"),
         ] {
             let caller = Caller {
                 query: query.to_owned(),
