@@ -198,6 +198,18 @@ test('a device that says which it is has what it missed, once; others leave noth
   await hears(back, { content: 'two' });
 });
 
+test('only in an open namespace is a token believed to be the uid', async (t) => {
+  const system = await serve(t);
+  const key = await keyOf(system.api, ['push']);
+  assert.equal((await refusal(system, shows('ann')))[0], 401);
+  assert.equal((await system.api.call('PATCH', '/v1/namespaces/app', { auth: { mode: 'open' } })).status, 200);
+  const client = await loggedIn(t, system, shows('ann'));
+  // Pushing needs a key all the same.
+  assert.deepEqual(await push(system, 'nobody'), INVALID);
+  assert.deepEqual(await push(system, key), ACCEPTED);
+  await hears(client, { content: 'hi' });
+});
+
 test('the passport service says who a client is', async (t) => {
   const sessions = { t1: [200, { code: 1, msg: 'OK', data: { uid: 42, nickname: 'n' } }], t2: [200, { code: 0, msg: 'no' }], t3: [500, 'x'], t4: [302, ''], t5: [200, 'x'.repeat(100_000)], t6: [200, '<html>'] };
   const service = await passport(t, ({ accessToken }) => sessions[accessToken] ?? [401, {}]);

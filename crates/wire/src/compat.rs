@@ -2,7 +2,7 @@
 //! [`Aside`], which only the system that said it shows again.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -82,11 +82,14 @@ fn text<'a>(push: &PushView<'a>) -> Cow<'a, str> {
     serde_json::from_str::<String>(push.data).map_or(Cow::Borrowed(push.data), Cow::Owned)
 }
 
-/// The members of a JSON object, by their names in lower case: some of these systems did not care how names were written.
-fn members(json: &str) -> Result<HashMap<String, &RawValue>, serde_json::Error> {
-    let members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(json)?;
+/// The members of a JSON object, by their names in lower case: some of these systems did not care how names were written. Of two
+/// that are the same then, the one in lower case is the last.
+fn members(json: &str) -> Result<Members<'_>, serde_json::Error> {
+    let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(json)?;
     Ok(members.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect())
 }
+
+type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 /// What a JSON string says; `None` for every other value.
 fn said(value: Option<&&RawValue>) -> Option<String> {

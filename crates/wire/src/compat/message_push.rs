@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use super::{framed, members, nothing, said, text};
+use super::{Members, framed, members, nothing, said, text};
 use crate::escape::{into_string, push_json_string};
 use crate::push::{Encoded, PushView};
 
@@ -114,7 +114,7 @@ pub fn decode(text: &str) -> Result<Said, Unsaid> {
     }
 }
 
-fn login(fields: &HashMap<String, &RawValue>) -> Result<Said, Unsaid> {
+fn login(fields: &Members<'_>) -> Result<Said, Unsaid> {
     let text = |name| match fields.get(name) {
         Some(value) if value.get() == "null" => Ok(None),
         Some(_) => said(fields.get(name)).map(Some).ok_or(Unsaid::Format),

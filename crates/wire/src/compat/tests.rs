@@ -196,6 +196,7 @@ fn message_push_hears_two_commands() {
         (r#"{"cmd":"LOGIN","data":[]}"#, Err(Unsaid::Format)),
         (r#"{"cmd":"LOGIN","data":{"appKey":{},"platform":"H5"}}"#, Err(Unsaid::Format)),
         (r#"{"cmd":"HeartBeat","data":7}"#, Ok(Said::Heartbeat)),
+        (r#"{"cmd":"HEARTBEAT","CMD":"LOGIN","Cmd":"x"}"#, Ok(Said::Heartbeat)),
         (r#"{"cmd":"RESPONSE"}"#, Err(Unsaid::Format)),
         (r#"{"cmd":5}"#, Err(Unsaid::Format)),
         (r#"{"cmd":null}"#, Err(Unsaid::NoCommand)),
