@@ -131,41 +131,46 @@ async fn pass_on(
     }
 }
 
-/// Publishes, and offers again what there is no room for, for a while. Nothing overtakes what was published before it on its
-/// channel: what would come too late is dropped.
-async fn publish(node: &Node, name: &NamespaceName, mut pushes: Vec<Push>, counters: &Counters) {
+/// Publishes, and offers again what there is no room for, for a while, one after the other. Nothing overtakes what was published
+/// before it on its channel: what would come too late is dropped.
+async fn publish(node: &Node, name: &NamespaceName, pushes: Vec<Push>, counters: &Counters) {
     let deadline = Instant::now() + OFFERED_FOR;
-    while !pushes.is_empty() {
-        let outcomes = node.publish_batch(name, pushes.iter().cloned()).await;
-        let mut again = Vec::new();
-        let mut accepted: HashSet<RoomName> = HashSet::new();
-        for (push, outcome) in pushes.into_iter().zip(outcomes).rev() {
-            match outcome {
-                Ok(_) => accepted.extend(push.to.rooms),
-                Err(PublishError::Overloaded | PublishError::TooOften(_)) => {
-                    if Instant::now() < deadline && push.to.rooms.iter().all(|room| !accepted.contains(room))
-                    {
-                        again.push(push);
-                    } else {
-                        counters.drop_one(Dropped::Overloaded);
-                    }
+    let outcomes = node.publish_batch(name, pushes.iter().cloned()).await;
+    let mut again = Vec::new();
+    let mut accepted: HashSet<RoomName> = HashSet::new();
+    for (push, outcome) in pushes.into_iter().zip(outcomes).rev() {
+        match outcome.map_err(|why| dropped(&why)) {
+            Ok(_) => accepted.extend(push.to.rooms),
+            Err(Dropped::Overloaded) if push.to.rooms.iter().all(|room| !accepted.contains(room)) => {
+                again.push(push);
+            }
+            Err(why) => counters.drop_one(why),
+        }
+    }
+    for push in again.into_iter().rev() {
+        loop {
+            match node.publish(name, push.clone()).await.map_err(|why| dropped(&why)) {
+                Ok(_) => break,
+                Err(Dropped::Overloaded) if Instant::now() < deadline => sleep(OFFERED_EVERY).await,
+                Err(why) => {
+                    counters.drop_one(why);
+                    break;
                 }
-                Err(PublishError::TooLarge { .. }) => counters.drop_one(Dropped::TooLarge),
-                Err(
-                    PublishError::NoNamespace
-                    | PublishError::Suspended
-                    | PublishError::RoomSuspended { .. }
-                    | PublishError::Conflict
-                    | PublishError::Gone
-                    | PublishError::Store(_),
-                ) => counters.drop_one(Dropped::Refused),
             }
         }
-        again.reverse();
-        pushes = again;
-        if !pushes.is_empty() {
-            sleep(OFFERED_EVERY).await;
-        }
+    }
+}
+
+fn dropped(why: &PublishError) -> Dropped {
+    match why {
+        PublishError::Overloaded | PublishError::TooOften(_) => Dropped::Overloaded,
+        PublishError::TooLarge { .. } => Dropped::TooLarge,
+        PublishError::NoNamespace
+        | PublishError::Suspended
+        | PublishError::RoomSuspended { .. }
+        | PublishError::Conflict
+        | PublishError::Gone
+        | PublishError::Store(_) => Dropped::Refused,
     }
 }
 
