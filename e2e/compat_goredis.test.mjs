@@ -281,3 +281,27 @@ test('thousands of channels and a flood: nothing is lost on the way, and each ch
   assert.equal(await metric(server, 'tidings_bridge_received_total'), 20_000);
   assert.equal(await metric(server, 'tidings_bridge_waiting'), 0);
 });
+
+test('more than may be is dropped and counted, and what is not dropped is in order', async (t) => {
+  const redis = await Redis.start(t);
+  const { server, api, url, ws } = await served(t, redis, { channels: 'news' });
+  await heard(server);
+  const ann = await Subscriber.connect(t, ws, ['news']);
+  await counted(url, { news: 1 });
+  const limits = (more) => api.call('PATCH', '/v1/namespaces/channels', { limits: more });
+  assert.equal((await limits({ pushes_per_second: 100, message_size: '1KiB' })).status, 200);
+  const total = 2_000;
+  await redis.flood(Array.from({ length: total }, (_, n) => ['news', `${n}`]));
+  const dropped = () => metric(server, 'tidings_bridge_dropped_total{reason="overloaded"}');
+  const settled = async () => (await metric(server, 'tidings_pushes_total')) + (await dropped()) === total;
+  await until(() => `all of it is accounted for\n${server.tail()}`, settled, { ms: 60_000, every: 50 });
+  assert.ok((await dropped()) > 0);
+  assert.equal((await limits({ pushes_per_second: 0 })).status, 200);
+  await redis.publish('news', 'x'.repeat(1_100));
+  await redis.publish('news', 'end');
+  await until('the end has come', () => ann.lines.at(-1) === 'end', { ms: 20_000 });
+  const numbers = ann.lines.slice(0, -1).map(Number);
+  assert.equal(numbers.length, total - (await dropped()));
+  assert.ok(numbers.every((number, index) => index === 0 || number > numbers[index - 1]), 'in order');
+  assert.equal(await metric(server, 'tidings_bridge_dropped_total{reason="too_large"}'), 1);
+});

@@ -131,41 +131,46 @@ async fn pass_on(
     }
 }
 
-/// Publishes, and offers again what there is no room for, for a while. Nothing overtakes what was published before it on its
-/// channel: what would come too late is dropped.
-async fn publish(node: &Node, name: &NamespaceName, mut pushes: Vec<Push>, counters: &Counters) {
+/// Publishes, and offers again what there is no room for, for a while, one after the other. Nothing overtakes what was published
+/// before it on its channel: what would come too late is dropped.
+async fn publish(node: &Node, name: &NamespaceName, pushes: Vec<Push>, counters: &Counters) {
     let deadline = Instant::now() + OFFERED_FOR;
-    while !pushes.is_empty() {
-        let outcomes = node.publish_batch(name, pushes.iter().cloned()).await;
-        let mut again = Vec::new();
-        let mut accepted: HashSet<RoomName> = HashSet::new();
-        for (push, outcome) in pushes.into_iter().zip(outcomes).rev() {
-            match outcome {
-                Ok(_) => accepted.extend(push.to.rooms),
-                Err(PublishError::Overloaded | PublishError::TooOften(_)) => {
-                    if Instant::now() < deadline && push.to.rooms.iter().all(|room| !accepted.contains(room))
-                    {
-                        again.push(push);
-                    } else {
-                        counters.drop_one(Dropped::Overloaded);
-                    }
+    let outcomes = node.publish_batch(name, pushes.iter().cloned()).await;
+    let mut again = Vec::new();
+    let mut accepted: HashSet<RoomName> = HashSet::new();
+    for (push, outcome) in pushes.into_iter().zip(outcomes).rev() {
+        match outcome.map_err(|why| dropped(&why)) {
+            Ok(_) => accepted.extend(push.to.rooms),
+            Err(Dropped::Overloaded) if push.to.rooms.iter().all(|room| !accepted.contains(room)) => {
+                again.push(push);
+            }
+            Err(why) => counters.drop_one(why),
+        }
+    }
+    for push in again.into_iter().rev() {
+        loop {
+            match node.publish(name, push.clone()).await.map_err(|why| dropped(&why)) {
+                Ok(_) => break,
+                Err(Dropped::Overloaded) if Instant::now() < deadline => sleep(OFFERED_EVERY).await,
+                Err(why) => {
+                    counters.drop_one(why);
+                    break;
                 }
-                Err(PublishError::TooLarge { .. }) => counters.drop_one(Dropped::TooLarge),
-                Err(
-                    PublishError::NoNamespace
-                    | PublishError::Suspended
-                    | PublishError::RoomSuspended { .. }
-                    | PublishError::Conflict
-                    | PublishError::Gone
-                    | PublishError::Store(_),
-                ) => counters.drop_one(Dropped::Refused),
             }
         }
-        again.reverse();
-        pushes = again;
-        if !pushes.is_empty() {
-            sleep(OFFERED_EVERY).await;
-        }
+    }
+}
+
+fn dropped(why: &PublishError) -> Dropped {
+    match why {
+        PublishError::Overloaded | PublishError::TooOften(_) => Dropped::Overloaded,
+        PublishError::TooLarge { .. } => Dropped::TooLarge,
+        PublishError::NoNamespace
+        | PublishError::Suspended
+        | PublishError::RoomSuspended { .. }
+        | PublishError::Conflict
+        | PublishError::Gone
+        | PublishError::Store(_) => Dropped::Refused,
     }
 }
 
@@ -284,7 +289,54 @@ impl Collector for Numbers {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// A Redis that says `rooms` to each `GET`, and notes what it hears.
+    async fn redis(rooms: &'static str) -> (String, mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let (said, hears) = mpsc::channel(16);
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut bytes = [0; 4_096];
+            while let Ok(read @ 1..) = socket.read(&mut bytes).await {
+                let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+                // Greetings come several at once, the others one by one.
+                let answer = match text.split("\r\n").nth(2) {
+                    Some("GET") => format!("${}\r\n{rooms}\r\n", rooms.len()),
+                    Some("PUBLISH") => ":1\r\n".to_owned(),
+                    _ => "+OK\r\n".repeat(text.matches("CLIENT").count()),
+                };
+                if !answer.starts_with('+') {
+                    let words = text.split("\r\n").skip(2).step_by(2).collect::<Vec<_>>();
+                    said.send(words.join(" ").trim().to_owned()).await.unwrap();
+                }
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        (url, hears)
+    }
+
+    #[tokio::test]
+    async fn a_login_is_told_and_answered_with_rooms() {
+        let (url, mut said) = redis("a, b,,a\u{1}").await;
+        let backends = Backends::new(&url, 1).unwrap();
+        let rooms = backends.logged_in("ann bob").await;
+        assert_eq!(rooms.iter().map(RoomName::as_str).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(said.recv().await.unwrap(), "GET room@ann bob");
+        assert_eq!(said.recv().await.unwrap(), "PUBLISH login1@* ann bob");
+    }
+
+    #[tokio::test]
+    async fn a_login_goes_on_without_backends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        drop(listener);
+        assert_eq!(Backends::new(&url, 3).unwrap().logged_in("ann").await, []);
+    }
 
     #[test]
     fn what_was_published_is_a_string_whatever_it_was() {

@@ -488,3 +488,24 @@ impl MessagePush {
         api::message_push::Settings { namespace, derived_secrets, alone }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_names_and_patterns() {
+        let Channels { names, patterns } = channels("news, score.*,,[ab]x , score.*, é").unwrap();
+        assert_eq!(names.iter().map(RoomName::as_str).collect::<Vec<_>>(), ["news", "é"]);
+        assert_eq!(patterns.iter().map(Glob::as_str).collect::<Vec<_>>(), ["score.*", "[ab]x"]);
+        assert!(channels("").unwrap().names.is_empty());
+        let why = channels("a\u{1}b").err().unwrap();
+        assert_eq!(why, r#"names the channel "a\u{1}b", which has a control character at byte 1"#);
+    }
+
+    #[test]
+    fn a_redis_has_a_url() {
+        assert_eq!(redis("redis://127.0.0.1:6379").unwrap(), "redis://127.0.0.1:6379");
+        assert!(redis("127.0.0.1").err().unwrap().starts_with("must be the URL of a Redis"));
+    }
+}
