@@ -102,6 +102,28 @@ describe('push (koa): clients on the wire', () => {
     await online(api, 'ann', 0);
   });
 
+  for (const [ttl, waits] of [['24h', true], ['0s', false]]) {
+    test(`with ttl = ${ttl}, a push ${waits ? 'waits' : 'does not wait'} for who is away`, async (t) => {
+      const { api, at } = await start(t, { ttl });
+      const first = await loggedIn(t, at, api, 'ann');
+      first.send('42/heikuai,["logout"]');
+      await online(api, 'ann', 0);
+      const call = async (useraccount, message) => {
+        const body = JSON.stringify({ useraccount, msgId: 'm1', message, ack: false });
+        const answer = await fetch(`http://${at}/pushMsgToSingleDevice`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+        assert.deepEqual(await answer.json(), { code: 0, msg: '推送成功', body: true });
+      };
+      await call('ann', 'while away');
+      const again = await loggedIn(t, at, api, 'ann');
+      await call('ann', 'while here');
+      const got = [await again.nextLike(/"message"/)];
+      if (waits) got.push(await again.nextLike(/"message"/));
+      const texts = got.map((frame) => JSON.parse(frame.slice(frame.indexOf('[')))[2]);
+      assert.deepEqual(texts, waits ? ['while away', 'while here'] : ['while here']);
+      assert.ok(got.every((frame) => frame.startsWith('42/heikuai,["message","m1",')), got.join());
+    });
+  }
+
   test('nonsense harms nobody', async (t) => {
     const { api, at } = await start(t);
     const ann = await loggedIn(t, at, api, 'ann');

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import http from 'node:http';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -311,6 +312,78 @@ describe('light-push: clients on the wire', () => {
     await until('she is away', async () => (await connectionsOf(api, 'ann')) === 0);
     const again = await entered(t, at, 'uuid=d1&userid=ann');
     assert.equal(pushOf(await again.nextLike(/\["push",/)).id, lost.id);
+  });
+});
+
+describe('light-push: the business system is asked', () => {
+  /** A business system, and a namespace `shop` that asks it. */
+  async function asking(t, answer) {
+    const asked = [];
+    const business = http.createServer(async (request, response) => {
+      let body = '';
+      for await (const chunk of request) body += chunk;
+      asked.push({ method: request.method, url: new URL(request.url, 'http://business'), headers: request.headers, body });
+      const { status = 200, json } = request.method === 'GET' ? answer(new URL(request.url, 'http://business')) : {};
+      response.writeHead(status, { 'content-type': 'application/json' }).end(json === undefined ? '' : JSON.stringify(json));
+    });
+    await new Promise((resolve) => business.listen(0, '127.0.0.1', resolve));
+    t.after(() => business.close());
+    const url = `http://127.0.0.1:${business.address().port}`;
+    const { server, at } = await start(t, { callback_private: true });
+    const save = (fields) =>
+      fetch(`http://${at}/api/admin/namespace/save`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', authorization: `Basic ${Buffer.from(`admin:${server.adminKey}`).toString('base64')}` },
+        body: JSON.stringify({ key: '/shop', auth_passwd: 'secret', ...fields }),
+      });
+    const saved = await save({ connect_callback: `${url}/in`, disconnect_callback: `${url}/out`, callback_auth: 'raw secret' });
+    assert.equal(saved.status, 200, await saved.text());
+    return { server, at, asked, api: new Api(server, { namespace: 'shop' }), save, business };
+  }
+
+  test('it is shown the handshake, and says who a client is and where it belongs', async (t) => {
+    const { at, asked, api } = await asking(t, () => ({ json: { userid: 'ann-of-the-shop', rooms: ['vip', 'room_news'] } }));
+    const ann = await RawSocket.open(`ws://${at}/socket.io/?uuid=d1&userid=ann&extra=7&EIO=3&transport=websocket`, { headers: { cookie: 'session=1' } });
+    t.after(() => ann.close());
+    ann.send('40/shop');
+    const ok = pushOf(await ann.nextLike(/"ok"/));
+    assert.equal(ok.clientId, '/shop#ann#web-d1', 'the id keeps the original');
+    const [{ method, url, headers }] = asked;
+    assert.deepEqual([method, url.pathname], ['GET', '/in']);
+    assert.deepEqual(
+      ['uuid', 'userid', 'platform', 'extra', 'EIO', 'transport'].map((name) => url.searchParams.get(name)),
+      ['d1', 'ann', 'web', '7', '3', 'websocket'],
+    );
+    assert.deepEqual([headers.cookie, headers.authorization, headers.namespace, headers.accept], ['session=1', 'raw secret', '/shop', 'application/json']);
+    for (const to of [{ users: ['ann-of-the-shop'] }, { rooms: ['vip'] }, { rooms: ['news'] }]) {
+      await api.push({ to, data: to });
+      assert.deepEqual(pushOf(await ann.nextLike(/"push"/)).pushData, to);
+    }
+    ann.close();
+    await until('the disconnect is told', () => asked.length === 2);
+    const out = asked[1];
+    assert.deepEqual([out.method, out.url.pathname, out.headers.authorization, out.headers.namespace], ['POST', '/out', 'raw secret', '/shop']);
+    const { query } = JSON.parse(out.body);
+    assert.deepEqual([query.uuid, query.userid, query.platform, query.extra], ['d1', 'ann', 'web', '7']);
+  });
+
+  test('whom it does not want, or when it cannot be asked, nobody is let in', async (t) => {
+    const { at, save, business, asked } = await asking(t, () => ({ status: 403 }));
+    const raw = await client(t, at, 'uuid=d1', { namespace: 'shop' });
+    assert.equal(await raw.next(), '41/shop,');
+    assert.equal(await raw.next(), '44/shop,"handshake fail statusCode: 403"');
+    const port = business.address().port;
+    business.close();
+    business.closeAllConnections();
+    const other = await client(t, at, 'uuid=d2', { namespace: 'shop' });
+    assert.match(await other.next(), new RegExp(`^44/shop,"connect ECONNREFUSED 127\\.0\\.0\\.1:${port}"$`));
+    // Whoever was refused is not told of as gone.
+    raw.close();
+    // Without a callback its own rules hold again.
+    const saved = await save({ connect_callback: '' });
+    assert.equal(saved.status, 200, await saved.text());
+    await entered(t, at, 'uuid=d3', { namespace: 'shop' });
+    assert.ok(asked.every((one) => one.method === 'GET'));
   });
 });
 

@@ -1,7 +1,7 @@
 //! push (koa): six calls by POST, JSON or a form, whose answers wait for receipts.
 //!
-//! Its backends keep what was not received themselves, and send it again when its user logs in. So a push is for who is here;
-//! nothing waits for who is away, or it would come twice. `msgId` is the caller's name for a message and may be used again; it
+//! Its backends may keep what was not received themselves, and send it again when its user logs in. What comes that way waits for
+//! nobody here, or it would come twice; whether everything else does is set (`ttl`). `msgId` is the caller's name for a message and may be used again; it
 //! is shown to clients and is not the id of the message.
 
 use std::collections::BTreeSet;
@@ -47,6 +47,8 @@ pub struct Settings {
     pub open: bool,
     /// How long an answer waits for receipts.
     pub ack_wait: Duration,
+    /// How long a message waits for who is away; not at all, where that is zero.
+    pub ttl: Duration,
 }
 
 /// Most devices whose receipts an answer looks at.
@@ -79,7 +81,7 @@ const CALLS: [(&str, Call); 6] = [
 /// Its paths.
 pub fn router(state: ApiState, settings: Settings) -> Router {
     let door = Door { state: state.clone(), namespace: settings.namespace, open: settings.open };
-    let pusher = Arc::new(Pusher { door, ack_wait: settings.ack_wait });
+    let pusher = Arc::new(Pusher { door, ack_wait: settings.ack_wait, ttl: settings.ttl });
     let mut router = Router::new();
     for (path, call) in CALLS {
         let pusher = Arc::clone(&pusher);
@@ -122,6 +124,7 @@ struct Draft {
 struct Pusher {
     door: Door,
     ack_wait: Duration,
+    ttl: Duration,
 }
 
 impl Pusher {
@@ -207,7 +210,7 @@ impl Pusher {
         let to = Target { users: vec![user], ..Target::default() };
         let pushes = messages.iter().map(|(msg_id, text)| {
             let message = Draft { msg_id: msg_id.clone(), ack: true, data: json_string(text) };
-            self.push(to.clone(), &message)
+            Push { ttl: Duration::ZERO, keep: false, ..self.push(to.clone(), &message) }
         });
         let accepted = self.publish(pushes.collect()).await?;
         let received = self.received(namespace, &accepted, patience).await?;
@@ -240,7 +243,7 @@ impl Pusher {
         let message = Draft { msg_id: CHANGE_ROOM_ID.to_owned(), ack: false, data };
         let told = devices.chunks(limit::TARGETS_MAX).map(|devices| {
             let to = Target { devices: devices.to_vec(), ..Target::default() };
-            Push { event: event(CHANGE_ROOM), ..self.push(to, &message) }
+            Push { event: event(CHANGE_ROOM), ttl: Duration::ZERO, keep: false, ..self.push(to, &message) }
         });
         self.publish(told.collect()).await?;
         Ok(Value::Bool(true))
@@ -254,7 +257,7 @@ impl Pusher {
         Ok(Draft { msg_id, ack: said.ack(), data })
     }
 
-    /// A push for who is here now.
+    /// A push.
     fn push(&self, to: Target, message: &Draft) -> Push {
         let Draft { msg_id, ack, data } = message;
         let aside = Aside { msg_id: Some(msg_id.into()), ack: Some(*ack), ..Aside::default() };
@@ -265,10 +268,10 @@ impl Pusher {
             data: Bytes::copy_from_slice(data.as_bytes()),
             id: None,
             fingerprint: [0; 16],
-            ttl: Duration::ZERO,
+            ttl: self.ttl,
             priority: Priority::Normal,
             durability: Durability::Durable,
-            keep: false,
+            keep: self.ttl > Duration::ZERO,
             collapse_key: None,
             deliver_at: None,
             escalate_after: None,

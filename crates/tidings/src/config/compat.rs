@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidings_api::compat as api;
 use tidings_gateway::compat as gateway;
-use tidings_model::{Glob, NamespaceName, RoomName};
+use tidings_model::{Glob, NamespaceName, RoomName, limit};
 use tidings_node::Node;
 use tidings_node::notify::HookUrl;
 
@@ -107,6 +107,15 @@ pub(super) const PUSH_KOA: Section = Section {
             default: "10s",
             allowed: "a duration from 0s to 30s",
             doc: "How long the answer to a push waits for receipts (`delay` there). It comes at once when everybody has given theirs.",
+            flag: "",
+            secret: false,
+        },
+        Key {
+            name: "compat.push_koa.ttl",
+            default: "24h",
+            allowed: "a duration from 0s to 30d",
+            doc: "How long a message waits for who is away. Set it to 0s where the business system keeps messages itself and sends them \
+                with `/pushOffLineMsg` when its user logs in: they would come twice.",
             flag: "",
             secret: false,
         },
@@ -225,6 +234,7 @@ pub(crate) struct PushKoa {
     pub(crate) namespace: NamespaceName,
     pub(crate) open: bool,
     pub(crate) ack_wait: Duration,
+    pub(crate) ttl: Duration,
     pub(crate) redis: Option<String>,
     pub(crate) servers: u32,
 }
@@ -326,6 +336,9 @@ impl Compat {
                     open: layers.take("compat.push_koa.open", value::switch),
                     ack_wait: layers.take("compat.push_koa.ack_wait", |text| {
                         value::time(text, Duration::ZERO..=Duration::from_secs(30))
+                    }),
+                    ttl: layers.take("compat.push_koa.ttl", |text| {
+                        value::time(text, Duration::ZERO..=Duration::from_secs(limit::TTL_SECS_MAX))
                     }),
                     redis: layers.take("compat.push_koa.redis", |text| match text {
                         "" => Ok(None),
@@ -439,8 +452,8 @@ impl PushKoa {
     }
 
     pub(crate) fn api(&self) -> api::push_koa::Settings {
-        let Self { namespace, open, ack_wait, .. } = self.clone();
-        api::push_koa::Settings { namespace, open, ack_wait }
+        let Self { namespace, open, ack_wait, ttl, .. } = self.clone();
+        api::push_koa::Settings { namespace, open, ack_wait, ttl }
     }
 }
 
