@@ -5,15 +5,13 @@ import { test } from 'node:test';
 
 import { Api, describe } from './lib/api.mjs';
 import { connected } from './lib/clients.mjs';
-import { Server } from './lib/server.mjs';
+import { startCompat } from './lib/compat.mjs';
 import { until } from './lib/until.mjs';
 
-/** A server with push on a port of its own. */
+/** A server with push on a port of its own, where nothing waits for who is away. */
 async function served(t, { open = true, wait = '10s', env = {} } = {}) {
-  const section = { ENABLED: 'true', LISTEN: '127.0.0.1:0', OPEN: String(open), ACK_WAIT: wait };
-  const set = Object.fromEntries(Object.entries(section).map(([key, value]) => [`TIDINGS_COMPAT__PUSH_KOA__${key}`, value]));
-  const server = await Server.start(t, { env: { ...set, ...env } });
-  const port = await until('it says where', () => /push_koa listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(server.output)?.[1]);
+  const server = await startCompat(t, { push_koa: { open, ack_wait: wait, ttl: '0s' } }, { env });
+  const port = Number(server.at.push_koa.split(':')[1]);
   const call = async (path, body, { form = false, headers = {}, raw } = {}) => {
     const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
       method: 'POST',
