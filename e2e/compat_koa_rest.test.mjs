@@ -6,7 +6,6 @@ import { test } from 'node:test';
 import { Api, describe } from './lib/api.mjs';
 import { connected } from './lib/clients.mjs';
 import { startCompat } from './lib/compat.mjs';
-import { until } from './lib/until.mjs';
 
 /** A server with push on a port of its own, where nothing waits for who is away. */
 async function served(t, { open = true, wait = '10s', env = {} } = {}) {
