@@ -21,7 +21,8 @@ pub struct Live {
     pub device: Ordinal,
     /// Its number.
     pub connection: u64,
-    /// What is spoken on it: `json`, `engineio3`, `engineio4` or `sse`.
+    /// What is spoken on it: `json`, `engineio3`, `engineio4` or `sse`; or, for clients of older systems, `light_push`, `push_koa`, `gopusher`, `go_redis` or
+    /// `message_push`.
     pub protocol: &'static str,
     /// What carries it: `websocket`, `polling` or `stream`.
     pub transport: &'static str,

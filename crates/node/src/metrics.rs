@@ -135,7 +135,8 @@ impl Unsent {
 /// Which client protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Protocol {
-    /// `json`, `engineio3`, `engineio4` or `sse`.
+    /// `json`, `engineio3`, `engineio4` or `sse`; or, for clients of older systems, `light_push`, `push_koa`, `gopusher`, `go_redis` or
+    /// `message_push`.
     pub protocol: &'static str,
 }
 

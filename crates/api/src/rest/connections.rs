@@ -39,7 +39,8 @@ pub(crate) struct ConnectionBody {
     user: Option<String>,
     #[schema(value_type = openapi::PlatformWord)]
     platform: &'static str,
-    /// What is spoken on it: `json`, `engineio3`, `engineio4` or `sse`.
+    /// What is spoken on it: `json`, `engineio3`, `engineio4` or `sse`; or, for clients of older systems, `light_push`, `push_koa`, `gopusher`, `go_redis` or
+    /// `message_push`.
     #[schema(value_type = String)]
     protocol: &'static str,
     /// What carries it: `websocket`, `polling` or `stream`.
