@@ -84,7 +84,20 @@ describe('light-push: clients on the wire', () => {
     assert.equal(await post.text(), 'ok');
     const unknown = await fetch(`http://${at}/socket.io/?EIO=3&transport=polling&sid=nobody`);
     assert.equal(unknown.status, 400);
-    assert.match(await unknown.text(), /^\{"code":1,"message":"Session ID unknown/);
+    assert.match(await unknown.text(), /^\{"code":1,"message":"Session ID unknown \[hostname:[^\]]+\]"\}$/);
+  });
+
+  test('pages load the client from their server', async (t) => {
+    const { at } = await start(t);
+    for (const path of ['/socket.io/', '/push/socket.io/']) {
+      const script = await fetch(`http://${at}${path}socket.io.js`);
+      assert.equal(script.status, 200);
+      assert.equal(script.headers.get('content-type'), 'application/javascript');
+      assert.equal(script.headers.get('etag'), '"2.5.0"');
+      assert.match(await script.text(), /Socket\.IO v2\.5\.0/);
+      const again = await fetch(`http://${at}${path}socket.io.js`, { headers: { 'if-none-match': '"2.5.0"' } });
+      assert.equal(again.status, 304);
+    }
   });
 
   test('the configured path beside the usual one', async (t) => {

@@ -22,6 +22,7 @@ use crate::dialect::compat::{self, go_redis, gopusher, monitor};
 use crate::session::Refusal;
 
 mod message_push;
+mod script;
 
 pub(crate) use message_push::message_push;
 
@@ -36,6 +37,7 @@ fn socket_io(front: Arc<Front>, path: &str, application: Application, of: Option
         .route(path.trim_end_matches('/'), serve)
         .route_layer(from_fn_with_state((Arc::clone(&front), of), entrance::enter))
         .with_state(front)
+        .merge(script::below(path))
 }
 
 pub(crate) fn light_push(front: Arc<Front>, settings: &LightPush) -> Router {

@@ -18,6 +18,7 @@ use super::upgrade::Handshake;
 use crate::Front;
 use crate::command::{Application, Command, MayUpgrade, PollError, PollReply, Query, ShardHandle, Verbatim};
 use crate::door::origins;
+use crate::session;
 
 /// A refusal in the words of Engine.IO.
 struct Refused(StatusCode, u8, &'static str);
@@ -43,10 +44,17 @@ pub(super) async fn serve(
     only: Option<NamespaceName>,
 ) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
+    // light-push said on which of its machines a session was not to be found.
+    let hint = match application {
+        Application::LightPush => format!(" [hostname:{}]", front.node.name()),
+        Application::Push | Application::PushKoa | Application::Echo | Application::Fixture => String::new(),
+    };
     let mut response = match answer(front, request, application, only).await {
         Ok(response) => response,
         Err(Refused(status, code, message)) => {
-            let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
+            let hint = if code == SESSION_UNKNOWN.1 { hint.as_str() } else { "" };
+            let message = session::json_string(&format!("{message}{hint}"));
+            let body = format!(r#"{{"code":{code},"message":{message}}}"#);
             let mut response = Response::new(Body::from(body));
             *response.status_mut() = status;
             let json = HeaderValue::from_static("application/json");
