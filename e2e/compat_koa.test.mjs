@@ -9,6 +9,7 @@ import io2 from 'socket.io-client-2';
 import { Api } from './lib/api.mjs';
 import { connectionsOf, startCompat } from './lib/compat.mjs';
 import { RawSocket } from './lib/raw.mjs';
+import { Redis } from './lib/redis.mjs';
 import { until, within } from './lib/until.mjs';
 
 async function start(t, settings = {}) {
@@ -123,6 +124,24 @@ describe('push (koa): clients on the wire', () => {
       assert.ok(got.every((frame) => frame.startsWith('42/heikuai,["message","m1",')), got.join());
     });
   }
+
+  test('a backend hears of a login on its Redis, and says which rooms that leads to', async (t) => {
+    const redis = await Redis.start(t);
+    await redis.cli('SET', 'room@ann', 'a,b');
+    const heard = redis.subscribe('login1@*');
+    t.after(() => heard.stop());
+    await heard.ready;
+    const { api, at } = await start(t, { redis: redis.url });
+    const ann = await loggedIn(t, at, api, 'ann');
+    await until(() => `the login is told, ${heard.said}`, () => heard.said.includes('login1@*\nann\n'));
+    for (const room of ['a', 'b']) {
+      await api.push({ to: { rooms: [room] }, data: room });
+      assert.match(await ann.nextLike(/"message"/), new RegExp(`,"${room}"\\]$`));
+    }
+    // Nobody is kept out because it is away.
+    await redis.kill9();
+    await loggedIn(t, at, api, 'bob');
+  });
 
   test('nonsense harms nobody', async (t) => {
     const { api, at } = await start(t);

@@ -59,6 +59,15 @@ export class Redis {
     });
   }
 
+  /** What `redis-cli` hears on a channel. */
+  subscribe(channel) {
+    const child = spawn('redis-cli', ['-p', String(this.port), 'SUBSCRIBE', channel], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const heard = { said: '', stop: () => child.kill('SIGKILL') };
+    child.stdout.setEncoding('utf8').on('data', (text) => (heard.said += text));
+    heard.ready = until(`redis-cli hears ${channel}`, () => heard.said.includes('subscribe'));
+    return heard;
+  }
+
   publish(channel, text) {
     return this.cli('PUBLISH', channel, text);
   }
