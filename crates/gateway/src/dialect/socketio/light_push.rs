@@ -102,6 +102,11 @@ impl Refused {
     }
 }
 
+/// The same client is here already.
+fn conflict() -> Refused {
+    Refused { message: "socket.id conflict".to_owned(), left: false }
+}
+
 /// What a client said when it came.
 fn verbatim(connection: &Connection) -> Option<Box<Verbatim>> {
     with(connection, |state| state.query.verbatim.clone()).flatten()
@@ -177,7 +182,7 @@ async fn admit(
     let failed = |why: tidings_node::StoreError| Refused::new(Refusal::from(why).message);
     let known = local.node.device(&namespace, &device).await.map_err(failed)?;
     if known.is_some_and(|known| local.node.is_online(&name, known.ordinal)) {
-        return Err(Refused { message: "socket.id conflict".to_owned(), left: false });
+        return Err(conflict());
     }
     let asked = local.node.light_push_asks(&namespace, &caller(&said, &client)).await;
     let vouched = asked.map_err(|message| {
@@ -186,15 +191,25 @@ async fn admit(
         let left = !words.iter().any(|word| message.starts_with(word));
         Refused { message, left }
     })?;
+    // It took its time, and others may have come meanwhile who are the same client.
+    let entering = local.node.light_push_enters(&namespace, &device).ok_or_else(conflict)?;
+    let known = local.node.device(&namespace, &device).await.map_err(failed)?;
+    if known.is_some_and(|known| local.node.is_online(&name, known.ordinal)) {
+        return Err(conflict());
+    }
+    // Who came without a name has whatever name the business system gives them now; who said one keeps off the devices of others.
+    let given = (client.userid == client.uuid).then(|| device.clone());
     let claim = Claim {
         device: Some(device),
-        vouched: vouched.map(|vouched| Box::new(permit(vouched, &user))),
+        vouched: vouched.map(|vouched| Box::new(Permit { device: given, ..permit(vouched, &user) })),
         user: Some(user),
         platform: client.platform,
         token: client.token.clone(),
         ..Claim::default()
     };
-    match session::open(local, connection, &name, claim, Vec::new(), &Since::Cursor).await {
+    let opened = session::open(local, connection, &name, claim, Vec::new(), &Since::Cursor).await;
+    drop(entering);
+    match opened {
         Ok(opened) => Ok(Some((client, opened))),
         Err(Some(why)) => Err(Refused::new(why.message)),
         Err(None) => Ok(None),
@@ -242,13 +257,13 @@ async fn welcome(
     let ok =
         format!(r#"{{"system":{},"port":{port},"clientId":{id}}}"#, session::json_string(local.node.name()));
     let ok = format!("4{}", socketio::event(path, None, "ok", &[&ok]));
-    let (session, rooms) = (opened.session.clone(), opened.identity.device.rooms.clone());
+    let session = opened.session.clone();
     // Whatever it asks for from now on is heard, though there may be a long list to be written first.
     let catching_up = session::catch_up(Rc::clone(local), Rc::clone(connection), opened);
     if client.platform == Platform::Android {
         local.settle();
         catching_up.await;
-        local.send(connection, &ok);
+        local.send_behind(connection, &ok);
         local.settle();
     } else {
         local.send(connection, &ok);
@@ -256,6 +271,7 @@ async fn welcome(
         tokio::task::spawn_local(catching_up);
     }
     if client.announces {
+        let rooms = local.node.rooms(&session.namespace, session.ordinal).await.unwrap_or_default();
         tell_people(local, &session, client, &rooms, None);
     }
 }
@@ -337,17 +353,16 @@ fn tell_people(local: &Local, session: &Session, client: &Client, rooms: &[RoomN
     let path = format!("/{}", session.namespace.name);
     let id = client_id(&path, &client.device());
     for room in rooms.iter().take(PEOPLE_ROOMS_MAX) {
-        let mut data =
-            json!({ "sid": id, "uuid": client.uuid, "userid": client.userid, "room": room.as_str() });
-        if let Some(offline) = gone {
-            data["clientOffline"] = offline.into();
-        }
+        let [sid, uuid, userid, name] =
+            [&id, &client.uuid, &client.userid, room.as_str()].map(session::json_string);
+        let offline = gone.map_or_else(String::new, |offline| format!(r#","clientOffline":{offline}"#));
+        let data = format!(r#"{{"sid":{sid},"uuid":{uuid},"userid":{userid},"room":{name}{offline}}}"#);
         let signal = Signal {
             namespace: session.namespace.name.clone(),
             room: room.clone(),
             kind: if gone.is_some() { SignalKind::PeopleLeave } else { SignalKind::PeopleJoin },
             about: session.ordinal,
-            data: data.to_string(),
+            data,
         };
         local.node.tell_people(&session.namespace, signal);
     }
