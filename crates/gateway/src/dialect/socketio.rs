@@ -117,14 +117,15 @@ fn take_assembled(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Assem
     let Some(session) = find(connection, &packet.namespace) else {
         // As with those without attachments. push listens for none of them, whether somebody is logged in or not.
         let kept = matches!(application(connection), Application::LightPush | Application::PushKoa);
-        if !kept && !(packet.namespace == "/" && is_v3(connection)) {
+        let root = packet.namespace == "/" && is_v3(connection);
+        if !root && !kept {
             local.close(connection, Disconnect::PROTOCOL_ERROR);
         }
         return;
     };
     match (packet.kind, packet.id) {
         (Kind::BinaryAck, id) => acked(local, &session, id),
-        (_, Some(id)) => {
+        (_, Some(id)) if application(connection) != Application::PushKoa => {
             let why = Refusal::new(ErrorCode::NOT_SUPPORTED, "this event takes no binary arguments");
             let style = match application(connection) {
                 Application::LightPush => Reply::LightPush,
@@ -132,7 +133,7 @@ fn take_assembled(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Assem
             };
             answer(local, connection, &session, Some(id), style, &Err(why));
         }
-        (_, None) => {}
+        (_, Some(_) | None) => {}
     }
 }
 
