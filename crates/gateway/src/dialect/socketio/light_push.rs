@@ -17,7 +17,6 @@ use tidings_model::{
 use tidings_node::connect::Claim;
 use tidings_node::light_push::{Caller, Vouched};
 use tidings_node::permit::{Pattern, Permit};
-use tidings_node::presence::signal::{Signal, SignalKind};
 use tidings_node::relay::Said;
 use tidings_node::resume::Since;
 use tidings_node::{Device, Namespace};
@@ -36,11 +35,12 @@ use crate::local::Local;
 use crate::session::{self, Opened, Refusal, Request, Session};
 use crate::speak;
 
+mod people;
+
+use people::tell_people;
+
 /// Longest `uuid` and `userid`, in bytes.
 const NAME_BYTES_MAX: usize = 100;
-
-/// Rooms in which it is told that somebody has come or gone, at most.
-const PEOPLE_ROOMS_MAX: usize = 32;
 
 /// How far around it a client looks for others unless it says, in kilometres, and at how many of them.
 const RADIUS_KM: f64 = 10.0;
@@ -347,27 +347,6 @@ fn stored(message: &Message, topic: usize) -> Value {
     fields
 }
 
-/// Tells the others in some rooms that a client has come, or, with `gone`, that it has gone; and whether that is because it is
-/// offline.
-fn tell_people(local: &Local, session: &Session, client: &Client, rooms: &[RoomName], gone: Option<bool>) {
-    let path = format!("/{}", session.namespace.name);
-    let id = client_id(&path, &client.device());
-    for room in rooms.iter().take(PEOPLE_ROOMS_MAX) {
-        let [sid, uuid, userid, name] =
-            [&id, &client.uuid, &client.userid, room.as_str()].map(session::json_string);
-        let offline = gone.map_or_else(String::new, |offline| format!(r#","clientOffline":{offline}"#));
-        let data = format!(r#"{{"sid":{sid},"uuid":{uuid},"userid":{userid},"room":{name}{offline}}}"#);
-        let signal = Signal {
-            namespace: session.namespace.name.clone(),
-            room: room.clone(),
-            kind: if gone.is_some() { SignalKind::PeopleLeave } else { SignalKind::PeopleJoin },
-            about: session.ordinal,
-            data,
-        };
-        local.node.tell_people(&session.namespace, signal);
-    }
-}
-
 /// A client has left a namespace: its business system hears of it, and the others in its rooms.
 pub(crate) fn has_left(local: &Local, connection: &Connection, session: &Session) {
     let (Some(said), Some(client)) = (verbatim(connection), client(connection)) else { return };
@@ -421,7 +400,10 @@ pub(super) fn emitted(
         ("apns" | "info", None) => return true,
         ("apns", Some(argument)) => apns(connection, argument),
         ("info", Some(argument)) => info(connection, session, argument),
-        ("push", argument) => pushed(argument),
+        ("push", argument) => match pushed(argument) {
+            Asked::Push(_) if is_too_soon(local, connection, session) => Asked::Answer(status(500, LIMITED)),
+            asked => asked,
+        },
         ("discover", argument) => discover(connection, session, argument),
         // What nobody listens for is nobody's.
         (name, _) => return !super::is_known(name),
@@ -465,6 +447,21 @@ fn acked(local: &Rc<Local>, session: &Session, argument: Option<&RawValue>) {
             local.metrics().acks_refused.inc();
         }
     }
+}
+
+/// What a client is told that pushes too often.
+const LIMITED: &str = "limited access in 1s";
+
+/// Whether a client has pushed just now: once in a second, or as often as the namespace says, and never several at once.
+fn is_too_soon(local: &Local, connection: &Connection, session: &Session) -> bool {
+    let often = u64::from(session.namespace.settings().limits.publish_per_second);
+    let now = local.now_ms();
+    let before = with(connection, |state| (state.pushed.0 == session.connection).then_some(state.pushed.1));
+    if often > 0 && before.flatten().is_some_and(|before| (now - before) * often < 1_000) {
+        return true;
+    }
+    with(connection, |state| state.pushed = (session.connection, now));
+    false
 }
 
 /// A push, or what is wrong with it.
@@ -655,7 +652,7 @@ async fn said(local: &Local, session: &Session, pushed: push::Pushed) -> String 
         Err(why) => {
             let why = Refusal::from(why);
             match why.code {
-                ErrorCode::RATE_LIMITED => status(500, "limited access in 1s"),
+                ErrorCode::RATE_LIMITED => status(500, LIMITED),
                 _ => status(500, &why.message),
             }
         }
