@@ -1,6 +1,7 @@
 // push (koa): its clients, byte by byte, and with the Socket.IO clients of its time.
 
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import { describe, test } from 'node:test';
 
 import io1 from 'socket.io-client-1';
@@ -153,9 +154,44 @@ describe('push (koa): clients on the wire', () => {
     t.after(() => stranger.close());
     stranger.send('40/demo');
     assert.equal(await stranger.nextLike(/^44/), '44/demo,"Invalid namespace"');
-    stranger.send('42/heikuai,["login","ann"]');
-    await stranger.waitClosed();
+    stranger.send('42/heikuai,["login","ann"]', '451-/heikuai,["login",{"_placeholder":true,"num":0}]', Buffer.from([4, 1]), '2');
+    assert.equal(await stranger.nextLike(/^3/), '3');
     await online(api, 'ann', 1);
+    assert.equal(ann.closed, undefined);
+  });
+
+  test('whoever hears of a login can send at once what was missed', async (t) => {
+    const redis = await Redis.start(t);
+    const { at } = await start(t, { ttl: '0s', redis: redis.url, servers: 1 });
+    await redis.cli('SET', 'room@u1', 'vip,news');
+    const backend = net.connect(redis.port, '127.0.0.1');
+    t.after(() => backend.destroy());
+    const call = async (path, body) => (await fetch(`http://${at}${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).json();
+    const received = [];
+    let said = '';
+    backend.on('data', async (bytes) => {
+      said += bytes;
+      const heard = /login1@\*\r\n\$\d+\r\n(u\d+)\r\n/.exec(said);
+      if (!heard) return;
+      said = '';
+      received.push(await call('/pushOffLineMsg', { useraccount: heard[1], msglist: JSON.stringify([{ msgId: 'm1', message: 'missed' }]) }));
+    });
+    backend.write('SUBSCRIBE login1@*\r\n');
+    await until('the backend listens', () => said.includes('subscribe'));
+    for (let i = 1; i <= 10; i += 1) {
+      const raw = await entered(t, at);
+      raw.send(`42/heikuai,["login","u${i}"]`);
+      const frame = await raw.nextLike(/"missed/);
+      raw.send(`43${frame.slice(2, frame.indexOf('['))}[]`);
+      await until('it was received', () => received.length === i);
+      assert.deepEqual(received.at(-1).body, ['m1']);
+      if (i === 1) {
+        const room = call('/pushMsgToRoom', { tags: 'news', msgId: 'm2', message: 'hello' });
+        const ack = await raw.nextLike(/"m2"/);
+        raw.send(`43${ack.slice(2, ack.indexOf('['))}[]`);
+        assert.deepEqual((await room).body, ['u1']);
+      }
+    }
   });
 
   test('where calls are not open, clients need a token', async (t) => {

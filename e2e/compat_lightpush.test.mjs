@@ -14,7 +14,7 @@ import io20 from 'socket.io-client-20';
 
 import { Api } from './lib/api.mjs';
 import { connectionsOf, startCompat } from './lib/compat.mjs';
-import { RawSocket } from './lib/raw.mjs';
+import { Polling, RawSocket } from './lib/raw.mjs';
 import { until, within } from './lib/until.mjs';
 
 async function start(t, settings = {}, options = {}) {
@@ -82,9 +82,15 @@ describe('light-push: clients on the wire', () => {
     assert.equal(response.headers.get('access-control-allow-origin'), '*');
     const post = await fetch(`http://${at}/socket.io/?uuid=d1&EIO=3&transport=polling&sid=${sid}`, { method: 'POST', body: '17:40/demo?uuid=d1&x' });
     assert.equal(await post.text(), 'ok');
-    const unknown = await fetch(`http://${at}/socket.io/?EIO=3&transport=polling&sid=nobody`);
-    assert.equal(unknown.status, 400);
-    assert.match(await unknown.text(), /^\{"code":1,"message":"Session ID unknown \[hostname:[^\]]+\]"\}$/);
+    for (const [query, text] of [
+      ['EIO=3&transport=polling&sid=nobody', /^\{"code":1,"message":"Session ID unknown \[hostname:[^"\]]+\]"\}$/],
+      ['transport=polling&sid=nobody', /^\{"code":1,"message":"Session ID unknown \[hostname:[^"\]]+\]"\}$/],
+      ['EIO=3&transport=pigeon', /^\{"code":0,"message":"Transport unknown"\}$/],
+    ]) {
+      const unknown = await fetch(`http://${at}/socket.io/?${query}`);
+      assert.equal(unknown.status, 400);
+      assert.match(await unknown.text(), text);
+    }
   });
 
   test('pages load the client from their server', async (t) => {
@@ -98,6 +104,11 @@ describe('light-push: clients on the wire', () => {
       const again = await fetch(`http://${at}${path}socket.io.js`, { headers: { 'if-none-match': '"2.5.0"' } });
       assert.equal(again.status, 304);
     }
+  });
+
+  test('its clients come where the main listener takes only newer ones', async (t) => {
+    const { at } = await start(t, {}, { env: { TIDINGS_CLIENTS__ENGINEIO3: 'false' } });
+    await entered(t, at, 'uuid=d1');
   });
 
   test('the configured path beside the usual one', async (t) => {
@@ -249,9 +260,11 @@ describe('light-push: clients on the wire', () => {
       assert.deepEqual(await emit(ann, 'push', body), { status: 400, msg: `{"code": 9999,"msg": "${text}"}` });
     }
     assert.equal((await api.call('PATCH', '/v1/namespaces/demo', { limits: { publish_per_second: 1 } })).status, 200);
-    const answers = [];
-    for (let index = 0; index < 30; index += 1) answers.push((await emit(ann, 'push', { room: 'r1', pushData: {} })).msg);
-    assert.ok(answers.includes('limited access in 1s'), answers.join());
+    // One in a second, and none of them saved up.
+    const limited = { status: 500, msg: 'limited access in 1s' };
+    await until('a second has passed', async () => (await emit(ann, 'push', { room: 'r1', pushData: {} })).status === 200);
+    assert.deepEqual(await emit(ann, 'push', { room: 'r1', pushData: {} }), limited);
+    assert.deepEqual(await emit(ann, 'push', { room: 'r1', pushData: {} }), limited);
   });
 
   test('Android gets what it missed as one list, before it is in', async (t) => {
@@ -283,6 +296,33 @@ describe('light-push: clients on the wire', () => {
     await until('she is away', async () => (await connectionsOf(api, 'ann')) === 0);
     const third = await client(t, at, query);
     assert.deepEqual(pushOf(await third.nextLike(/offlineMessage/)).map((one) => one.pushData.n), [2, 3]);
+  });
+
+  test('Android is told that it is in behind all that it missed, also where a poll takes a part of it', async (t) => {
+    const { api, at } = await start(t);
+    const query = 'uuid=a1&userid=ann&platform=android';
+    (await entered(t, at, query)).close();
+    await until('she is away', async () => (await connectionsOf(api, 'ann')) === 0);
+    const ids = [];
+    for (let i = 0; i < 300; i += 1) ids.push((await api.push({ to: { users: ['ann'] }, data: { i, filler: 'x'.repeat(10_000) } })).id);
+    const polling = await Polling.open({ url: `http://${at}`, wsUrl: `ws://${at}` }, { eio: 3, query: Object.fromEntries(new URLSearchParams(query)) });
+    await polling.post([`40/demo?${query}`]);
+    const packets = [];
+    while (!packets.some((packet) => packet.includes('"ok"'))) packets.push(...polling.queue.splice(0), ...(await polling.get()).packets);
+    assert.match(packets.at(-1), /"ok"/);
+    const missed = packets.filter((packet) => packet.includes('"offlineMessage"')).flatMap(pushOf);
+    assert.deepEqual(missed.map(({ pushData }) => pushData.i), ids.map((_, i) => i));
+  });
+
+  test('packets that mean nothing leave a client where it is', async (t) => {
+    const { at } = await start(t);
+    const ann = await entered(t, at, 'uuid=d1&userid=ann');
+    ann.send('40/nowhere', '42/nowhere,1["joinRoom","a"]', '43/nowhere,1[]', '451-/nowhere,["x",{"_placeholder":true,"num":0}]', Buffer.from([4, 1]));
+    assert.equal(await ann.next(), '41/nowhere,');
+    assert.equal(await ann.next(), '44/nowhere,"this namespace not found"');
+    ann.send('451-/demo,9["push",{"_placeholder":true,"num":0}]', Buffer.from([4, 1]));
+    assert.equal(await ann.next(), '43/demo,9[{"status":500,"msg":"this event takes no binary arguments"}]');
+    assert.deepEqual(await emit(ann, 'joinRoom', 'r1'), { status: 200, msg: 'ok' });
   });
 
   test('a client tells of itself, finds others near, and is left alone in a room', async (t) => {
@@ -336,7 +376,7 @@ describe('light-push: the business system is asked', () => {
       let body = '';
       for await (const chunk of request) body += chunk;
       asked.push({ method: request.method, url: new URL(request.url, 'http://business'), headers: request.headers, body });
-      const { status = 200, json } = request.method === 'GET' ? answer(new URL(request.url, 'http://business')) : {};
+      const { status = 200, json } = request.method === 'GET' ? await answer(new URL(request.url, 'http://business')) : {};
       response.writeHead(status, { 'content-type': 'application/json' }).end(json === undefined ? '' : JSON.stringify(json));
     });
     await new Promise((resolve) => business.listen(0, '127.0.0.1', resolve));
@@ -378,6 +418,87 @@ describe('light-push: the business system is asked', () => {
     assert.deepEqual([out.method, out.url.pathname, out.headers.authorization, out.headers.namespace], ['POST', '/out', 'raw secret', '/shop']);
     const { query } = JSON.parse(out.body);
     assert.deepEqual([query.uuid, query.userid, query.platform, query.extra], ['d1', 'ann', 'web', '7']);
+  });
+
+  test('of those who are the same client, one is let in, however close together they come', async (t) => {
+    const waiting = [];
+    const { at } = await asking(t, () => new Promise((resolve) => waiting.push(() => resolve({ json: {} }))));
+    const all = await Promise.all([1, 2, 3, 4, 5].map(() => client(t, at, 'uuid=d1&userid=ann', { namespace: 'shop' })));
+    await until('everybody was asked for', () => waiting.length === all.length);
+    waiting.forEach((answer) => answer());
+    const first = await Promise.all(all.map((raw) => raw.next()));
+    assert.deepEqual(first.sort(), ['40/shop,', ...Array(4).fill('44/shop,"socket.id conflict"')]);
+  });
+
+  test('a client without a name is whom it says, and starts anew when that is somebody else', async (t) => {
+    let userid;
+    const { at, api } = await asking(t, () => ({ json: { userid } }));
+    const come = async (query) => {
+      const raw = await client(t, at, query, { namespace: 'shop' });
+      const frame = await raw.next();
+      return { raw, frame };
+    };
+    const away = async (raw, user) => {
+      raw.close();
+      await until(`${user} is away`, async () => (await connectionsOf(api, user)) === 0);
+    };
+    const nobody = await come('uuid=d1');
+    assert.equal(nobody.frame, '40/shop,');
+    await away(nobody.raw, 'd1');
+    userid = 'ann';
+    const ann = await come('uuid=d1');
+    assert.equal(ann.frame, '40/shop,');
+    await away(ann.raw, 'ann');
+    await api.push({ to: { users: ['ann'] }, data: 'for ann only' });
+    userid = 'bob';
+    const bob = await come('uuid=d1');
+    assert.equal(bob.frame, '40/shop,');
+    await api.push({ to: { users: ['bob'] }, data: 'for bob' });
+    assert.equal(pushOf(await bob.raw.nextLike(/"push"/)).pushData, 'for bob');
+    // Whoever says a name does not take the device of somebody else by it.
+    userid = undefined;
+    const eve = await come('uuid=d2&userid=eve');
+    await away(eve.raw, 'eve');
+    userid = 'mallory';
+    assert.equal((await come('uuid=d2&userid=eve')).frame, '41/shop,');
+  });
+
+  test('whoever a backend moves is told once, as it was said', async (t) => {
+    const { at } = await asking(t, () => ({ json: { rooms: ['r1', 'r2'] } }));
+    const ann = await entered(t, at, 'uuid=d1&userid=ann', { namespace: 'shop' });
+    const bob = await entered(t, at, 'uuid=d2&userid=bob', { namespace: 'shop' });
+    const headers = { authorization: Buffer.from('/shop:secret').toString('base64'), 'content-type': 'application/x-www-form-urlencoded' };
+    const call = async (path, fields) => {
+      const answer = await fetch(`http://${at}${path}`, { method: 'POST', headers, body: new URLSearchParams(fields) });
+      assert.equal(answer.status, 200, await answer.text());
+    };
+    const transfer = (type, targetRoom, ...rooms) => call('/api/auth/transfer', [['type', type], ['targetRoom', targetRoom], ...rooms.map((room) => ['sourceRooms[]', room])]);
+    const told = (type, targetRoom, ...sourceRooms) => `42/shop,["${type}Room",${JSON.stringify({ targetRoom, sourceRooms, type, namespace: '/shop' })}]`;
+    await transfer('join', 'room_r3', 'user_ann');
+    assert.equal(await ann.next(), told('join', 'room_r3', 'user_ann'));
+    await transfer('join', 'r4', 'r1', 'room_r2');
+    for (const raw of [ann, bob]) assert.equal(await raw.next(), told('join', 'r4', 'r1', 'room_r2'));
+    // Out of the room itself, and only those who were in it.
+    await transfer('leave', 'r3', 'r3');
+    assert.equal(await ann.next(), told('leave', 'r3', 'r3'));
+    await call('/api/auth/push', { room: 'r3', 'pushData[n]': 1 });
+    await call('/api/auth/push', { room: 'r4', 'pushData[n]': 2 });
+    for (const raw of [ann, bob]) assert.deepEqual(pushOf(await raw.next()).pushData, { n: '2' });
+  });
+
+  test('the others hear of who is put into their room, and a room that is named like a user is none', async (t) => {
+    const { at, api } = await asking(t, () => ({ json: { rooms: ['news', 'user_ann', 'room_user_ann'] } }));
+    const watch = await entered(t, at, 'uuid=d1&userid=ann', { namespace: 'shop' });
+    const bob = await entered(t, at, 'uuid=d2&userid=bob&activityBroadcast=1', { namespace: 'shop' });
+    assert.equal(await watch.nextLike(/"news"/), '42/shop,["peopleJoin",{"sid":"/shop#bob#web-d2","uuid":"d2","userid":"bob","room":"news"}]');
+    const key = { authorization: `Basic ${Buffer.from('/shop:secret').toString('base64')}`, 'content-type': 'application/json' };
+    for (const room of ['user_ann', 'room_user_ann', 'news']) {
+      const answer = await fetch(`http://${at}/api/auth/push`, { method: 'POST', headers: key, body: JSON.stringify({ room, pushData: { room } }) });
+      assert.equal(answer.status, 200);
+    }
+    assert.equal(pushOf(await bob.nextLike(/"push"/)).room, 'news');
+    assert.equal(pushOf(await watch.nextLike(/"push"/)).room, 'user_ann');
+    void api;
   });
 
   test('whom it does not want, or when it cannot be asked, nobody is let in', async (t) => {

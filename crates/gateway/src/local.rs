@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use tidings_hub::broadcast;
 use tidings_hub::{Event, Frame, Lane, PeerKey, Shard, Unwritten, Wheel};
 use tidings_model::{Disconnect, Seq};
 use tidings_node::Node;
@@ -190,6 +191,14 @@ impl Local {
             None => Frame::control(push::control(format.codec, text)),
         };
         self.hub.borrow_mut().send(connection.key, Lane::Control, frame);
+    }
+
+    /// Queues text for a connection, behind the messages that wait for it.
+    pub(crate) fn send_behind(&self, connection: &Connection, text: &str) {
+        let format = connection.format();
+        let plain = Frame::signal(push::control(format.codec, text));
+        let frame = broadcast::compress(plain, format, self.hub.borrow_mut().deflater());
+        self.hub.borrow_mut().send(connection.key, Lane::Normal, frame);
     }
 
     /// Queues a frame that is complete already.

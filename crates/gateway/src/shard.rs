@@ -193,6 +193,10 @@ fn take(local: &Local, message: ToShard) {
             drop(hub);
             local.signal(&signal);
         }
+        ToShard::Notice(notice) => {
+            drop(hub);
+            local.notice(&notice);
+        }
         ToShard::Replaced { namespace, device } => {
             let peers = hub.peers_of_device(&namespace, device);
             drop(hub);

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::Namespace;
 use crate::connections::Live;
-use crate::presence::signal::Signal;
+use crate::presence::signal::{Notice, Signal};
 use crate::revoke::Revoked;
 
 /// Most messages that wait for a shard; with more, publishing waits for the shard.
@@ -84,6 +84,8 @@ pub enum ToShard {
     },
     /// Members of a room are told of another one.
     Signal(Arc<Signal>),
+    /// Devices are told of what was done with them.
+    Notice(Arc<Notice>),
     /// Whoever is here by one of these tokens is to go.
     Revoked {
         /// Where they belong.

@@ -1,10 +1,12 @@
 //! What light-push had that nothing else here has: callbacks that a namespace's clients are let in by, what it says of a device,
 //! and who is near. Its clients and its backends (see the contracts of the older systems) come by this.
 //!
-//! Reading order: [`kept`] (what a namespace has set), `callback` (the business system is asked and told), `record` (a device in
+//! Reading order: [`kept`] (what a namespace has set), `callback` (the business system is asked and told),
+//! `entering` (nobody is here twice), `record` (a device in
 //! light-push's words), `near` (who is near).
 
 mod callback;
+mod entering;
 pub mod kept;
 mod near;
 mod record;
@@ -14,6 +16,7 @@ use tidings_model::{RoomName, Seq};
 use tidings_store::StoreError;
 
 pub use callback::{Caller, Vouched, is_callback};
+pub use entering::Entering;
 pub use kept::Kept;
 pub(crate) use kept::{PREFIX, load};
 pub use near::NEAR_MAX;
@@ -27,6 +30,7 @@ pub(crate) struct OfNamespace {
     pub(crate) kept: ArcSwap<Kept>,
     asks: callback::Turns,
     tells: callback::Turns,
+    door: entering::Door,
     pub(crate) places: near::Places,
 }
 

@@ -10,9 +10,12 @@ use crate::Node;
 
 /// What is told of logins.
 pub trait Logins: Send + Sync {
-    /// A user has logged in. Answers the rooms that the backend has for them; none when it cannot be asked now, which is no
-    /// reason to keep anybody out.
-    fn logged_in(&self, uid: &str) -> BoxFuture<'_, Vec<RoomName>>;
+    /// The rooms that the backend has for a user who logs in; none when it cannot be asked now, which is no reason to keep anybody
+    /// out.
+    fn rooms(&self, uid: &str) -> BoxFuture<'_, Vec<RoomName>>;
+
+    /// A user has logged in, and gets what is sent from now on.
+    fn logged_in(&self, uid: &str) -> BoxFuture<'_, ()>;
 }
 
 impl Node {

@@ -32,6 +32,8 @@ pub struct Whom {
 /// What came of moving them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
+    /// Devices that were meant, moved or not.
+    pub meant: RoaringBitmap,
     /// Devices that were moved.
     pub changed: u64,
     /// Devices that were there already, or not there at all.
@@ -113,6 +115,7 @@ impl Node {
             }
         }
         moved.full.sort_unstable();
+        moved.meant = all;
         Ok(moved)
     }
 

@@ -210,14 +210,17 @@ impl Backends {
         Ok(Self { speaker: Speaker::new(redis)?, servers })
     }
 
-    async fn tell(&self, uid: &str) -> Vec<RoomName> {
+    async fn tell(&self, uid: &str) {
         let server = 1 + u32::from_le_bytes(ids::random()) % self.servers.max(1);
-        let key = format!("room@{uid}");
-        // First what is kept: whoever hears of the login may change it.
-        let rooms = self.speaker.get(&key).await;
-        let told = self.speaker.publish(&format!("login{server}@*"), uid).await;
-        if let Some(why) = rooms.as_ref().err().or(told.as_ref().err()) {
-            tracing::debug!(%why, "a backend has not heard of a login, or its rooms are not known");
+        if let Err(why) = self.speaker.publish(&format!("login{server}@*"), uid).await {
+            tracing::debug!(%why, "a backend has not heard of a login");
+        }
+    }
+
+    async fn kept(&self, uid: &str) -> Vec<RoomName> {
+        let rooms = self.speaker.get(&format!("room@{uid}")).await;
+        if let Err(why) = &rooms {
+            tracing::debug!(%why, "the rooms of somebody who logs in are not known");
         }
         let rooms = rooms.ok().flatten().unwrap_or_default();
         let rooms = rooms.split(',').map(str::trim);
@@ -228,7 +231,12 @@ impl Backends {
 }
 
 impl Logins for Backends {
-    fn logged_in(&self, uid: &str) -> BoxFuture<'_, Vec<RoomName>> {
+    fn rooms(&self, uid: &str) -> BoxFuture<'_, Vec<RoomName>> {
+        let uid = uid.to_owned();
+        Box::pin(async move { self.kept(&uid).await })
+    }
+
+    fn logged_in(&self, uid: &str) -> BoxFuture<'_, ()> {
         let uid = uid.to_owned();
         Box::pin(async move { self.tell(&uid).await })
     }
@@ -324,7 +332,8 @@ mod tests {
     async fn a_login_is_told_and_answered_with_rooms() {
         let (url, mut said) = redis("a, b,,a\u{1}").await;
         let backends = Backends::new(&url, 1).unwrap();
-        let rooms = backends.logged_in("ann bob").await;
+        let rooms = backends.rooms("ann bob").await;
+        backends.logged_in("ann bob").await;
         assert_eq!(rooms.iter().map(RoomName::as_str).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(said.recv().await.unwrap(), "GET room@ann bob");
         assert_eq!(said.recv().await.unwrap(), "PUBLISH login1@* ann bob");
@@ -335,7 +344,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("redis://{}", listener.local_addr().unwrap());
         drop(listener);
-        assert_eq!(Backends::new(&url, 3).unwrap().logged_in("ann").await, []);
+        let backends = Backends::new(&url, 3).unwrap();
+        assert_eq!(backends.rooms("ann").await, []);
+        backends.logged_in("ann").await;
     }
 
     #[test]

@@ -130,16 +130,20 @@ struct Pusher {
 impl Pusher {
     async fn answer(&self, call: Call, request: Request) -> Response {
         let (status, body) = match self.call(call, request).await {
-            Ok(body) => (StatusCode::OK, json!({"code": 0, "msg": "推送成功", "body": body})),
-            Err(Failed::Incomplete) => (StatusCode::OK, json!({"code": -1, "msg": "参数不完整,推送失败"})),
-            Err(Failed::Wrong(why)) => (StatusCode::OK, json!({"code": -1, "msg": why})),
+            // In the order in which it always was.
+            Ok(body) => (StatusCode::OK, format!(r#"{{"code":0,"msg":"推送成功","body":{body}}}"#)),
+            Err(Failed::Incomplete) => (StatusCode::OK, failed("参数不完整,推送失败")),
+            Err(Failed::Wrong(why)) => (StatusCode::OK, failed(&why)),
             Err(Failed::Problem(why)) => {
                 let status = StatusCode::from_u16(why.code().status);
-                (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), json!({"message": why.detail()}))
+                (
+                    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                    json!({"message": why.detail()}).to_string(),
+                )
             }
         };
         let json = HeaderValue::from_static("application/json; charset=utf-8");
-        (status, [(header::CONTENT_TYPE, json)], body.to_string()).into_response()
+        (status, [(header::CONTENT_TYPE, json)], body).into_response()
     }
 
     async fn call(&self, call: Call, request: Request) -> Result<Value, Failed> {
@@ -307,6 +311,10 @@ impl Pusher {
 
 fn event(name: &str) -> EventName {
     EventName::new(name).unwrap_or_else(|_| unreachable!("{name} is the name of an event"))
+}
+
+fn failed(why: &str) -> String {
+    format!(r#"{{"code":-1,"msg":{}}}"#, json_string(why))
 }
 
 fn json_string(text: &str) -> String {

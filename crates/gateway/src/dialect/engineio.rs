@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(super) joined: conformance::Joined,
     /// How far a client of push (koa) has come.
     pub(super) koa: socketio::push_koa::State,
+    /// When a client of light-push has last pushed, in the shard's milliseconds, and as which connection of a namespace.
+    pub(super) pushed: (u64, u64),
     /// Until when a socket may take over from polling, in the shard's milliseconds; 0 when none is about to.
     upgrading_until: u64,
     /// That socket was probed, and its task answers the polls.
@@ -62,6 +64,7 @@ impl State {
             application,
             joined: conformance::Joined::default(),
             koa: socketio::push_koa::State::default(),
+            pushed: (0, 0),
             query,
             assembler: Assembler::new(),
             upgrading_until: 0,

@@ -89,7 +89,9 @@ fn take(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) {
     let Some(session) = find(connection, packet.namespace) else {
         // Clients of version 3 are in the root namespace whether they want to or not.
         let root = packet.namespace == "/" && is_v3(connection);
-        if !root && packet.kind != Kind::Disconnect {
+        // light-push passed over what was for a namespace that a client is not in, and kept it: it may have been taken out just now.
+        let kept = application(connection) == Application::LightPush;
+        if !root && !kept && packet.kind != Kind::Disconnect {
             local.close(connection, Disconnect::PROTOCOL_ERROR);
         }
         return;
@@ -113,18 +115,25 @@ fn take_assembled(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Assem
         return conformance::take(local, connection, &packet.as_packet(), &packet.attachments);
     }
     let Some(session) = find(connection, &packet.namespace) else {
-        if !(packet.namespace == "/" && is_v3(connection)) {
+        // As with those without attachments. push listens for none of them, whether somebody is logged in or not.
+        let kept = matches!(application(connection), Application::LightPush | Application::PushKoa);
+        let root = packet.namespace == "/" && is_v3(connection);
+        if !root && !kept {
             local.close(connection, Disconnect::PROTOCOL_ERROR);
         }
         return;
     };
     match (packet.kind, packet.id) {
         (Kind::BinaryAck, id) => acked(local, &session, id),
-        (_, Some(id)) => {
+        (_, Some(id)) if application(connection) != Application::PushKoa => {
             let why = Refusal::new(ErrorCode::NOT_SUPPORTED, "this event takes no binary arguments");
-            answer(local, connection, &session, Some(id), Reply::Ours, &Err(why));
+            let style = match application(connection) {
+                Application::LightPush => Reply::LightPush,
+                _ => Reply::Ours,
+            };
+            answer(local, connection, &session, Some(id), style, &Err(why));
         }
-        (_, None) => {}
+        (_, Some(_) | None) => {}
     }
 }
 

@@ -18,7 +18,7 @@ use super::upgrade::Handshake;
 use crate::Front;
 use crate::command::{Application, Command, MayUpgrade, PollError, PollReply, Query, ShardHandle, Verbatim};
 use crate::door::origins;
-use crate::session;
+use crate::refusal::json_string;
 
 /// A refusal in the words of Engine.IO.
 struct Refused(StatusCode, u8, &'static str);
@@ -44,16 +44,16 @@ pub(super) async fn serve(
     only: Option<NamespaceName>,
 ) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    // light-push said on which of its machines a session was not to be found.
-    let hint = match application {
-        Application::LightPush => format!(" [hostname:{}]", front.node.name()),
-        Application::Push | Application::PushKoa | Application::Echo | Application::Fixture => String::new(),
-    };
-    let mut response = match answer(front, request, application, only).await {
+    let answered = answer(Arc::clone(&front), request, application, only).await;
+    let mut response = match answered {
         Ok(response) => response,
         Err(Refused(status, code, message)) => {
-            let hint = if code == SESSION_UNKNOWN.1 { hint.as_str() } else { "" };
-            let message = session::json_string(&format!("{message}{hint}"));
+            // light-push said which of its nodes does not know a session.
+            let host = match (application, code) {
+                (Application::LightPush, 1) => format!(" [hostname:{}]", front.node.name()),
+                _ => String::new(),
+            };
+            let message = json_string(&format!("{message}{host}"));
             let body = format!(r#"{{"code":{code},"message":{message}}}"#);
             let mut response = Response::new(Body::from(body));
             *response.status_mut() = status;
@@ -99,9 +99,12 @@ async fn answer(
     }
     let query = request.uri().query().unwrap_or_default().to_owned();
     let sid = find(&query, &["sid"]).map(|sid| sid.into_owned());
+    // The older systems spoke version 3 and nothing else, and never asked.
+    let is_old = matches!(application, Application::LightPush | Application::PushKoa);
     let version = match find(&query, &["EIO"]).as_deref() {
         Some("4") => Version::V4,
-        Some("3") if front.settings.engineio3 => Version::V3,
+        Some("3") if is_old || front.settings.engineio3 => Version::V3,
+        None if is_old => Version::V3,
         _ => return Err(VERSION_UNKNOWN),
     };
     match (find(&query, &["transport"]).as_deref(), sid) {

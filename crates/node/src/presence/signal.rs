@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
 use tidings_model::{NamespaceName, Ordinal, RoomName};
 
 use crate::metrics::Unsent;
@@ -77,6 +78,38 @@ impl Node {
             self.metrics().signals_dropped.get_or_create(&Unsent::BUSY).inc();
         }
     }
+
+    /// Tells devices that are here what was done with them.
+    pub fn tell_devices(
+        &self,
+        namespace: &Namespace,
+        devices: &RoaringBitmap,
+        kind: SignalKind,
+        data: String,
+    ) {
+        let devices = devices & namespace.directory().online();
+        if devices.is_empty() {
+            return;
+        }
+        self.metrics().signals.inc();
+        let notice = Notice { namespace: namespace.name.clone(), devices, kind, data };
+        if !self.shards.offer(u64::MAX, &ToShard::Notice(Arc::new(notice))) {
+            self.metrics().signals_dropped.get_or_create(&Unsent::BUSY).inc();
+        }
+    }
+}
+
+/// Something that devices are told, wherever they are.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// Where they belong.
+    pub namespace: NamespaceName,
+    /// Who is told.
+    pub devices: RoaringBitmap,
+    /// What it is about.
+    pub kind: SignalKind,
+    /// What happened: a JSON object.
+    pub data: String,
 }
 
 /// Something that the members of a room are told.

@@ -76,7 +76,7 @@ pub(super) const SECTION: Section = Section {
             name: "clients.engineio3",
             default: "true",
             allowed: "true or false",
-            doc: "Whether Socket.IO clients of versions 1 and 2 (Engine.IO 3) are served.",
+            doc: "Whether Socket.IO clients of versions 1 and 2 (Engine.IO 3) are served. Those of light-push and push always are.",
             flag: "",
             secret: false,
         },

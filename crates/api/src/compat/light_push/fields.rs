@@ -7,8 +7,8 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use tidings_model::ErrorCode;
 
 use super::answer::Refusal;
@@ -19,6 +19,9 @@ const JSON_MAX: usize = 1 << 20;
 
 /// Most bytes of a body that is a form.
 const FORM_MAX: usize = 56 << 10;
+
+/// How deep a form nests, by brackets.
+const FORM_DEPTH_MAX: usize = 5;
 
 /// The fields of a body, each as JSON. `null` counts as absent.
 #[derive(Debug, Default)]
@@ -64,23 +67,17 @@ impl Fields {
         serde_json::from_slice(body).map(Self).map_err(|_| bad_request())
     }
 
-    /// A name that comes several times, or with `[]`, is a list.
+    /// A name that comes several times, or with `[]`, is a list; `pushData[text]` is a member of an object, `apns_list[0]` one of a
+    /// list.
     fn of_form(body: &[u8]) -> Self {
-        let mut lists: BTreeMap<String, (bool, Vec<String>)> = BTreeMap::new();
+        let mut fields = Map::new();
         for (name, value) in form_urlencoded::parse(body) {
-            let (bare, list) = name.strip_suffix("[]").map_or((&*name, false), |name| (name, true));
-            let entry = lists.entry(bare.to_owned()).or_default();
-            entry.0 |= list;
-            entry.1.push(value.into_owned());
+            let (name, path) = path(&name);
+            put(fields.entry(name).or_insert(Value::Null), &path, value.into_owned());
         }
-        let field = |(name, (list, mut values)): (String, (bool, Vec<String>))| {
-            let value = match values.len() {
-                1 if !list => Value::from(values.remove(0)),
-                _ => Value::from(values),
-            };
-            Some((name, RawValue::from_string(value.to_string()).ok()?))
-        };
-        Self(lists.into_iter().filter_map(field).collect())
+        let field =
+            |(name, value): (String, Value)| Some((name, RawValue::from_string(value.to_string()).ok()?));
+        Self(fields.into_iter().filter_map(field).collect())
     }
 
     /// A field as it was written.
@@ -124,6 +121,52 @@ impl Fields {
             Some(Value::Array(values)) => values.iter().map(text).collect(),
             Some(value) => text(&value).map(|text| vec![text]),
         }
+    }
+}
+
+/// What is before the brackets of a name in a form, and what is in each of them. What is nested too deep is a name as it is.
+fn path(name: &str) -> (&str, Vec<&str>) {
+    let Some((bare, rest)) = name.strip_suffix(']').and_then(|name| name.split_once('[')) else {
+        return (name, Vec::new());
+    };
+    let path: Vec<_> = rest.split("][").collect();
+    if bare.is_empty() || path.len() > FORM_DEPTH_MAX { (name, Vec::new()) } else { (bare, path) }
+}
+
+/// Puts a text of a form where it belongs.
+fn put(into: &mut Value, path: &[&str], text: String) {
+    let (step, rest) = match path.split_first() {
+        Some((step, rest)) => (*step, rest),
+        None => {
+            match into {
+                Value::Null => *into = text.into(),
+                Value::Array(list) => list.push(text.into()),
+                Value::Object(_) => {}
+                _ => *into = Value::Array(vec![into.take(), text.into()]),
+            }
+            return;
+        }
+    };
+    let index = step.parse::<usize>().ok();
+    if into.is_null() {
+        *into =
+            if step.is_empty() || index == Some(0) { Value::Array(Vec::new()) } else { Map::new().into() };
+    } else if into.is_string() {
+        *into = Value::Array(vec![into.take()]);
+    }
+    match into {
+        Value::Object(members) => put(members.entry(step).or_insert(Value::Null), rest, text),
+        Value::Array(list) => {
+            // Whoever numbers them does it in order.
+            let at = index.unwrap_or(list.len()).min(list.len());
+            if at == list.len() {
+                list.push(Value::Null);
+            }
+            if let Some(one) = list.get_mut(at) {
+                put(one, rest, text);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -199,6 +242,24 @@ mod tests {
         assert_eq!(json.raw("o"), Some(r#"{"k": 1}"#));
         assert_eq!((json.raw("z"), json.has("z"), json.list("o")), (None, true, None));
         assert_eq!(Fields::of_form(b"l[]=p").list("l"), Some(vec!["p".to_owned()]));
+        let nested = Fields::of_form(
+            b"d[a]=1&d[b][c]=x&d[b][e][]=y&l[0][n]=a&l[1][n]=b&l[1][m]=c&s[]=1&s[]=2&o[=1&[x]=1",
+        );
+        assert_eq!(nested.raw("d"), Some(r#"{"a":"1","b":{"c":"x","e":["y"]}}"#));
+        assert_eq!(nested.raw("l"), Some(r#"[{"n":"a"},{"m":"c","n":"b"}]"#));
+        assert_eq!(nested.list("s"), Some(vec!["1".to_owned(), "2".to_owned()]));
+        assert!(nested.has("o[") && nested.has("[x]"));
+        for odd in [
+            "a=1&a[b]=2",
+            "a[b]=1&a=2",
+            "a[b]=1&a[]=2",
+            "a[]=1&a[b]=2",
+            "a[9999999999]=1",
+            "a[0]=1&a[7]=2",
+            "a[][][][][][][]=1",
+        ] {
+            let _ = Fields::of_form(odd.as_bytes());
+        }
         assert!(Fields::of_json(b"  ").unwrap().0.is_empty());
         for wrong in ["{", "[]", "7", "{}x"] {
             assert!(Fields::of_json(wrong.as_bytes()).is_err(), "{wrong}");

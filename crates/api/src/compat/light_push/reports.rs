@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tidings_model::{Message, Platform, Seq};
 use tidings_node::history::{Asked as History, Order};
 use tidings_node::ledger::report::{Report, State as Became};
@@ -227,7 +227,16 @@ pub(super) async fn counters(
         0 => Value::from(0),
         pushes => Value::from(pushes.to_string()),
     });
-    let counters =
-        json!({"currMinuteMessageCount": minute, "currHourMessageCount": hour, "currDateMessageCount": day});
-    Ok(json(&counters))
+    Ok(json(&Counters { minute, hour, day }))
+}
+
+/// How many: 0, or a text.
+#[derive(Serialize)]
+struct Counters {
+    #[serde(rename = "currMinuteMessageCount")]
+    minute: Value,
+    #[serde(rename = "currHourMessageCount")]
+    hour: Value,
+    #[serde(rename = "currDateMessageCount")]
+    day: Value,
 }

@@ -6,11 +6,12 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt as _};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use tidings_model::{Ordinal, RoomName};
 use tidings_node::light_push::SetError;
 use tidings_node::members::Whom;
-use tidings_node::presence::signal::{NOBODY, Signal, SignalKind};
+use tidings_node::presence::signal::SignalKind;
 use tidings_node::{Namespace, Node};
 
 use super::answer::{Refusal, done};
@@ -51,24 +52,31 @@ pub(super) async fn transfer(
         }
     }
     let namespace = &backend.namespace;
-    let told = if kind == "join" {
-        state.node.add_members(namespace, &target, &whom).await?;
-        SignalKind::JoinRoom
+    let (moved, told) = if kind == "join" {
+        (state.node.add_members(namespace, &target, &whom).await?, SignalKind::JoinRoom)
     } else {
-        state.node.remove_members(namespace, &target, &whom).await?;
-        SignalKind::LeaveRoom
+        (state.node.remove_members(namespace, &target, &whom).await?, SignalKind::LeaveRoom)
     };
-    let body = json!({
-        "targetRoom": fields.text("targetRoom"),
-        "sourceRooms": sources,
-        "type": kind,
-        "namespace": format!("/{}", namespace.name),
-    });
-    for room in &whom.from_rooms {
-        let (name, room, data) = (namespace.name.clone(), room.clone(), body.to_string());
-        state.node.tell_people(namespace, Signal { namespace: name, room, kind: told, about: NOBODY, data });
-    }
+    let body = Transfer {
+        target_room: fields.text("targetRoom").unwrap_or_default(),
+        source_rooms: sources,
+        kind,
+        namespace: format!("/{}", namespace.name),
+    };
+    let body = serde_json::to_string(&body).map_err(|why| Refusal::failed(why.to_string()))?;
+    state.node.tell_devices(namespace, &moved.meant, told, body);
     Ok(done())
+}
+
+/// What clients are told that were moved.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Transfer {
+    target_room: String,
+    source_rooms: Vec<String>,
+    #[serde(rename = "type")]
+    kind: String,
+    namespace: String,
 }
 
 /// The room that a call is about.

@@ -31,7 +31,7 @@ impl Said {
             Some(kind) => kind.to_ascii_lowercase().contains("json"),
             None => body.trim_ascii_start().starts_with(b"{"),
         };
-        if is_json {
+        if is_json && !body.trim_ascii().is_empty() {
             return serde_json::from_slice(body).map(Self::Json).map_err(unreadable);
         }
         Ok(Self::Form(form_urlencoded::parse(body).into_owned().collect()))

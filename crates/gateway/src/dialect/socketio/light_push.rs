@@ -17,7 +17,6 @@ use tidings_model::{
 use tidings_node::connect::Claim;
 use tidings_node::light_push::{Caller, Vouched};
 use tidings_node::permit::{Pattern, Permit};
-use tidings_node::presence::signal::{Signal, SignalKind};
 use tidings_node::relay::Said;
 use tidings_node::resume::Since;
 use tidings_node::{Device, Namespace};
@@ -36,11 +35,12 @@ use crate::local::Local;
 use crate::session::{self, Opened, Refusal, Request, Session};
 use crate::speak;
 
+mod people;
+
+use people::tell_people;
+
 /// Longest `uuid` and `userid`, in bytes.
 const NAME_BYTES_MAX: usize = 100;
-
-/// Rooms in which it is told that somebody has come or gone, at most.
-const PEOPLE_ROOMS_MAX: usize = 32;
 
 /// How far around it a client looks for others unless it says, in kilometres, and at how many of them.
 const RADIUS_KM: f64 = 10.0;
@@ -100,6 +100,11 @@ impl Refused {
     fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), left: true }
     }
+}
+
+/// The same client is here already.
+fn conflict() -> Refused {
+    Refused { message: "socket.id conflict".to_owned(), left: false }
 }
 
 /// What a client said when it came.
@@ -177,7 +182,7 @@ async fn admit(
     let failed = |why: tidings_node::StoreError| Refused::new(Refusal::from(why).message);
     let known = local.node.device(&namespace, &device).await.map_err(failed)?;
     if known.is_some_and(|known| local.node.is_online(&name, known.ordinal)) {
-        return Err(Refused { message: "socket.id conflict".to_owned(), left: false });
+        return Err(conflict());
     }
     let asked = local.node.light_push_asks(&namespace, &caller(&said, &client)).await;
     let vouched = asked.map_err(|message| {
@@ -186,15 +191,25 @@ async fn admit(
         let left = !words.iter().any(|word| message.starts_with(word));
         Refused { message, left }
     })?;
+    // It took its time, and others may have come meanwhile who are the same client.
+    let entering = local.node.light_push_enters(&namespace, &device).ok_or_else(conflict)?;
+    let known = local.node.device(&namespace, &device).await.map_err(failed)?;
+    if known.is_some_and(|known| local.node.is_online(&name, known.ordinal)) {
+        return Err(conflict());
+    }
+    // Who came without a name has whatever name the business system gives them now; who said one keeps off the devices of others.
+    let given = (client.userid == client.uuid).then(|| device.clone());
     let claim = Claim {
         device: Some(device),
-        vouched: vouched.map(|vouched| Box::new(permit(vouched, &user))),
+        vouched: vouched.map(|vouched| Box::new(Permit { device: given, ..permit(vouched, &user) })),
         user: Some(user),
         platform: client.platform,
         token: client.token.clone(),
         ..Claim::default()
     };
-    match session::open(local, connection, &name, claim, Vec::new(), &Since::Cursor).await {
+    let opened = session::open(local, connection, &name, claim, Vec::new(), &Since::Cursor).await;
+    drop(entering);
+    match opened {
         Ok(opened) => Ok(Some((client, opened))),
         Err(Some(why)) => Err(Refused::new(why.message)),
         Err(None) => Ok(None),
@@ -242,13 +257,13 @@ async fn welcome(
     let ok =
         format!(r#"{{"system":{},"port":{port},"clientId":{id}}}"#, session::json_string(local.node.name()));
     let ok = format!("4{}", socketio::event(path, None, "ok", &[&ok]));
-    let (session, rooms) = (opened.session.clone(), opened.identity.device.rooms.clone());
+    let session = opened.session.clone();
     // Whatever it asks for from now on is heard, though there may be a long list to be written first.
     let catching_up = session::catch_up(Rc::clone(local), Rc::clone(connection), opened);
     if client.platform == Platform::Android {
         local.settle();
         catching_up.await;
-        local.send(connection, &ok);
+        local.send_behind(connection, &ok);
         local.settle();
     } else {
         local.send(connection, &ok);
@@ -256,6 +271,7 @@ async fn welcome(
         tokio::task::spawn_local(catching_up);
     }
     if client.announces {
+        let rooms = local.node.rooms(&session.namespace, session.ordinal).await.unwrap_or_default();
         tell_people(local, &session, client, &rooms, None);
     }
 }
@@ -331,28 +347,6 @@ fn stored(message: &Message, topic: usize) -> Value {
     fields
 }
 
-/// Tells the others in some rooms that a client has come, or, with `gone`, that it has gone; and whether that is because it is
-/// offline.
-fn tell_people(local: &Local, session: &Session, client: &Client, rooms: &[RoomName], gone: Option<bool>) {
-    let path = format!("/{}", session.namespace.name);
-    let id = client_id(&path, &client.device());
-    for room in rooms.iter().take(PEOPLE_ROOMS_MAX) {
-        let mut data =
-            json!({ "sid": id, "uuid": client.uuid, "userid": client.userid, "room": room.as_str() });
-        if let Some(offline) = gone {
-            data["clientOffline"] = offline.into();
-        }
-        let signal = Signal {
-            namespace: session.namespace.name.clone(),
-            room: room.clone(),
-            kind: if gone.is_some() { SignalKind::PeopleLeave } else { SignalKind::PeopleJoin },
-            about: session.ordinal,
-            data: data.to_string(),
-        };
-        local.node.tell_people(&session.namespace, signal);
-    }
-}
-
 /// A client has left a namespace: its business system hears of it, and the others in its rooms.
 pub(crate) fn has_left(local: &Local, connection: &Connection, session: &Session) {
     let (Some(said), Some(client)) = (verbatim(connection), client(connection)) else { return };
@@ -406,7 +400,10 @@ pub(super) fn emitted(
         ("apns" | "info", None) => return true,
         ("apns", Some(argument)) => apns(connection, argument),
         ("info", Some(argument)) => info(connection, session, argument),
-        ("push", argument) => pushed(argument),
+        ("push", argument) => match pushed(argument) {
+            Asked::Push(_) if is_too_soon(local, connection, session) => Asked::Answer(status(500, LIMITED)),
+            asked => asked,
+        },
         ("discover", argument) => discover(connection, session, argument),
         // What nobody listens for is nobody's.
         (name, _) => return !super::is_known(name),
@@ -450,6 +447,21 @@ fn acked(local: &Rc<Local>, session: &Session, argument: Option<&RawValue>) {
             local.metrics().acks_refused.inc();
         }
     }
+}
+
+/// What a client is told that pushes too often.
+const LIMITED: &str = "limited access in 1s";
+
+/// Whether a client has pushed just now: once in a second, or as often as the namespace says, and never several at once.
+fn is_too_soon(local: &Local, connection: &Connection, session: &Session) -> bool {
+    let often = u64::from(session.namespace.settings().limits.publish_per_second);
+    let now = local.now_ms();
+    let before = with(connection, |state| (state.pushed.0 == session.connection).then_some(state.pushed.1));
+    if often > 0 && before.flatten().is_some_and(|before| (now - before) * often < 1_000) {
+        return true;
+    }
+    with(connection, |state| state.pushed = (session.connection, now));
+    false
 }
 
 /// A push, or what is wrong with it.
@@ -640,7 +652,7 @@ async fn said(local: &Local, session: &Session, pushed: push::Pushed) -> String 
         Err(why) => {
             let why = Refusal::from(why);
             match why.code {
-                ErrorCode::RATE_LIMITED => status(500, "limited access in 1s"),
+                ErrorCode::RATE_LIMITED => status(500, LIMITED),
                 _ => status(500, &why.message),
             }
         }

@@ -39,9 +39,9 @@ pub(super) fn take(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Pack
             Some(Ok(event)) if is_in(connection, packet.namespace) => {
                 emitted(local, connection, packet, &event)
             }
-            // Clients of version 3 are in the root namespace whether they want to or not.
-            Some(Ok(_)) if packet.namespace == "/" && is_v3(connection) => {}
-            Some(_) | None => local.close(connection, Disconnect::PROTOCOL_ERROR),
+            // Its server passed over what was for a namespace that a client is not in.
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => local.close(connection, Disconnect::PROTOCOL_ERROR),
         },
         // Nothing that it listens for has attachments.
         Kind::BinaryEvent => {}
@@ -165,7 +165,7 @@ async fn log_in(
         None => Vec::new(),
     };
     let rooms = match local.node.logins() {
-        Some(logins) => logins.logged_in(uid).await,
+        Some(logins) => logins.rooms(uid).await,
         None => Vec::new(),
     };
     let opened = session::open(local, connection, &namespace.name, claim, rooms, &Since::Cursor).await;
@@ -174,7 +174,17 @@ async fn log_in(
             with(connection, |state| state.koa.uid = uid.into());
             // Two who log in at once may both stay; it is never neither.
             local.node.replaced(&namespace, opened.session.ordinal, before).await;
-            tokio::task::spawn_local(session::catch_up(Rc::clone(local), Rc::clone(connection), opened));
+            let (local, connection) = (Rc::clone(local), Rc::clone(connection));
+            let (session, uid) = (opened.session.clone(), uid.to_owned());
+            tokio::task::spawn_local(async move {
+                session::catch_up(Rc::clone(&local), Rc::clone(&connection), opened).await;
+                // Whoever hears of the login sends at once what was missed, which waits for nobody.
+                if let Some(logins) = local.node.logins()
+                    && connection.sessions.borrow().iter().any(|other| other.member == session.member)
+                {
+                    logins.logged_in(&uid).await;
+                }
+            });
             Ok(())
         }
         Err(Some(why)) => Err(why),
