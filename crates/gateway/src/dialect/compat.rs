@@ -145,8 +145,8 @@ pub(super) fn takes_more(local: &Local, session: &Session) -> bool {
 }
 
 /// It gave one.
-pub(super) fn pong(local: &Local, connection: &Connection) {
-    receipts::arrived(local, connection);
+pub(super) fn pong(local: &Local, connection: &Connection, payload: &[u8]) {
+    receipts::arrived(local, connection, payload);
 }
 
 /// Queues what the system said before it ended a connection.

@@ -33,7 +33,7 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(settings: Arc<GoRedis>, user: Option<Box<str>>, token: Option<Box<str>>) -> Self {
-        Self { settings, user, token, owed: Owed::new() }
+        Self { settings, user, token, owed: Owed::default() }
     }
 }
 

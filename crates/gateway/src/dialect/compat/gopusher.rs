@@ -47,7 +47,7 @@ impl State {
             joined: None,
             joins_until: 0,
             passing: true,
-            owed: Owed::new(),
+            owed: Owed::default(),
             farewell: None,
         }
     }

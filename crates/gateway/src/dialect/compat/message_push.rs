@@ -49,7 +49,7 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(settings: Arc<MessagePush>, claim: Claim) -> Self {
-        let (claim, owed) = (Some(Box::new(claim)), Owed::new());
+        let (claim, owed) = (Some(Box::new(claim)), Owed::default());
         Self { settings, claim, passing: true, owed, farewell: None }
     }
 

@@ -1,5 +1,8 @@
 //! Receipts of clients that know none. A pong comes behind everything that was written before its ping, so it says that all of that
 //! has arrived. Without this a device that comes back would be given again what it has had.
+//!
+//! Each such ping has a number in it, and only the answer with the newest one counts: pongs also come without having been asked for,
+//! or for a ping of before (a recall is one).
 
 use tidings_hub::MemberKey;
 use tidings_model::Seq;
@@ -17,7 +20,12 @@ const MANY: usize = 32;
 const WINDOW: usize = 1_024;
 
 /// What was written before a ping that is not answered yet.
-pub(super) type Owed = Vec<(MemberKey, Seq)>;
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    messages: Vec<(MemberKey, Seq)>,
+    /// The number of the newest ping.
+    ping: u64,
+}
 
 /// Asks whether everything has arrived that was written, unless that is asked already. To be called whenever a client is heard.
 pub(super) fn ask(local: &Local, connection: &Connection) {
@@ -31,7 +39,7 @@ pub(super) fn ask(local: &Local, connection: &Connection) {
 pub(super) fn ask_if_many(local: &Local, connection: &Connection) {
     let many = {
         let (sessions, hub) = (connection.sessions.borrow(), local.hub.borrow());
-        sessions.iter().any(|session| hub.pending(session.member).len() >= MANY)
+        sessions.iter().any(|session| hub.pending(session.member).nth(MANY - 1).is_some())
     };
     if many {
         ask(local, connection);
@@ -40,7 +48,7 @@ pub(super) fn ask_if_many(local: &Local, connection: &Connection) {
 
 /// Whether a device that catches up may be given more before it has answered for what it was given.
 pub(super) fn takes_more(local: &Local, session: &Session) -> bool {
-    local.hub.borrow().pending(session.member).len() < WINDOW
+    local.hub.borrow().pending(session.member).nth(WINDOW - 1).is_none()
 }
 
 /// Notes what the answer to a ping that is sent now will say. False when there is nothing to say.
@@ -49,30 +57,35 @@ pub(super) fn expect(local: &Local, connection: &Connection) -> bool {
     if connection.blocked.get() || local.has_output(connection) {
         return false;
     }
-    let owed: Owed = {
+    let messages: Vec<_> = {
         let (sessions, hub) = (connection.sessions.borrow(), local.hub.borrow());
-        let of = |member| hub.pending(member).iter().map(move |seq| (member, *seq));
+        let of = |member| hub.pending(member).map(move |seq| (member, seq));
         sessions.iter().flat_map(|session| of(session.member)).collect()
     };
-    let something = !owed.is_empty();
-    if let Some(place) = place(&mut connection.dialect.borrow_mut()) {
-        *place = owed;
+    let something = !messages.is_empty();
+    if let Some(owed) = owed(&mut connection.dialect.borrow_mut()) {
+        owed.messages = messages;
     }
     something
 }
 
+/// Sends a ping, whose answer says what was noted.
 pub(super) fn ping(local: &Local, connection: &Connection) {
-    local.send_frame(connection, websocket::frame(Opcode::Ping, b""));
+    let number = owed(&mut connection.dialect.borrow_mut()).map_or(0, |owed| {
+        owed.ping += 1;
+        owed.ping
+    });
+    local.send_frame(connection, websocket::frame(Opcode::Ping, &number.to_be_bytes()));
 }
 
 /// A pong came.
-pub(super) fn arrived(local: &Local, connection: &Connection) {
-    let owed = place(&mut connection.dialect.borrow_mut()).map(std::mem::take).unwrap_or_default();
-    if owed.is_empty() {
-        return;
-    }
+pub(super) fn arrived(local: &Local, connection: &Connection, payload: &[u8]) {
+    let messages = match owed(&mut connection.dialect.borrow_mut()) {
+        Some(owed) if payload == owed.ping.to_be_bytes() => std::mem::take(&mut owed.messages),
+        Some(_) | None => Vec::new(),
+    };
     let sessions = connection.sessions.borrow();
-    for (member, seq) in owed {
+    for (member, seq) in messages {
         if let Some(session) = sessions.iter().find(|session| session.member == member) {
             local.acked(session, seq);
         }
@@ -84,7 +97,7 @@ pub(super) fn arrived(local: &Local, connection: &Connection) {
     connection.notify();
 }
 
-fn place(dialect: &mut Dialect) -> Option<&mut Owed> {
+fn owed(dialect: &mut Dialect) -> Option<&mut Owed> {
     match dialect {
         Dialect::Compat(state) => state.owed(),
         Dialect::Json(_) | Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo => None,
