@@ -80,6 +80,35 @@ test('only the answer to the newest ping is a receipt', async (t) => {
   await receipts(api, two, 1);
 });
 
+test('after more than is noted at once, receipts go on', async (t) => {
+  const settings = { open: 'true', redis: 'redis://127.0.0.1:1', channels: 'news' };
+  const system = await older(t, 'go_redis', { namespace: 'channels', settings, env: { TIDINGS_CLIENTS__PING_INTERVAL: '1s' } });
+  const { api } = system;
+  const client = await RawTcp.open(system, '/ws');
+  t.after(() => client.close());
+  await client.write(frame(1, '{"channel":"news","type":"subscribe"}'));
+  await until('it is on the channel', async () => (await api.get('rooms/news/members')).items.length === 1);
+  const count = 400;
+  const answer = await api.call('POST', 'messages:batch', { messages: Array.from({ length: count }, (_, n) => ({ to: { rooms: ['news'] }, data: `${n}` })) });
+  assert.equal(answer.status, 200, describe(answer));
+  let texts = 0;
+  const pings = [];
+  const read = async () => {
+    const { opcode, data } = await client.next('a frame');
+    if (opcode === PING) pings.push(data);
+    else texts += 1;
+  };
+  while (texts < count) await read();
+  for (const ping of pings.splice(0)) await client.write(frame(PONG, ping));
+  while (!pings.length) await read();
+  const { id } = await api.push({ to: { rooms: ['news'] }, data: 'and one' });
+  while (texts <= count) await read();
+  await client.write(frame(PONG, pings.pop()));
+  while (!pings.length) await read();
+  await client.write(frame(PONG, pings.pop()));
+  await receipts(api, id, 1);
+});
+
 test('what is lost or late on purpose is not received with what is written', async (t) => {
   const system = await serve(t);
   const { api } = system;

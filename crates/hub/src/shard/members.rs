@@ -82,6 +82,8 @@ pub(super) struct Member {
     pending: Vec<Unsettled>,
     /// Where the settled position stopped when `pending` overflowed; [`MOVING`] before that.
     frozen: Seq,
+    /// Whether what it is given is not noted in `pending` any more.
+    unnoted: bool,
     /// The settled position as it was last asked for.
     noted: Seq,
     /// Its rooms, and where it stands among the members of each.
@@ -125,11 +127,12 @@ impl Held {
 impl Member {
     pub(super) fn delivered(&mut self, seq: Seq) {
         self.last = self.last.max(seq);
-        if self.frozen != MOVING {
+        if self.unnoted {
             return;
         }
         if self.pending.len() >= pending_max(self.format.codec) {
             self.frozen = self.settled();
+            self.unnoted = true;
             self.pending = Vec::new();
         } else {
             self.pending.push(Unsettled(seq.0));
@@ -196,6 +199,7 @@ impl Shard {
             last: Seq(0),
             pending: Vec::new(),
             frozen: MOVING,
+            unnoted: false,
             noted: Seq(0),
             rooms: SmallVec::new(),
             all_at: self.places[place as usize].all.len() as u32,
@@ -370,6 +374,13 @@ impl Shard {
         pending.iter().filter(|unsettled| !unsettled.is_withheld()).map(|unsettled| unsettled.seq())
     }
 
+    /// What a member is given from now on is noted again, if it was too much before. Its settled position stays where it is.
+    pub fn note_again(&mut self, key: MemberKey) {
+        if let Some(member) = self.members.get_mut(key) {
+            member.unnoted = false;
+        }
+    }
+
     /// A message that was let go is settled for these devices: they do not get it.
     pub fn settle_dropped(&mut self, namespace: &NamespaceName, seq: Seq, by: &Ordinals) {
         let mut settle = |device: u32| {
@@ -389,6 +400,7 @@ impl Shard {
     pub fn freeze(&mut self, key: MemberKey, cursor: Seq) {
         if let Some(member) = self.members.get_mut(key) {
             member.frozen = cursor;
+            member.unnoted = true;
             member.noted = cursor;
         }
     }

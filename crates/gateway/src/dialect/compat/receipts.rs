@@ -1,11 +1,12 @@
 //! Receipts of clients that know none. A pong comes behind everything that was written before its ping, so it says that all of that
 //! has arrived. Without this a device that comes back would be given again what it has had.
 //!
-//! Each such ping has a number in it, and only the answer with the newest one counts: pongs also come without having been asked for,
+//! Each such ping has a number in it that nobody can guess, and only the answer with the newest one counts: pongs also come without having been asked for,
 //! or for a ping of before (a recall is one).
 
 use tidings_hub::MemberKey;
 use tidings_model::Seq;
+use tidings_node::ids;
 use tidings_wire::websocket::{self, Opcode};
 
 use crate::connection::Connection;
@@ -23,8 +24,8 @@ const WINDOW: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     messages: Vec<(MemberKey, Seq)>,
-    /// The number of the newest ping.
-    ping: u64,
+    /// What is in the newest ping.
+    ping: [u8; 8],
 }
 
 /// Asks whether everything has arrived that was written, unless that is asked already. To be called whenever a client is heard.
@@ -57,11 +58,12 @@ pub(super) fn expect(local: &Local, connection: &Connection) -> bool {
     if connection.blocked.get() || local.has_output(connection) {
         return false;
     }
-    let messages: Vec<_> = {
-        let (sessions, hub) = (connection.sessions.borrow(), local.hub.borrow());
-        let of = |member| hub.pending(member).map(move |seq| (member, seq));
-        sessions.iter().flat_map(|session| of(session.member)).collect()
-    };
+    let (mut messages, mut hub) = (Vec::new(), local.hub.borrow_mut());
+    for session in &*connection.sessions.borrow() {
+        let member = session.member;
+        messages.extend(hub.pending(member).map(|seq| (member, seq)));
+        hub.note_again(member);
+    }
     let something = !messages.is_empty();
     if let Some(owed) = owed(&mut connection.dialect.borrow_mut()) {
         owed.messages = messages;
@@ -71,17 +73,17 @@ pub(super) fn expect(local: &Local, connection: &Connection) -> bool {
 
 /// Sends a ping, whose answer says what was noted.
 pub(super) fn ping(local: &Local, connection: &Connection) {
-    let number = owed(&mut connection.dialect.borrow_mut()).map_or(0, |owed| {
-        owed.ping += 1;
-        owed.ping
-    });
-    local.send_frame(connection, websocket::frame(Opcode::Ping, &number.to_be_bytes()));
+    let number = ids::random();
+    if let Some(owed) = owed(&mut connection.dialect.borrow_mut()) {
+        owed.ping = number;
+    }
+    local.send_frame(connection, websocket::frame(Opcode::Ping, &number));
 }
 
 /// A pong came.
 pub(super) fn arrived(local: &Local, connection: &Connection, payload: &[u8]) {
     let messages = match owed(&mut connection.dialect.borrow_mut()) {
-        Some(owed) if payload == owed.ping.to_be_bytes() => std::mem::take(&mut owed.messages),
+        Some(owed) if payload == owed.ping => std::mem::take(&mut owed.messages),
         Some(_) | None => Vec::new(),
     };
     let sessions = connection.sessions.borrow();
