@@ -66,6 +66,10 @@ test('clients join groups, and a push reaches all of a group', async (t) => {
   assert.equal((await call(system, 'GET', '/group?cardID=nobody')).text, '{"clientNum":"-1"}');
   assert.match((await call(system, 'GET', '/system')).text, /^\{"cpuNum":"\d+","goroutineNum":"\d+","clientNum":"3","groupNum":"2"\}$/);
   assert.equal((await call(system, 'GET', '/')).text, '{"msg":"welcome to socket server"}');
+  for (const target of ['/', '/ws', '/push', '/system']) {
+    const preflight = await call(system, 'OPTIONS', target, undefined, { origin: 'http://page.example' });
+    assert.deepEqual([preflight.status, preflight.headers.get('access-control-allow-origin')], [204, '*'], target);
+  }
 });
 
 test('who joins again moves, and leaves where it was', async (t) => {
