@@ -140,6 +140,11 @@ test('with tokens, nobody is in the group of somebody else', async (t) => {
     assert.equal(answer.status, 401, target);
     assert.deepEqual([Object.keys(JSON.parse(answer.text)), JSON.parse(answer.text).code], [['error', 'code', 'message'], 16]);
   }
+  // A client that knows nothing of devices may have a token that does; what is for that device waits for it.
+  const device = await joined(t, system, '', 'jack', { query: `?token=${await tokenOf(system.api, { user: 'jack', device: 'd1' })}` });
+  device.ws.close();
+  await device.waitClosed();
+  assert.deepEqual((await system.api.get('devices?user=jack')).items.map((item) => item.device), ['d1']);
   // Nothing of what was not allowed has come.
   await push(system, { to: ['mayun'], content: 'the end', from: 'somebody else' }, headers);
   await hears(two, 'the end');

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_model::Disconnect;
+use tidings_model::{Disconnect, NamespaceName};
 use tidings_wire::push::Codec;
 
 use self::receipts::Owed;
@@ -119,6 +119,16 @@ pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
         Some(System::MessagePush) => message_push::text(local, connection, text),
         // It has nothing to say.
         Some(System::Monitor) | None => {}
+    }
+}
+
+/// Whether a token names a device: it is for that one, which stays when the connection ends.
+async fn names_a_device(local: &Local, namespace: &NamespaceName, token: Option<&str>) -> bool {
+    match (local.node.namespace(namespace.as_str()), token) {
+        (Some(namespace), Some(token)) if namespace.settings().auth.verifies() => {
+            local.node.verify(&namespace, token).await.is_ok_and(|permit| permit.device.is_some())
+        }
+        (Some(_) | None, _) => false,
     }
 }
 
