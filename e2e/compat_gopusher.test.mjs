@@ -100,6 +100,8 @@ test('nonsense ends a connection with a close frame that is one', async (t) => {
     [join('a', ''), /^card_id must not be empty$/],
     [join('a', 'x'.repeat(256)), /^app_id has \d+ bytes/],
     ['{"event":"join"}', /^card_id must be a string$/],
+    // It would be taken for one that is forgotten.
+    [join('a', 'b', { device_id: 'passing-1' }), /^device_id must not begin with passing-$/],
   ]) {
     const client = await connect(t, system);
     client.send(text);

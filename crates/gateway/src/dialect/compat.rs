@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_model::{Disconnect, NamespaceName};
+use tidings_model::{DeviceId, Disconnect, NamespaceName};
+use tidings_node::ids;
 use tidings_wire::push::Codec;
 
 use self::receipts::Owed;
@@ -120,6 +121,15 @@ pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
         // It has nothing to say.
         Some(System::Monitor) | None => {}
     }
+}
+
+/// The device that a client says it is. One that is named like those that are forgotten would be forgotten with them.
+fn device(field: &str, said: Option<&str>) -> Result<Option<DeviceId>, Refusal> {
+    let device = said.map(DeviceId::new).transpose().map_err(|why| Refusal::field(field, why))?;
+    if device.as_ref().is_some_and(ids::is_passing) {
+        return Err(Refusal::field(field, format!("must not begin with {}", ids::PASSING)));
+    }
+    Ok(device)
 }
 
 /// Whether a token names a device: it is for that one, which stays when the connection ends.

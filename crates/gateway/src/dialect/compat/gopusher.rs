@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidings_model::{DeviceId, Disconnect, ErrorCode, Platform, RoomName, UserId};
+use tidings_model::{Disconnect, ErrorCode, Platform, RoomName, UserId};
 use tidings_node::connect::Claim;
 use tidings_node::ids;
 use tidings_node::resume::Since;
@@ -154,8 +154,7 @@ async fn enter(
     }
     // Everything is read before anything is left.
     let user = UserId::new(&join.card).map_err(|why| Refusal::field("card_id", why))?;
-    let device = join.device.as_deref().map(DeviceId::new).transpose();
-    let device = device.map_err(|why| Refusal::field("device_id", why))?;
+    let device = super::device("device_id", join.device.as_deref())?;
     let named = device.is_none() && names_a_device(local, &namespace, token.as_deref()).await;
     let sessions = connection.sessions.borrow().clone();
     sessions.iter().for_each(|old| session::close(local, connection, old, Disconnect::NORMAL));
