@@ -66,6 +66,10 @@ test('clients join groups, and a push reaches all of a group', async (t) => {
   assert.equal((await call(system, 'GET', '/group?cardID=nobody')).text, '{"clientNum":"-1"}');
   assert.match((await call(system, 'GET', '/system')).text, /^\{"cpuNum":"\d+","goroutineNum":"\d+","clientNum":"3","groupNum":"2"\}$/);
   assert.equal((await call(system, 'GET', '/')).text, '{"msg":"welcome to socket server"}');
+  for (const target of ['/', '/ws', '/push', '/system']) {
+    const preflight = await call(system, 'OPTIONS', target, undefined, { origin: 'http://page.example' });
+    assert.deepEqual([preflight.status, preflight.headers.get('access-control-allow-origin')], [204, '*'], target);
+  }
 });
 
 test('who joins again moves, and leaves where it was', async (t) => {
@@ -96,6 +100,8 @@ test('nonsense ends a connection with a close frame that is one', async (t) => {
     [join('a', ''), /^card_id must not be empty$/],
     [join('a', 'x'.repeat(256)), /^app_id has \d+ bytes/],
     ['{"event":"join"}', /^card_id must be a string$/],
+    // It would be taken for one that is forgotten.
+    [join('a', 'b', { device_id: 'passing-1' }), /^device_id must not begin with passing-$/],
   ]) {
     const client = await connect(t, system);
     client.send(text);
@@ -136,6 +142,11 @@ test('with tokens, nobody is in the group of somebody else', async (t) => {
     assert.equal(answer.status, 401, target);
     assert.deepEqual([Object.keys(JSON.parse(answer.text)), JSON.parse(answer.text).code], [['error', 'code', 'message'], 16]);
   }
+  // A client that knows nothing of devices may have a token that does; what is for that device waits for it.
+  const device = await joined(t, system, '', 'jack', { query: `?token=${await tokenOf(system.api, { user: 'jack', device: 'd1' })}` });
+  device.ws.close();
+  await device.waitClosed();
+  assert.deepEqual((await system.api.get('devices?user=jack')).items.map((item) => item.device), ['d1']);
   // Nothing of what was not allowed has come.
   await push(system, { to: ['mayun'], content: 'the end', from: 'somebody else' }, headers);
   await hears(two, 'the end');

@@ -165,10 +165,10 @@ pub(crate) fn has_left(local: &Local, connection: &Connection, session: &Session
 }
 
 /// A pong came: what was written before its ping has arrived.
-pub(crate) fn pong(local: &Local, connection: &Connection) {
+pub(crate) fn pong(local: &Local, connection: &Connection, payload: &[u8]) {
     connection.pinged_at.set(0);
     if matches!(kind(connection), Kind::Compat) {
-        compat::pong(local, connection);
+        compat::pong(local, connection, payload);
     }
 }
 

@@ -301,7 +301,7 @@ impl Local {
             Message::Ping(payload) => {
                 self.send_frame(connection, websocket::frame(Opcode::Pong, payload));
             }
-            Message::Pong(_) => dialect::pong(self, connection),
+            Message::Pong(payload) => dialect::pong(self, connection, payload),
             Message::Close { code, .. } => {
                 connection.close_code.set(code.unwrap_or_default());
                 self.close(connection, Disconnect::NORMAL);

@@ -366,6 +366,12 @@ impl Shard {
         found.outbox.drop_expired(now, |frame| dropped.push((frame.namespace, frame.seq)));
         if !dropped.is_empty() {
             let members = std::mem::take(&mut found.members);
+            for key in &members {
+                let Some(member) = self.members.get_mut(*key) else { continue };
+                let place = member.place;
+                let own = dropped.iter().filter(|(of, _)| *of == place);
+                own.for_each(|(_, seq)| member.withhold(*seq));
+            }
             self.report_unwritten(&members, dropped, Unwritten::Expired);
             if let Some(found) = self.peers.get_mut(peer) {
                 found.members = members;
@@ -465,6 +471,7 @@ fn queue(
         let fresh = &mut outcome.drops.fresh;
         peer.outbox.supersede(&frame, |old| {
             fresh.push((of.0, old.seq, DropReason::Collapsed, of.1));
+            member.withhold(old.seq);
         });
     }
     let mut taken = peer.push(lane, Rc::clone(&frame), policy.bounds);
@@ -480,11 +487,15 @@ fn queue(
             let_go.push(message.seq);
         }
         *outcome.drops.untold.entry((member.peer, member.place)).or_default() += let_go.len() as u64;
+        let_go.iter().for_each(|seq| member.withhold(*seq));
         let slow = |seq| (of.0, seq, DropReason::SlowReader, of.1);
         outcome.drops.fresh.extend(let_go.into_iter().map(slow));
     }
     // What was let go is owed all the same, until the shell has found that no other connection has it.
     member.delivered(message.seq);
+    if taken.is_err() {
+        member.withhold(message.seq);
+    }
     taken == Ok(())
 }
 

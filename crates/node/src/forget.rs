@@ -88,13 +88,18 @@ impl Node {
     /// # Errors
     /// When the store cannot be read or written; some may have been forgotten.
     pub async fn forget_passing(self: &Arc<Self>, namespace: &Arc<Namespace>) -> Result<u64, StoreError> {
+        // Whoever comes while it is looked is of this life, whether it is online yet or not.
+        let before = self.now();
         let (mut after, mut count) = (None, 0);
         loop {
             let (devices, next) = self.devices_of(namespace, &Filter::default(), after, LOOKED_AT).await?;
-            for (device, online) in devices {
-                if !online && ids::is_passing(&device.id) {
-                    count += u64::from(self.forget(namespace, device.ordinal).await?);
-                }
+            let earlier = devices
+                .into_iter()
+                .filter(|(device, online)| !online && device.seen_at < before && ids::is_passing(&device.id));
+            let forgetting = stream::iter(earlier).map(|(device, _)| self.forget_known(namespace, device));
+            let mut forgetting = forgetting.buffer_unordered(SIDE_BY_SIDE);
+            while let Some(forgotten) = forgetting.next().await {
+                count += u64::from(forgotten?.is_some());
             }
             match next {
                 Some(next) => after = Some(next),

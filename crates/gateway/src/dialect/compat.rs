@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_model::Disconnect;
+use tidings_model::{DeviceId, Disconnect, NamespaceName};
+use tidings_node::ids;
 use tidings_wire::push::Codec;
 
 use self::receipts::Owed;
@@ -122,6 +123,25 @@ pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
     }
 }
 
+/// The device that a client says it is. One that is named like those that are forgotten would be forgotten with them.
+fn device(field: &str, said: Option<&str>) -> Result<Option<DeviceId>, Refusal> {
+    let device = said.map(DeviceId::new).transpose().map_err(|why| Refusal::field(field, why))?;
+    if device.as_ref().is_some_and(ids::is_passing) {
+        return Err(Refusal::field(field, format!("must not begin with {}", ids::PASSING)));
+    }
+    Ok(device)
+}
+
+/// Whether a token names a device: it is for that one, which stays when the connection ends.
+async fn names_a_device(local: &Local, namespace: &NamespaceName, token: Option<&str>) -> bool {
+    match (local.node.namespace(namespace.as_str()), token) {
+        (Some(namespace), Some(token)) if namespace.settings().auth.verifies() => {
+            local.node.verify(&namespace, token).await.is_ok_and(|permit| permit.device.is_some())
+        }
+        (Some(_) | None, _) => false,
+    }
+}
+
 /// The close code and the words for who is not let in: policy violation (1008), or try again later (1013).
 fn farewell(why: &Refusal) -> (u16, String) {
     let code = if why.disconnect().reconnect() { 1013 } else { 1008 };
@@ -145,8 +165,8 @@ pub(super) fn takes_more(local: &Local, session: &Session) -> bool {
 }
 
 /// It gave one.
-pub(super) fn pong(local: &Local, connection: &Connection) {
-    receipts::arrived(local, connection);
+pub(super) fn pong(local: &Local, connection: &Connection, payload: &[u8]) {
+    receipts::arrived(local, connection, payload);
 }
 
 /// Queues what the system said before it ended a connection.

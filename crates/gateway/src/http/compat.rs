@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{any, get};
-use http::header;
+use http::{StatusCode, header};
 use tidings_model::{ClientAddress, ErrorCode, NamespaceName};
 use tidings_node::keys::{Access, Denied, Scope};
 
@@ -59,6 +59,9 @@ fn plain(
         let state = state(&request);
         async move { upgrade(front, request, state) }
     });
+    // They answered what browsers ask before calls on every path.
+    let serve =
+        serve.options(|| async { (StatusCode::NO_CONTENT, [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")]) });
     Router::new()
         .route(path, serve)
         .route_layer(from_fn_with_state((Arc::clone(&front), Some(of)), entrance::enter))

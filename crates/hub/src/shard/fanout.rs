@@ -223,7 +223,7 @@ impl Shard {
         }
         if job.lost {
             let (seq, device) = (message.seq, member.ordinal);
-            member.delivered(seq);
+            member.withheld(seq);
             self.note(job.place, seq, device, Step::SimulatedLoss);
             job.written.push(device.0);
             return false;

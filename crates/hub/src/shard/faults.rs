@@ -231,7 +231,7 @@ impl Shard {
             && !(overtaken && waits)
         {
             // It is owed from now on, so that newer ones do not settle it.
-            member.delivered(message.seq);
+            member.withheld(message.seq);
             let due = faults.now.after(by);
             faults.hold(HeldBack { due, overtaken, member: key, place, message: Arc::clone(message), frame });
             if !overtaken {
@@ -240,7 +240,7 @@ impl Shard {
             return Given::default();
         }
         if effect == Some(Effect::Lose) {
-            member.delivered(message.seq);
+            member.withheld(message.seq);
             self.note(place, message.seq, device, Step::SimulatedLoss);
             return Given { queued: false, written: true };
         }
@@ -307,9 +307,8 @@ impl Shard {
         {
             mark_urgent(&mut self.urgent, found, peer);
             self.events.push(Event::Written { message: Arc::clone(message), by });
-        }
-        if let Some(member) = self.members.get_mut(*key) {
-            member.owe(message.seq);
+        } else if let Some(member) = self.members.get_mut(*key) {
+            member.withheld(message.seq);
         }
     }
 

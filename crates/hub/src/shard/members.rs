@@ -46,6 +46,22 @@ fn pending_max(codec: Codec) -> usize {
     }
 }
 
+/// A message that a member has not acknowledged; the highest bit says that it has not left for it, either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unsettled(u64);
+
+impl Unsettled {
+    const WITHHELD: u64 = 1 << 63;
+
+    fn seq(self) -> Seq {
+        Seq(self.0 & !Self::WITHHELD)
+    }
+
+    fn is_withheld(self) -> bool {
+        self.0 & Self::WITHHELD != 0
+    }
+}
+
 /// A settled position that has not stopped.
 const MOVING: Seq = Seq(u64::MAX);
 
@@ -63,9 +79,11 @@ pub(super) struct Member {
     pub(super) sibling: Option<MemberKey>,
     /// The newest message it was given.
     pub(super) last: Seq,
-    pending: Vec<Seq>,
+    pending: Vec<Unsettled>,
     /// Where the settled position stopped when `pending` overflowed; [`MOVING`] before that.
     frozen: Seq,
+    /// Whether what it is given is not noted in `pending` any more.
+    unnoted: bool,
     /// The settled position as it was last asked for.
     noted: Seq,
     /// Its rooms, and where it stands among the members of each.
@@ -109,27 +127,40 @@ impl Held {
 impl Member {
     pub(super) fn delivered(&mut self, seq: Seq) {
         self.last = self.last.max(seq);
-        if self.frozen != MOVING {
+        if self.unnoted {
             return;
         }
         if self.pending.len() >= pending_max(self.format.codec) {
             self.frozen = self.settled();
+            self.unnoted = true;
             self.pending = Vec::new();
         } else {
-            self.pending.push(seq);
+            self.pending.push(Unsettled(seq.0));
         }
     }
 
-    /// It has been given something before newer things, and has not acknowledged it.
-    pub(super) fn owe(&mut self, seq: Seq) {
-        if !self.pending.contains(&seq) {
+    /// The same with one that does not leave, or not now: it counts as given, and no sign of life says that it has arrived.
+    pub(super) fn withheld(&mut self, seq: Seq) {
+        if self.position(seq).is_none() {
             self.delivered(seq);
         }
+        self.withhold(seq);
+    }
+
+    /// What it was given has not left, and does not leave any more.
+    pub(super) fn withhold(&mut self, seq: Seq) {
+        if let Some(at) = self.position(seq) {
+            self.pending[at].0 |= Unsettled::WITHHELD;
+        }
+    }
+
+    fn position(&self, seq: Seq) -> Option<usize> {
+        self.pending.iter().position(|unsettled| unsettled.seq() == seq)
     }
 
     /// Nothing is waited for from it on account of this message (any more).
     pub(super) fn acknowledged(&mut self, seq: Seq) {
-        if let Some(at) = self.pending.iter().position(|pending| *pending == seq) {
+        if let Some(at) = self.position(seq) {
             self.pending.remove(at);
             if self.pending.is_empty() {
                 self.pending = Vec::new();
@@ -138,7 +169,7 @@ impl Member {
     }
 
     fn settled(&self) -> Seq {
-        match self.pending.iter().min() {
+        match self.pending.iter().map(|unsettled| unsettled.seq()).min() {
             _ if self.frozen != MOVING => self.frozen,
             Some(first) => Seq(first.0 - 1),
             None => self.last.max(self.floor),
@@ -168,6 +199,7 @@ impl Shard {
             last: Seq(0),
             pending: Vec::new(),
             frozen: MOVING,
+            unnoted: false,
             noted: Seq(0),
             rooms: SmallVec::new(),
             all_at: self.places[place as usize].all.len() as u32,
@@ -336,10 +368,17 @@ impl Shard {
         }
     }
 
-    /// What a member was given and has not acknowledged.
-    #[must_use]
-    pub fn pending(&self, key: MemberKey) -> &[Seq] {
-        self.members.get(key).map_or(&[], |member| &member.pending)
+    /// What left for a member, or waits in the outbox to do so, and is not acknowledged.
+    pub fn pending(&self, key: MemberKey) -> impl Iterator<Item = Seq> {
+        let pending = self.members.get(key).map_or(&[][..], |member| &member.pending);
+        pending.iter().filter(|unsettled| !unsettled.is_withheld()).map(|unsettled| unsettled.seq())
+    }
+
+    /// What a member is given from now on is noted again, if it was too much before. Its settled position stays where it is.
+    pub fn note_again(&mut self, key: MemberKey) {
+        if let Some(member) = self.members.get_mut(key) {
+            member.unnoted = false;
+        }
     }
 
     /// A message that was let go is settled for these devices: they do not get it.
@@ -361,6 +400,7 @@ impl Shard {
     pub fn freeze(&mut self, key: MemberKey, cursor: Seq) {
         if let Some(member) = self.members.get_mut(key) {
             member.frozen = cursor;
+            member.unnoted = true;
             member.noted = cursor;
         }
     }

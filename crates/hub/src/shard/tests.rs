@@ -181,6 +181,10 @@ impl Script {
             "no" => self.faults.clear(),
             "time" => self.shard.pass_time(Timestamp(words[0].parse().unwrap())),
             "ack" => self.shard.acknowledge(self.peers[words[0]].1, Seq(words[1].parse().unwrap())),
+            "left" => {
+                let left: Vec<_> = self.shard.pending(self.peers[words[0]].1).map(|seq| seq.0).collect();
+                writeln!(self.out, "  left and not acknowledged: {left:?}").unwrap();
+            }
             "gone" => {
                 let (peer, member) = self.peers.remove(words[0]).unwrap();
                 let settled = self.shard.detach(member);

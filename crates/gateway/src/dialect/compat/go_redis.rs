@@ -16,8 +16,8 @@ use tidings_node::{Namespace, ids};
 use crate::compat::GoRedis;
 use crate::connection::Connection;
 use crate::dialect::Dialect;
-use crate::dialect::compat::State as Compat;
 use crate::dialect::compat::receipts::Owed;
+use crate::dialect::compat::{State as Compat, names_a_device};
 use crate::local::Local;
 use crate::session::{self, Opened, Refusal, Request, Session};
 
@@ -33,7 +33,7 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(settings: Arc<GoRedis>, user: Option<Box<str>>, token: Option<Box<str>>) -> Self {
-        Self { settings, user, token, owed: Owed::new() }
+        Self { settings, user, token, owed: Owed::default() }
     }
 }
 
@@ -83,14 +83,7 @@ async fn open(local: &Local, connection: &Rc<Connection>) -> Result<Opened, Opti
         },
         Dialect::Json(_) | Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo => return Err(None),
     };
-    let namespace = local.node.namespace(name.as_str());
-    // A token that names a device is for that one; it stays when the connection ends.
-    let names_a_device = match (&namespace, &token) {
-        (Some(namespace), Some(token)) if namespace.settings().auth.verifies() => {
-            local.node.verify(namespace, token).await.is_ok_and(|permit| permit.device.is_some())
-        }
-        (Some(_) | None, _) => false,
-    };
+    let names_a_device = names_a_device(local, &name, token.as_deref()).await;
     // Its clients were nobody. One that says who it is gets what is pushed to that user, too.
     let user = user.map(|user| UserId::new(&user)).transpose();
     let claim = Claim {

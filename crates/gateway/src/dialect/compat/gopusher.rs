@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidings_model::{DeviceId, Disconnect, ErrorCode, Platform, RoomName, UserId};
+use tidings_model::{Disconnect, ErrorCode, Platform, RoomName, UserId};
 use tidings_node::connect::Claim;
 use tidings_node::ids;
 use tidings_node::resume::Since;
@@ -12,7 +12,7 @@ use tidings_wire::compat::gopusher::{self as wire, Join, Said};
 use tidings_wire::websocket;
 
 use super::receipts::{self, Owed};
-use super::{State as Compat, farewell};
+use super::{State as Compat, farewell, names_a_device};
 use crate::compat::Gopusher;
 use crate::connection::Connection;
 use crate::dialect::Dialect;
@@ -47,7 +47,7 @@ impl State {
             joined: None,
             joins_until: 0,
             passing: true,
-            owed: Owed::new(),
+            owed: Owed::default(),
             farewell: None,
         }
     }
@@ -154,8 +154,8 @@ async fn enter(
     }
     // Everything is read before anything is left.
     let user = UserId::new(&join.card).map_err(|why| Refusal::field("card_id", why))?;
-    let device = join.device.as_deref().map(DeviceId::new).transpose();
-    let device = device.map_err(|why| Refusal::field("device_id", why))?;
+    let device = super::device("device_id", join.device.as_deref())?;
+    let named = device.is_none() && names_a_device(local, &namespace, token.as_deref()).await;
     let sessions = connection.sessions.borrow().clone();
     sessions.iter().for_each(|old| session::close(local, connection, old, Disconnect::NORMAL));
     state(connection, |state| {
@@ -163,7 +163,7 @@ async fn enter(
         state.passing = device.is_none();
     });
     let claim = Claim {
-        device: Some(device.unwrap_or_else(ids::passing_device_id)),
+        device: if named { None } else { Some(device.unwrap_or_else(ids::passing_device_id)) },
         user: Some(user),
         platform: Platform::Other,
         token: token.map(String::from),

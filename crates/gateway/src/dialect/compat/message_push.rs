@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_model::{DeviceId, Disconnect, ErrorCode, Platform};
+use tidings_model::{Disconnect, ErrorCode, Platform};
 use tidings_node::connect::Claim;
 use tidings_node::ids;
 use tidings_node::resume::Since;
@@ -49,7 +49,7 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(settings: Arc<MessagePush>, claim: Claim) -> Self {
-        let (claim, owed) = (Some(Box::new(claim)), Owed::new());
+        let (claim, owed) = (Some(Box::new(claim)), Owed::default());
         Self { settings, claim, passing: true, owed, farewell: None }
     }
 
@@ -137,8 +137,7 @@ async fn enter(
     claim: Claim,
 ) -> Result<Opened, Option<Refusal>> {
     let namespace = state(connection, |state| state.settings.namespace.clone()).ok_or(None)?;
-    let device = login.device.as_deref().map(DeviceId::new).transpose();
-    let device = device.map_err(|why| Refusal::field("deviceId", why))?;
+    let device = super::device("deviceId", login.device.as_deref())?;
     state(connection, |state| state.passing = device.is_none());
     let device = Some(device.unwrap_or_else(ids::passing_device_id));
     let claim = Claim { device, platform: platform(&login.platform), ..claim };

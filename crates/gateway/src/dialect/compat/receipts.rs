@@ -1,8 +1,12 @@
 //! Receipts of clients that know none. A pong comes behind everything that was written before its ping, so it says that all of that
 //! has arrived. Without this a device that comes back would be given again what it has had.
+//!
+//! Each such ping has a number in it that nobody can guess, and only the answer with the newest one counts: pongs also come without having been asked for,
+//! or for a ping of before (a recall is one).
 
 use tidings_hub::MemberKey;
 use tidings_model::Seq;
+use tidings_node::ids;
 use tidings_wire::websocket::{self, Opcode};
 
 use crate::connection::Connection;
@@ -17,7 +21,12 @@ const MANY: usize = 32;
 const WINDOW: usize = 1_024;
 
 /// What was written before a ping that is not answered yet.
-pub(super) type Owed = Vec<(MemberKey, Seq)>;
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    messages: Vec<(MemberKey, Seq)>,
+    /// What is in the newest ping.
+    ping: [u8; 8],
+}
 
 /// Asks whether everything has arrived that was written, unless that is asked already. To be called whenever a client is heard.
 pub(super) fn ask(local: &Local, connection: &Connection) {
@@ -31,7 +40,7 @@ pub(super) fn ask(local: &Local, connection: &Connection) {
 pub(super) fn ask_if_many(local: &Local, connection: &Connection) {
     let many = {
         let (sessions, hub) = (connection.sessions.borrow(), local.hub.borrow());
-        sessions.iter().any(|session| hub.pending(session.member).len() >= MANY)
+        sessions.iter().any(|session| hub.pending(session.member).nth(MANY - 1).is_some())
     };
     if many {
         ask(local, connection);
@@ -40,7 +49,7 @@ pub(super) fn ask_if_many(local: &Local, connection: &Connection) {
 
 /// Whether a device that catches up may be given more before it has answered for what it was given.
 pub(super) fn takes_more(local: &Local, session: &Session) -> bool {
-    local.hub.borrow().pending(session.member).len() < WINDOW
+    local.hub.borrow().pending(session.member).nth(WINDOW - 1).is_none()
 }
 
 /// Notes what the answer to a ping that is sent now will say. False when there is nothing to say.
@@ -49,30 +58,36 @@ pub(super) fn expect(local: &Local, connection: &Connection) -> bool {
     if connection.blocked.get() || local.has_output(connection) {
         return false;
     }
-    let owed: Owed = {
-        let (sessions, hub) = (connection.sessions.borrow(), local.hub.borrow());
-        let of = |member| hub.pending(member).iter().map(move |seq| (member, *seq));
-        sessions.iter().flat_map(|session| of(session.member)).collect()
-    };
-    let something = !owed.is_empty();
-    if let Some(place) = place(&mut connection.dialect.borrow_mut()) {
-        *place = owed;
+    let (mut messages, mut hub) = (Vec::new(), local.hub.borrow_mut());
+    for session in &*connection.sessions.borrow() {
+        let member = session.member;
+        messages.extend(hub.pending(member).map(|seq| (member, seq)));
+        hub.note_again(member);
+    }
+    let something = !messages.is_empty();
+    if let Some(owed) = owed(&mut connection.dialect.borrow_mut()) {
+        owed.messages = messages;
     }
     something
 }
 
+/// Sends a ping, whose answer says what was noted.
 pub(super) fn ping(local: &Local, connection: &Connection) {
-    local.send_frame(connection, websocket::frame(Opcode::Ping, b""));
+    let number = ids::random();
+    if let Some(owed) = owed(&mut connection.dialect.borrow_mut()) {
+        owed.ping = number;
+    }
+    local.send_frame(connection, websocket::frame(Opcode::Ping, &number));
 }
 
 /// A pong came.
-pub(super) fn arrived(local: &Local, connection: &Connection) {
-    let owed = place(&mut connection.dialect.borrow_mut()).map(std::mem::take).unwrap_or_default();
-    if owed.is_empty() {
-        return;
-    }
+pub(super) fn arrived(local: &Local, connection: &Connection, payload: &[u8]) {
+    let messages = match owed(&mut connection.dialect.borrow_mut()) {
+        Some(owed) if payload == owed.ping => std::mem::take(&mut owed.messages),
+        Some(_) | None => Vec::new(),
+    };
     let sessions = connection.sessions.borrow();
-    for (member, seq) in owed {
+    for (member, seq) in messages {
         if let Some(session) = sessions.iter().find(|session| session.member == member) {
             local.acked(session, seq);
         }
@@ -84,7 +99,7 @@ pub(super) fn arrived(local: &Local, connection: &Connection) {
     connection.notify();
 }
 
-fn place(dialect: &mut Dialect) -> Option<&mut Owed> {
+fn owed(dialect: &mut Dialect) -> Option<&mut Owed> {
     match dialect {
         Dialect::Compat(state) => state.owed(),
         Dialect::Json(_) | Dialect::EngineIo(_) | Dialect::Sse | Dialect::Echo => None,

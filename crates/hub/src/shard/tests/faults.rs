@@ -26,6 +26,85 @@ pub(super) fn fault(words: &[&str]) -> Fault {
     Fault { on, effect, probability, until }
 }
 
+/// Whoever answers a ping has what left before it, and nothing else.
+#[test]
+fn what_does_not_leave_is_told_apart_from_what_did() {
+    check(
+        "attach a 1 json
+         live a 0
+         fault lose message=m1
+         fault delay:20 message=m2
+         push 1 all | 1
+         push 2 all | 1
+         push 3 all | 1
+         left a
+         time 20
+         left a
+         ack a 2
+         ack a 3
+         left a
+         gone a",
+        expect![[r#"
+            attach a 1 json
+            live a 0
+            fault lose message=m1
+            fault delay:20 message=m2
+            push 1 all | 1
+              written 1: [1]
+              simulated_loss 1: 1
+            push 2 all | 1
+              simulated_delay 2: 1
+            push 3 all | 1
+              > a 3@all
+              written 3: [1]
+            left a
+              left and not acknowledged: [3]
+            time 20
+              > a 2@all
+              written 2: [1]
+            left a
+              left and not acknowledged: [3, 2]
+            ack a 2
+            ack a 3
+            left a
+              left and not acknowledged: []
+            gone a
+              settled Some(0)
+        "#]],
+    );
+    let policy = Policy { bounds: Bounds { frames: 2, bytes: 1 << 20 }, when_full: WhenFull::DropOldest };
+    let out = Script::with(policy).run(
+        "attach slow-a 1 json
+         live slow-a 0
+         push 1 all | 1
+         push 2 all | 1
+         push 3 all | 1
+         left slow-a
+         reads slow-a
+         left slow-a",
+    );
+    expect![[r#"
+        attach slow-a 1 json
+        live slow-a 0
+        push 1 all | 1
+          written 1: [1]
+        push 2 all | 1
+          written 2: [1]
+        push 3 all | 1
+          written 3: [1]
+          dropped 1: [1]
+        left slow-a
+          left and not acknowledged: [2, 3]
+        reads slow-a
+          told that 1 were dropped
+          > slow-a 2
+          > slow-a 3
+        left slow-a
+          left and not acknowledged: [2, 3]
+    "#]]
+    .assert_eq(&out);
+}
+
 #[test]
 fn what_is_lost_counts_as_written_and_is_owed() {
     check(
