@@ -372,7 +372,7 @@ impl World {
             ToShard::SendAway { .. } | ToShard::Blocked { .. } => panic!("nobody is sent away here"),
             ToShard::Faults { .. } => panic!("no fault is made on purpose here"),
             ToShard::Connections { .. } | ToShard::End { .. } => panic!("nobody asks for connections here"),
-            ToShard::Signal(_) => panic!("no room asks to be told here"),
+            ToShard::Signal(_) | ToShard::Notice(_) => panic!("no room asks to be told here"),
         }
     }
 
