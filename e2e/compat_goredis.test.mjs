@@ -282,6 +282,18 @@ test('thousands of channels and a flood: nothing is lost on the way, and each ch
   assert.equal(await metric(server, 'tidings_bridge_waiting'), 0);
 });
 
+test('who says much at once takes its time, and is not taken for silent meanwhile', async (t) => {
+  const redis = await Redis.start(t, { started: false });
+  const { api, url, ws } = await served(t, redis, { channels: 'c*', env: { TIDINGS_CLIENTS__PING_INTERVAL: '1s', TIDINGS_CLIENTS__PING_TIMEOUT: '1s' } });
+  assert.equal((await api.call('PATCH', '/v1/namespaces/channels', { limits: { requests_per_second: 20 } })).status, 200);
+  const ann = await Subscriber.connect(t, ws);
+  // A thousand of them are for free.
+  for (let n = 0; n < 1_080; n += 1) ann.say(`c${n % 10}`, n % 20 < 10 ? 'subscribe' : 'unsubscribe');
+  ann.say('c-last', 'subscribe');
+  await until(() => `the last one is there, closed: ${ann.closed}`, async () => ann.closed || (await counts(url))['c-last'] === 1, { ms: 30_000 });
+  assert.equal(ann.closed, undefined);
+});
+
 test('more than may be is dropped and counted, and what is not dropped is in order', async (t) => {
   const redis = await Redis.start(t);
   const { server, api, url, ws } = await served(t, redis, { channels: 'news' });

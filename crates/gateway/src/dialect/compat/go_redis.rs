@@ -97,6 +97,7 @@ async fn open(local: &Local, connection: &Rc<Connection>) -> Result<Opened, Opti
 
 /// A text message came.
 pub(super) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
+    not_silent(local, connection);
     let session = connection.sessions.borrow().first().cloned();
     let Some(session) = session else { return };
     let command = serde_json::from_str::<Command>(text).ok();
@@ -152,10 +153,17 @@ async fn perform(
                 if connection.is_open() =>
             {
                 tokio::time::sleep(after).await;
+                not_silent(local, connection);
             }
             outcome => return outcome.map(drop),
         }
     }
+}
+
+/// Whoever says much at once is read when it has its turn: a sign of life may wait behind that.
+fn not_silent(local: &Local, connection: &Connection) {
+    connection.heard_at.set(local.now_ms());
+    connection.pinged_at.set(0);
 }
 
 fn refused(local: &Local, reason: &'static str) {
