@@ -53,6 +53,9 @@ test('clients join groups, and a push reaches all of a group', async (t) => {
   const [a, b, other] = [await joined(t, system, 'alibaba', 'mayun'), await joined(t, system, 'tmall', 'mayun'), await joined(t, system, 'alibaba', 'else')];
   a.send('{"event":"read","data":{"id":1}}', '{"event":"ping"}');
   assert.equal(await a.next('an answer to a ping, and none to a read'), OK);
+  // Its server never looked whether a message was binary.
+  a.send(Buffer.from('{"event":"ping"}'));
+  assert.equal(await a.next('an answer to a ping of bytes'), OK);
   await push(system, { to: ['mayun', 'nobody'], content: 'a "quoted"\nline é' });
   await hears(a, 'a "quoted"\nline é');
   await hears(b, 'a "quoted"\nline é');

@@ -147,7 +147,12 @@ pub(crate) fn text(local: &Rc<Local>, connection: &Rc<Connection>, text: &str) {
 /// A binary message came.
 pub(crate) fn binary(local: &Rc<Local>, connection: &Rc<Connection>, bytes: &[u8]) {
     match kind(connection) {
-        Kind::Json | Kind::Compat => local.close(connection, Disconnect::UNSUPPORTED),
+        Kind::Json => local.close(connection, Disconnect::UNSUPPORTED),
+        // Their servers never looked which of the two it was.
+        Kind::Compat => match std::str::from_utf8(bytes) {
+            Ok(text) => compat::text(local, connection, text),
+            Err(_) => local.close(connection, Disconnect::UNSUPPORTED),
+        },
         Kind::EngineIo => engineio::binary(local, connection, bytes),
         Kind::Sse => {}
         Kind::Echo => local.send_binary(connection, bytes),

@@ -7,8 +7,6 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, StatusCode};
 use tidings_model::{ClientAddress, NamespaceName};
@@ -17,15 +15,10 @@ use tidings_node::keys::{Access, Denied, Holder, Scope};
 
 use super::answer::Refusal;
 use crate::ApiState;
+use crate::compat::CREDENTIALS;
 
 /// The name of the administrator.
 const ADMIN: &str = "admin";
-
-/// Padding may be left out.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +141,7 @@ fn said(authorization: &HeaderValue) -> Option<(String, String)> {
         Some(_) => return None,
         None => text,
     };
-    let decoded = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
+    let decoded = String::from_utf8(CREDENTIALS.decode(encoded).ok()?).ok()?;
     let (key, password) = decoded.split_once(':')?;
     Some((key.to_owned(), password.to_owned()))
 }

@@ -2,10 +2,11 @@
 //! application, so it opens nothing unless the operator says so.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 use subtle::ConstantTimeEq as _;
 use tidings_wire::compat::message_push::is_app_key;
+
+use crate::compat::CREDENTIALS;
 
 /// What is put before the name of an application.
 const SALT: &str = "messagepush";
@@ -13,7 +14,7 @@ const SALT: &str = "messagepush";
 /// The `appKey` and the `appSecret` in a header: Basic, with exactly one colon.
 pub(super) fn pair(authorization: &str) -> Option<(String, String)> {
     let (scheme, rest) = authorization.split_once(' ')?;
-    let bytes = STANDARD.decode(rest.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let bytes = CREDENTIALS.decode(rest.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     let text = String::from_utf8(bytes).ok()?;
     let (key, secret) = text.split_once(':')?;
     let one = !key.is_empty() && !secret.is_empty() && !secret.contains(':');
@@ -56,7 +57,7 @@ mod tests {
         for (text, expected) in
             [("k:s", Some(("k", "s"))), ("k:s:t", None), ("k:", None), (":s", None), ("ks", None), ("", None)]
         {
-            let found = pair(&format!("Basic {}", STANDARD.encode(text)));
+            let found = pair(&format!("Basic {}", CREDENTIALS.encode(text)));
             let found = found.as_ref().map(|(key, secret)| (key.as_str(), secret.as_str()));
             assert_eq!(found, expected, "{text}");
         }
@@ -64,5 +65,6 @@ mod tests {
             assert_eq!(pair(header), None, "{header}");
         }
         assert!(pair("basic azpz").is_some());
+        assert_eq!(pair("Basic a2tzOnM"), Some(("kks".to_owned(), "s".to_owned())), "without padding");
     }
 }
