@@ -248,6 +248,17 @@ describe('light-push: clients on the wire', () => {
     assert.deepEqual(got.pushData, { text: 'hi' });
     assert.equal(got.id, answer.id);
     assert.equal(got.namespace, '/demo');
+    // What its backends are told is what the server knows, too; and an id that was only acknowledged is none.
+    const { key } = (await api.call('POST', 'keys', { name: 'backend', scopes: ['read'] })).json;
+    const report = async (id) => {
+      const authorization = `Basic ${Buffer.from(`/demo:${key}`).toString('base64')}`;
+      const response = await fetch(`http://${at}/api/auth/report/push/${id}`, { headers: { authorization } });
+      return response.text();
+    };
+    const told = JSON.parse(await report(answer.id));
+    assert.deepEqual([told.from, told.except, told.namespace], ['/demo#ann#web-d1', '/demo#ann#web-d1', '/demo']);
+    bob.send('42/demo,["ackPush",{"id":987654}]');
+    assert.equal(await report(987654), '{"code": 9999,"msg": "this id not exists"}');
     // To one user, who gets it though the pusher cannot be in that room.
     await emit(ann, 'push', { room: 'user_bob', pushData: { private: true } });
     assert.equal(pushOf(await bob.nextLike(/\["push",/)).room, 'user_bob');
