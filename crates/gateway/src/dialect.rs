@@ -3,12 +3,13 @@
 //! To add one: a module here, a variant of [`Dialect`], and an answer wherever the compiler then asks.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_model::{Disconnect, NamespaceName};
+use tidings_model::{Disconnect, Message, NamespaceName};
 use tidings_node::connect::Claim;
 use tidings_wire::engineio::Version;
-use tidings_wire::push::Codec;
+use tidings_wire::push::{Codec, Encoded};
 
 use crate::command::{Application, Query};
 use crate::connection::Connection;
@@ -189,6 +190,23 @@ pub(crate) fn written(local: &Local, connection: &Connection) {
 pub(crate) fn takes_more(local: &Local, connection: &Connection, session: &Session) -> bool {
     local.hub.borrow().has_room(session.member)
         && (!matches!(kind(connection), Kind::Compat) || compat::takes_more(local, session))
+}
+
+/// The sessions of a connection end because others have taken their place. Answers whether that was all, and the connection stays.
+pub(crate) fn logs_out(local: &Local, connection: &Connection, sessions: &[Session]) -> bool {
+    let stays = socketio::push_koa::stays(connection);
+    if stays {
+        sessions.iter().for_each(|session| socketio::push_koa::repeat(local, connection, session));
+    }
+    stays
+}
+
+/// What stands in the places of missed messages, where a client is told of several of them in one packet.
+pub(crate) fn together(connection: &Connection, messages: &[(Arc<Message>, usize)]) -> Option<Vec<Encoded>> {
+    match kind(connection) {
+        Kind::EngineIo => socketio::light_push::together(connection, messages),
+        Kind::Json | Kind::Sse | Kind::Echo | Kind::Compat => None,
+    }
 }
 
 /// Queues what the protocol says before the server ends a connection.

@@ -20,6 +20,7 @@ mod presence;
 mod pressure;
 mod react;
 mod refusal;
+mod send;
 mod session;
 pub mod settings;
 mod shard;

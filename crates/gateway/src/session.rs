@@ -23,7 +23,6 @@ use tidings_node::resume::{Missed, Since};
 
 use crate::connection::Connection;
 use crate::dialect;
-use crate::dialect::socketio::{light_push, push_koa};
 use crate::local::Local;
 use crate::presence::{self, Presence};
 pub(crate) use crate::refusal::{Refusal, json_string};
@@ -243,7 +242,7 @@ pub(crate) fn close(local: &Local, connection: &Connection, session: &Session, w
     if sessions.len() < before {
         drop(sessions);
         local.leave(session, why);
-        crate::dialect::has_left(local, connection, session);
+        dialect::has_left(local, connection, session);
     }
 }
 
@@ -264,8 +263,7 @@ pub(crate) fn send_away(
     if here.is_empty() {
         return;
     }
-    if why == Disconnect::REPLACED && push_koa::stays(connection) {
-        here.iter().for_each(|session| push_koa::repeat(local, connection, session));
+    if why == Disconnect::REPLACED && dialect::logs_out(local, connection, &here) {
         return local.settle();
     }
     if elsewhere.is_empty() {
@@ -327,7 +325,7 @@ pub(crate) async fn catch_up(local: Rc<Local>, connection: Rc<Connection>, opene
                 settled = settled.min(Seq(first.seq.0 - 1));
             }
             local.pass_time();
-            let mut others = light_push::together(&connection, &messages).map(Vec::into_iter);
+            let mut others = dialect::together(&connection, &messages).map(Vec::into_iter);
             for (message, topic) in messages {
                 let other = others.as_mut().and_then(Iterator::next);
                 let takes_more = || dialect::takes_more(&local, &connection, &session);

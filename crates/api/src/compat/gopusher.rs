@@ -1,6 +1,6 @@
 //! gopusher: `/push`, `/system`, `/isOnline`, `/group`, and the same as gRPC `proto.Rpc`.
 //!
-//! Reading order: [`calls`] (what they do), this file (their JSON, which had the habits of a gateway before gRPC: what is zero is left
+//! Reading order: `calls` (what they do), this file (their JSON, which had the habits of a gateway before gRPC: what is zero is left
 //! out, and large numbers are text), `crate::grpc::gopusher` (their messages).
 
 pub(crate) mod calls;

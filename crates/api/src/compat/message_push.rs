@@ -1,6 +1,6 @@
 //! message-push: `POST /message-push/v1/push`, Basic auth with a key of the namespace.
 //!
-//! Reading order: [`body`] (what is pushed, and what is said of what is wrong with it), [`secret`] (who may), this file.
+//! Reading order: `body` (what is pushed, and what is said of what is wrong with it), `secret` (who may), this file.
 
 mod body;
 mod secret;

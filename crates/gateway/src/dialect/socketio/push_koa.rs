@@ -202,12 +202,12 @@ pub(crate) struct State {
 }
 
 /// Whether the sessions of a connection end without it.
-pub(crate) fn stays(connection: &Connection) -> bool {
+pub(in crate::dialect) fn stays(connection: &Connection) -> bool {
     with(connection, |state| state.application == Application::PushKoa).unwrap_or_default()
 }
 
 /// A session ends because its user has logged in elsewhere: it is told so and logged out, and the connection stays.
-pub(crate) fn repeat(local: &Local, connection: &Connection, session: &Session) {
+pub(in crate::dialect) fn repeat(local: &Local, connection: &Connection, session: &Session) {
     let path = format!("/{}", session.namespace.name);
     let uid = with(connection, |state| state.koa.uid.clone()).unwrap_or_default();
     let text = session::json_string(&format!("用户 {uid} 重复登录"));
