@@ -2,6 +2,8 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use serde_json::value::RawValue;
+use tidings_wire::compat::{Aside, gopusher, light_push, message_push};
 use tidings_wire::engineio::{self, PayloadEncoder, PayloadFormat, Version};
 use tidings_wire::push::{self, Codec, PushView};
 use tidings_wire::websocket::client::masked_fragment;
@@ -396,6 +398,47 @@ proptest! {
             }
             // Each hop on the way was asked about as it stands; no mapped address slips by.
             prop_assert!(asked.borrow().iter().all(|ip| ip.map(|ip| ip.to_canonical()) == *ip));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_light_push_splits_is_whole_again(
+        entries in vec((prop_oneof![Just("apsData".to_owned()), any::<String>()], json_text()), 0..4),
+        room in "[a-z_#]{1,20}",
+        other in any::<String>(),
+    ) {
+        let quote = |text: &str| serde_json::Value::from(text).to_string();
+        let members: Vec<_> = entries.iter().map(|(name, value)| format!("{} : {value}", quote(name))).collect();
+        let data = format!("{{{}}}", members.join(" ,\n"));
+        let fields = [("room", quote(&room)), ("pushData", data.clone()), ("from", quote(&other)), ("extra", quote(&other))];
+        let fields = fields.map(|(name, value)| (name, RawValue::from_string(value).unwrap()));
+        let field = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, raw)| raw.get());
+        let Ok(pushed) = light_push::push::read(field, 100) else { return Ok(()) };
+        let kept = pushed.aside.to_json();
+        prop_assert_eq!(Aside::read(&kept), pushed.aside);
+        let offline = pushed.aps.map_or_else(String::new, |aps| format!("{{\"apns\":{aps}}}"));
+        let whole = light_push::push::whole(&pushed.data, &offline);
+        type Object = serde_json::Map<String, serde_json::Value>;
+        let (mut said, again): (Object, Object) =
+            (serde_json::from_str(&data).unwrap(), serde_json::from_str(&whole).unwrap());
+        // Nothing for iPhones is the same as none.
+        if said.get("apsData").is_some_and(serde_json::Value::is_null) {
+            said.remove("apsData");
+        }
+        prop_assert_eq!(said, again);
+    }
+
+    #[test]
+    fn no_word_of_an_older_client_panics(text in any::<String>(), json in json_text()) {
+        for text in [&text, &json, &format!("{{\"event\":\"join\",\"data\":{json}}}"), &format!("{{\"cmd\":\"LOGIN\",\"data\":{json}}}")] {
+            if let Ok(gopusher::Said::Join(join)) = gopusher::decode(text) {
+                prop_assert_eq!(gopusher::room(&join.app, &join.card).split('/').count(), 3);
+            }
+            let _ = message_push::decode(text);
+            let _ = message_push::shown(text);
+            let _ = light_push::push::read(|_| Some(text.as_str()), 100);
         }
     }
 }
