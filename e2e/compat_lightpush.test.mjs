@@ -111,6 +111,26 @@ describe('light-push: clients on the wire', () => {
     await entered(t, at, 'uuid=d1');
   });
 
+  test('who a client is may stand in its packet, where there is room for no more than a handshake has', async (t) => {
+    const { at } = await start(t);
+    const open = async () => {
+      const raw = await RawSocket.open(`ws://${at}/socket.io/?EIO=3&transport=websocket`);
+      t.after(() => raw.close());
+      assert.match(await raw.next(), /^0\{/);
+      assert.equal(await raw.next(), '40');
+      return raw;
+    };
+    const padding = 'x'.repeat(10_000);
+    const raw = await open();
+    // Neither what says nothing of it nor what is too long is kept, however often it comes.
+    for (const query of [`pad=${padding}`, `pad=${padding}`, `pad=${padding}&uuid=d1`]) {
+      raw.send(`40/demo?${query}`);
+      assert.equal(await raw.nextLike(/^44/), '44/demo,"uuid invalid"');
+    }
+    raw.send('40/demo?uuid=d1&userid=ann');
+    assert.equal(pushOf(await raw.nextLike(/\["ok",/)).clientId, '/demo#ann#web-d1');
+  });
+
   test('the configured path beside the usual one', async (t) => {
     const { at } = await start(t, { socket_path: '/push/socket.io/' });
     await entered(t, at, 'uuid=d1', { path: '/push/socket.io/' });

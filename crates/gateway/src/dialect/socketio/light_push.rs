@@ -32,6 +32,9 @@ use people::tell_people;
 /// Longest `uuid` and `userid`, in bytes.
 const NAME_BYTES_MAX: usize = 100;
 
+/// Longest query of a packet that says who a client is, in bytes: it is kept for as long as the connection.
+const QUERY_BYTES_MAX: usize = 8 << 10;
+
 /// Who a client says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Client {
@@ -121,12 +124,13 @@ pub(super) fn connect(local: &Rc<Local>, connection: &Rc<Connection>, packet: &P
     if find(connection, &path).is_some() || connection.sessions.borrow().len() >= NAMESPACES_MAX {
         return local.close(connection, Disconnect::PROTOCOL_ERROR);
     }
-    // The handshake's query wins; a client that said nothing there may have said it here.
-    let own = packet.query.unwrap_or_default().to_owned();
+    // The handshake's query wins; a client that said nothing there may have said it here, once and in so many words.
+    let own =
+        packet.query.filter(|own| own.len() <= QUERY_BYTES_MAX && query::find(own, &["uuid"]).is_some());
     with(connection, |state| {
         if let Some(said) = &mut state.query.verbatim
             && query::find(&said.query, &["uuid"]).is_none()
-            && !own.is_empty()
+            && let Some(own) = own
         {
             said.query = format!("{}&{own}", said.query).into();
         }
