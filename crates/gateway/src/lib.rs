@@ -6,6 +6,7 @@
 //! cases of the node (`session`). No policy lives here: who may connect, what a room is and what
 //! becomes of a message is the node's.
 
+mod breath;
 mod command;
 pub mod compat;
 mod connection;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::breath::Breath;
 use crate::command::{Application, Command, MayUpgrade, Query};
 use crate::connection::{self, Transport};
 use crate::dialect::{self, Dialect};
@@ -74,11 +75,12 @@ async fn turns(
     let mut pulse = tokio::time::interval(PULSE);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pulses = 0;
+    let mut breath = Breath::new(Instant::now());
     loop {
         tokio::select! {
             // Order is priority: timers keep connections honest, messages are what we are for, a new
             // connection can wait a moment, and the rest of a round comes last, so that everything
-            // else gets a turn in between.
+            // else gets a turn in between, and ends a breath.
             biased;
             () = &mut timer => {
                 local.run_timers();
@@ -102,7 +104,7 @@ async fn turns(
             }
             Some(command) = commands.recv() => obey(&local, command),
             () = local.wake.notified() => reset(&local, timer.as_mut()),
-            () = std::future::ready(()), if more => {}
+            () = breath.take(), if more => {}
         }
         // However much is to be delivered, some who want to come in are let in.
         for _ in 0..TURN_COMMANDS {
@@ -117,7 +119,8 @@ async fn turns(
             reset(&local, timer.as_mut());
         }
         local.give_share();
-        if more {
+        let due = breath.after_turn(more && local.hub.borrow().is_behind(), Instant::now());
+        if more && !due {
             // The connections' own tasks get their turn as well.
             tokio::task::yield_now().await;
         }

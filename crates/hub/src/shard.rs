@@ -33,7 +33,7 @@ mod signal;
 #[cfg(test)]
 mod tests;
 
-use fanout::{Job, TURN_WRITES};
+use fanout::{BEHIND_ROUNDS, IN_A_HURRY, Job, TURN_WRITES};
 use faults::Faults;
 pub use members::Attach;
 use members::Member;
@@ -82,13 +82,15 @@ impl Ordinals {
 
 impl From<Vec<u32>> for Ordinals {
     fn from(mut ordinals: Vec<u32>) -> Self {
-        // Sorted first: a bitmap is built from its lowest end, and inserting anywhere else moves the rest.
+        // Sorted first: a bitmap is built from its lowest end.
         ordinals.sort_unstable();
         ordinals.dedup();
         match *ordinals {
             [] => Self::None,
             [one] => Self::One(one),
-            _ => Self::Many(ordinals.into_iter().collect()),
+            _ => Self::Many(
+                RoaringBitmap::from_sorted_iter(ordinals).unwrap_or_else(|_| unreachable!("sorted")),
+            ),
         }
     }
 }
@@ -250,6 +252,12 @@ struct Round {
     /// Whether outboxes are being written; else they are being filled.
     writing: bool,
     messages: usize,
+    /// How many messages, from the first on, are being put into the outboxes of the same members.
+    together: usize,
+    /// The members that have not been given them, as they were when their turn came; served from the end.
+    members: Vec<MemberKey>,
+    /// How many rounds in a row have left more than one message for the next.
+    behind: u32,
     /// The connections that got something in this round.
     dirty: VecDeque<PeerKey>,
 }
@@ -355,6 +363,9 @@ impl Shard {
                 }
             }
             self.round.writing = !self.round.dirty.is_empty();
+            if !self.round.writing {
+                self.round.behind = if self.jobs.len() > 1 { self.round.behind.saturating_add(1) } else { 0 };
+            }
         }
         self.round.writing || !self.jobs.is_empty()
     }
@@ -429,6 +440,13 @@ impl Shard {
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// Whether messages to rooms keep coming faster than each can be written alone: several rounds in a row have left some
+    /// for the next one. Not when very many wait: then there is no time to lose.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.round.behind >= BEHIND_ROUNDS && self.jobs.len() < IN_A_HURRY
     }
 
     fn report_unwritten(&mut self, members: &[MemberKey], messages: Vec<(u32, Seq)>, why: Unwritten) {

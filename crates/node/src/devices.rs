@@ -62,7 +62,7 @@ impl Node {
                 |device: &u32| filter.online.is_none_or(|wanted| wanted == online.contains(*device));
             let some: RoaringBitmap = match of_user {
                 Some(of_user) => {
-                    let devices = of_user.into_iter().flatten().map(|device| device.0);
+                    let devices = of_user.iter().flat_map(|of| of.iter()).map(|device| device.0);
                     devices.filter(|device| *device >= start).filter(is_wanted).collect()
                 }
                 None => {

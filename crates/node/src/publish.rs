@@ -102,10 +102,17 @@ pub(crate) type Direct = Vec<Box<[u32]>>;
 
 /// A push on its way to the store.
 pub(crate) struct Job {
-    namespace: Arc<Namespace>,
     message: NewMessage,
     durability: Durability,
+    rest: Rest,
+}
+
+/// What of a push is not for the store, and waits until it has answered.
+struct Rest {
+    namespace: Arc<Namespace>,
     direct: Direct,
+    /// Whether it is a scheduled message whose time has come.
+    was_scheduled: bool,
     /// Who is meant, and how many connections they have, for the answer to a push that is scheduled.
     expected: Option<(u64, u64)>,
     reply: oneshot::Sender<Result<Accepted, PublishError>>,
@@ -232,7 +239,9 @@ impl Node {
         self.backlog.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.backlog.pushes.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting { backlog: Arc::clone(&self.backlog), bytes };
-        let job = Job { namespace, message, durability, direct, expected: None, reply, _waiting: waiting };
+        let was_scheduled = message.replaces.is_some();
+        let rest = Rest { namespace, direct, was_scheduled, expected: None, reply, _waiting: waiting };
+        let job = Job { message, durability, rest };
         self.publisher.send(job).await.map_err(|_| StoreError::Closed)?;
         Ok(receiver)
     }
@@ -323,11 +332,7 @@ impl Node {
                 replaces: None,
             },
             durability: push.durability,
-            expected,
-            namespace,
-            direct,
-            reply,
-            _waiting: waiting,
+            rest: Rest { namespace, direct, was_scheduled: false, expected, reply, _waiting: waiting },
         })
     }
 
@@ -374,8 +379,8 @@ impl Node {
             return Ok(Direct::new());
         }
         let owners = self.store.owners(&namespace.name, topics).await?;
-        let ordinals = |of: Vec<Ordinal>| of.into_iter().map(|ordinal| ordinal.0).collect();
-        Ok(owners.into_iter().map(ordinals).collect())
+        let ordinals = |of: &Arc<[Ordinal]>| of.iter().map(|ordinal| ordinal.0).collect();
+        Ok(owners.iter().map(ordinals).collect())
     }
 }
 
@@ -396,34 +401,32 @@ pub(crate) async fn run(node: Weak<Node>, mut jobs: mpsc::Receiver<Job>) {
                 if count == 0 {
                     return;
                 }
+                let durable = batch.iter().any(|job: &Job| job.durability == Durability::Durable);
+                let durability = if durable { Durability::Durable } else { Durability::Memory };
+                let (messages, rest): (Vec<_>, Vec<_>) =
+                    batch.into_iter().map(|job| (job.message, job.rest)).unzip();
                 let store = Arc::clone(&store);
-                appends.push_back(async move {
-                    let durable = batch.iter().any(|job: &Job| job.durability == Durability::Durable);
-                    let durability = if durable { Durability::Durable } else { Durability::Memory };
-                    let messages = batch.iter().map(|job| job.message.clone()).collect();
-                    let outcome = store.append(messages, durability).await;
-                    (batch, outcome)
-                });
+                appends.push_back(async move { (rest, store.append(messages, durability).await) });
             }
         }
     }
 }
 
-async fn settle(node: &Node, batch: Vec<Job>, outcome: Result<Vec<Appended>, StoreError>) {
+async fn settle(node: &Node, batch: Vec<Rest>, outcome: Result<Vec<Appended>, StoreError>) {
     node.alerts.stored(outcome.as_ref().map(drop));
     let appended = match outcome {
         Ok(appended) => appended,
         Err(why) => {
             tracing::error!(error = %why, pushes = batch.len(), "pushes refused: the store cannot append");
-            for job in batch {
-                let _ = job.reply.send(Err(PublishError::Store(why.clone())));
+            for rest in batch {
+                let _ = rest.reply.send(Err(PublishError::Store(why.clone())));
             }
             return;
         }
     };
-    for (job, appended) in batch.into_iter().zip(appended) {
+    for (mut rest, appended) in batch.into_iter().zip(appended) {
         let answer = match appended {
-            Appended::New(message, superseded) => Ok(accepted(node, &job, message, superseded).await),
+            Appended::New(message, superseded) => Ok(accepted(node, &mut rest, message, superseded).await),
             Appended::Duplicate(message) => {
                 let meant = message.meant.len();
                 Ok(Accepted { message, duplicate: true, meant, online: 0 })
@@ -431,30 +434,36 @@ async fn settle(node: &Node, batch: Vec<Job>, outcome: Result<Vec<Appended>, Sto
             Appended::Conflict => Err(PublishError::Conflict),
             Appended::Gone => Err(PublishError::Gone),
         };
-        let _ = job.reply.send(answer);
+        let _ = rest.reply.send(answer);
     }
 }
 
 /// A message has its place: whoever is here gets it, and what it is due for is waited for.
-async fn accepted(node: &Node, job: &Job, message: Arc<Message>, superseded: Vec<Arc<Message>>) -> Accepted {
+async fn accepted(
+    node: &Node,
+    rest: &mut Rest,
+    message: Arc<Message>,
+    superseded: Vec<Arc<Message>>,
+) -> Accepted {
+    let namespace = &rest.namespace;
     node.due.expect(&message);
-    job.namespace.sight.accepted(&message, job.message.replaces.is_none());
+    namespace.sight.accepted(&message, !rest.was_scheduled);
     if message.is_scheduled() {
-        let (meant, online) = job.expected.unwrap_or_default();
-        node.count_push(&job.namespace);
+        let (meant, online) = rest.expected.unwrap_or_default();
+        node.count_push(namespace);
         return Accepted { message, duplicate: false, meant, online };
     }
     // What announces a recall is nobody's push; what was scheduled was counted when it was accepted.
-    if message.recalls.is_none() && job.message.replaces.is_none() {
-        node.count_push(&job.namespace);
+    if message.recalls.is_none() && !rest.was_scheduled {
+        node.count_push(namespace);
     }
-    let (meant, online) = (message.meant.len(), job.namespace.directory().connections_of(&message.meant));
+    let (meant, online) = (message.meant.len(), namespace.directory().connections_of(&message.meant));
     let delivery = Delivery {
         message: Arc::clone(&message),
-        direct: job.direct.clone(),
+        direct: std::mem::take(&mut rest.direct),
         superseded: superseded.iter().map(|old| old.seq).collect(),
     };
     node.ledger.opened(Arc::clone(&message), superseded).await;
-    node.shards.deliver(&job.namespace, Arc::new(delivery)).await;
+    node.shards.deliver(namespace, Arc::new(delivery)).await;
     Accepted { message, duplicate: false, meant, online }
 }

@@ -58,6 +58,7 @@ macro_rules! store_conformance {
                     another_user_starts_anew, what_is_forgotten_comes_as_new, nobody_is_another_user_than_somebody,
                     ordinals_are_never_reused, rooms_are_idempotent, rooms_are_sorted,
                     rooms_of_nobody_are_none, cursors_never_go_back, devices_are_found_each_way,
+                    owners_are_those_of_now,
                     the_census_is_the_sum_of_all_changes, namespaces_have_their_own_devices,
                     registering_at_once;
                 receipts: receipts_are_replaced, steps_are_added, namespaces_have_their_own_receipts;

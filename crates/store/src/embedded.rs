@@ -22,6 +22,7 @@ mod history;
 mod journal;
 mod moment;
 mod opening;
+mod owned;
 mod read;
 mod stats;
 mod sweep;
@@ -362,7 +363,7 @@ impl Devices for EmbeddedStore {
         Box::pin(self.read(little, move |disk| read::devices(disk, &namespace, &which)))
     }
 
-    fn owners(&self, namespace: &NamespaceName, topics: Vec<Topic>) -> Answer<'_, Vec<Vec<Ordinal>>> {
+    fn owners(&self, namespace: &NamespaceName, topics: Vec<Topic>) -> Answer<'_, Vec<Arc<[Ordinal]>>> {
         let namespace = namespace.clone();
         let little = topics.len() <= INLINE_READS;
         Box::pin(self.read(little, move |disk| read::owners(disk, &namespace, &topics)))

@@ -279,7 +279,7 @@ impl Devices for MemoryStore {
         })
     }
 
-    fn owners(&self, namespace: &NamespaceName, topics: Vec<Topic>) -> Answer<'_, Vec<Vec<Ordinal>>> {
+    fn owners(&self, namespace: &NamespaceName, topics: Vec<Topic>) -> Answer<'_, Vec<Arc<[Ordinal]>>> {
         self.of(namespace, move |namespace| {
             let of_user = |user: &UserId| {
                 let devices = namespace.devices.iter();
@@ -291,7 +291,7 @@ impl Devices for MemoryStore {
             let owners = |topic: &Topic| match topic {
                 Topic::User(user) => of_user(user),
                 Topic::Device(id) => namespace.ordinals.get(id).copied().into_iter().collect(),
-                Topic::Room(_) | Topic::All => Vec::new(),
+                Topic::Room(_) | Topic::All => Arc::default(),
             };
             topics.iter().map(owners).collect()
         })

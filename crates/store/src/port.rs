@@ -134,8 +134,8 @@ pub trait Devices {
     fn devices(&self, namespace: &NamespaceName, which: Which) -> Answer<'_, Vec<Option<Device>>>;
 
     /// For each topic, whose it is: the devices of a user, or the one device, by ordinal; nobody for any other topic. The
-    /// least that a push has to know.
-    fn owners(&self, namespace: &NamespaceName, topics: Vec<Topic>) -> Answer<'_, Vec<Vec<Ordinal>>>;
+    /// least that a push has to know. What was registered or forgotten before the question counts.
+    fn owners(&self, namespace: &NamespaceName, topics: Vec<Topic>) -> Answer<'_, Vec<Arc<[Ordinal]>>>;
 
     /// Everybody and every room of a namespace, for a node that starts.
     fn census(&self, namespace: &NamespaceName) -> Answer<'_, Census>;

@@ -2,13 +2,14 @@
 //!
 //! Big rooms are served in **rounds**: first the frames of all messages that wait go into the outboxes,
 //! then the outboxes are written, each with all that it got: the more is going on, the more goes into one
-//! write. Both halves are cut into turns, and what is for single devices and small rooms is written in
+//! write, and the more is done about a member each time it is looked at. Both halves are cut into turns, and what is for single devices and small rooms is written in
 //! every turn, so a big room delays nobody but itself. No device is given messages out of order: what it
 //! is still owed from a big room goes ahead of anything newer.
 //!
 //! It knows who is subscribed and who is meant, and the order that a device may rely on; it knows no
 //! format.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,11 +23,8 @@ use crate::frame::Frame;
 /// A room with more members than this here is served in rounds, a smaller one at once.
 pub(super) const SMALL_ROOM: usize = 64;
 
-/// Recipients of a room that one step of a fan-out serves.
-const SLICE: usize = 1_024;
-
-/// Steps of fan-out in one turn: about 1 ms of putting frames into outboxes that are in no cache.
-const TURN_SLICES: usize = 8;
+/// Deliveries to a room in one turn: some 100 microseconds of putting frames into outboxes that are in no cache.
+const SLICE: usize = 512;
 
 /// Connections in one turn that are written to because of a room: about half a millisecond of system calls.
 pub(super) const TURN_WRITES: usize = 64;
@@ -35,14 +33,18 @@ pub(super) const TURN_WRITES: usize = 64;
 /// an outbox, so that only a reader can be slow, never the writer.
 const ROUND_MESSAGES: usize = 128;
 
+/// Rounds in a row that leave messages for the next one before the shard counts as behind: one burst is none.
+pub(super) const BEHIND_ROUNDS: u32 = 3;
+
+/// Messages to rooms that wait before the shard is in a hurry.
+pub(super) const IN_A_HURRY: usize = ROUND_MESSAGES / 2;
+
 /// A fan-out that is not finished: the rooms of a message that have more members than a slice.
 #[derive(Debug)]
 pub(super) struct Job {
     delivery: Arc<Delivery>,
     place: u32,
     topic: usize,
-    /// The members that still wait, as they were when this topic's turn came; served from the end.
-    waiting: Option<Vec<MemberKey>>,
     frames: Broadcast,
     /// Whose outboxes took it.
     written: Vec<u32>,
@@ -55,6 +57,16 @@ impl Job {
     pub(super) fn is_of(&self, place: u32, seq: Seq) -> bool {
         self.place == place && self.delivery.message.seq == seq
     }
+
+    /// The topics that it has not been through, each with its offset there.
+    fn rooms(&self) -> &[(Topic, u64)] {
+        &self.delivery.message.topics[self.topic..]
+    }
+
+    /// Whether the topics that it has not been through are just these.
+    fn is_for(&self, rooms: &[(Topic, u64)]) -> bool {
+        self.rooms().iter().map(|(topic, _)| topic).eq(rooms.iter().map(|(topic, _)| topic))
+    }
 }
 
 impl Shard {
@@ -65,7 +77,6 @@ impl Shard {
         let mut job = Job {
             place,
             topic: 0,
-            waiting: None,
             frames: Broadcast::default(),
             written: Vec::new(),
             lost: delivery.message.is_lost(),
@@ -78,20 +89,14 @@ impl Shard {
         }
     }
 
-    /// Puts frames into outboxes: as much as a turn may, and only until the round has enough.
+    /// Puts frames into outboxes: as many as a turn may, and only until the round has enough.
     pub(super) fn fill(&mut self) {
-        for _ in 0..TURN_SLICES {
-            let Some(mut job) = self.jobs.pop_front() else { break };
-            if self.serve(&mut job, SLICE) {
-                self.finish(job);
-                self.round.messages += 1;
-            } else {
-                self.jobs.push_front(job);
-            }
-            if self.round.messages == ROUND_MESSAGES {
-                break;
-            }
+        let mut left = SLICE;
+        let mut jobs = std::mem::take(&mut self.jobs);
+        while left > 0 && self.round.messages < ROUND_MESSAGES && !jobs.is_empty() {
+            self.serve_together(&mut jobs, &mut left);
         }
+        self.jobs = jobs;
         if self.jobs.is_empty() || self.round.messages == ROUND_MESSAGES {
             self.round.messages = 0;
             self.round.writing = true;
@@ -167,31 +172,42 @@ impl Shard {
             .next()
     }
 
-    /// Serves up to `budget` members of the job's rooms. Answers whether the job is done.
-    fn serve(&mut self, job: &mut Job, budget: usize) -> bool {
-        let mut left = budget;
-        while job.topic < job.delivery.message.topics.len() {
-            let mut waiting = match job.waiting.take() {
-                Some(waiting) => waiting,
-                None => self.subscribers(job.place, &job.delivery.message.topics[job.topic].0).to_vec(),
-            };
-            let now = left.min(waiting.len());
-            for key in waiting.split_off(waiting.len() - now) {
-                if self.serve_one(job, key)
-                    && let Some(member) = self.members.get(key)
-                {
-                    mark_round(&mut self.round.dirty, &mut self.peers, member.peer);
-                }
-            }
-            left -= now;
-            if !waiting.is_empty() {
-                job.waiting = Some(waiting);
-                return false;
-            }
-            job.topic += 1;
-            job.frames = Broadcast::default();
+    /// Serves members of the room that the first message is for, each with all messages of the round that are for the same
+    /// rooms and stand in a row with it: looking a member up costs more than giving it another message. Takes what it
+    /// did off `left`.
+    fn serve_together(&mut self, jobs: &mut VecDeque<Job>, left: &mut usize) {
+        if self.round.together == 0 {
+            let first = &jobs[0];
+            let alike = jobs.iter().take(ROUND_MESSAGES - self.round.messages);
+            self.round.together =
+                alike.take_while(|job| job.place == first.place && job.is_for(first.rooms())).count();
+            self.round.members =
+                self.subscribers(first.place, &first.delivery.message.topics[first.topic].0).to_vec();
         }
-        true
+        let together = self.round.together;
+        let now = self.round.members.len().min((*left / together).max(1));
+        // Backwards all along, so that who was served comes in order.
+        for key in self.round.members.split_off(self.round.members.len() - now).into_iter().rev() {
+            let mut taken = false;
+            for job in jobs.iter_mut().take(together) {
+                taken |= self.serve_one(job, key);
+            }
+            if taken && let Some(member) = self.members.get(key) {
+                mark_round(&mut self.round.dirty, &mut self.peers, member.peer);
+            }
+        }
+        *left = left.saturating_sub(now.max(1) * together);
+        if self.round.members.is_empty() {
+            self.round.together = 0;
+            for job in jobs.iter_mut().take(together) {
+                job.topic += 1;
+                job.frames = Broadcast::default();
+            }
+            while jobs.front().is_some_and(|job| job.rooms().is_empty()) {
+                jobs.pop_front().into_iter().for_each(|job| self.finish(job));
+                self.round.messages += 1;
+            }
+        }
     }
 
     fn subscribers(&self, place: u32, topic: &Topic) -> &[MemberKey] {

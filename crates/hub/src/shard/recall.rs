@@ -2,8 +2,6 @@
 //!
 //! It knows nothing of who has the message already; the ledger does.
 
-use std::collections::VecDeque;
-
 use tidings_model::{NamespaceName, Seq};
 
 use super::members::State;
@@ -22,12 +20,11 @@ impl Shard {
             recalled.pop_front();
         }
         recalled.push_back(seq);
-        let jobs = std::mem::take(&mut self.jobs);
-        let (ended, rest): (VecDeque<_>, VecDeque<_>) =
-            jobs.into_iter().partition(|job| job.is_of(place, seq));
-        self.jobs = rest;
-        for job in ended {
-            self.finish(job);
+        if let Some(at) = self.jobs.iter().position(|job| job.is_of(place, seq)) {
+            if at < self.round.together {
+                self.round.together -= 1;
+            }
+            self.jobs.remove(at).into_iter().for_each(|job| self.finish(job));
         }
         self.forget_held_back(place, seq, None);
         for key in self.places[place as usize].all.clone() {

@@ -31,6 +31,7 @@ use super::faults::{Effect, Fault, FaultOn};
 use super::*;
 
 mod faults;
+mod rounds;
 mod signals;
 mod withdrawn;
 
@@ -525,98 +526,6 @@ fn a_mailbox_that_overflows_meanwhile_is_read_again() {
         tail,
         ["live a 0", "  Again", "live a 257", "push 258 all | 1", "  > a 258@all", "  written 258: [1]"]
     );
-}
-
-/// A room of `count` members, and one device with ordinal 0 that is not in it.
-fn big_room(count: usize) -> (Script, String) {
-    let mut script = Script::new(Bounds::default());
-    for ordinal in 0..=count {
-        script.step(&format!("attach p{ordinal} {ordinal} json"));
-        script.step(&format!("live p{ordinal} 0"));
-        if ordinal > 0 {
-            script.step(&format!("join p{ordinal} big"));
-        }
-    }
-    let members: Vec<String> = (1..=count).map(|ordinal| ordinal.to_string()).collect();
-    (script, members.join(","))
-}
-
-#[test]
-fn what_is_for_one_device_is_written_in_the_next_turn_whatever_the_room_does() {
-    let (mut script, members) = big_room(2_000);
-    script.step(&format!("push 1 room:big | {members}"));
-    let mut turn = Vec::new();
-    assert!(script.shard.turn(&mut turn), "the round goes on");
-    assert_eq!(turn.len(), TURN_WRITES);
-    script.step("push 2 user:ann=0 | 0");
-    turn.clear();
-    script.shard.turn(&mut turn);
-    assert_eq!(turn.first(), Some(&script.peers["p0"].0));
-    assert!(turn.len() <= TURN_WRITES + 1);
-}
-
-#[test]
-fn what_is_newer_waits_for_nobody_but_comes_after_what_the_device_is_owed() {
-    let (mut script, members) = big_room(2_000);
-    for seq in 1..=3 {
-        script.step(&format!("push {seq} room:big | {members}"));
-    }
-    // While the round is being written, more comes for the room and then for one of its members.
-    let mut turn = Vec::new();
-    assert!(script.shard.turn(&mut turn));
-    script.step(&format!("push 4 room:big | {members}"));
-    script.step("push 5 user:ann=7 | 7");
-    turn.clear();
-    script.shard.turn(&mut turn);
-    let member = script.peers["p7"].0;
-    assert_eq!(turn.first(), Some(&member));
-    let outbox = script.shard.outbox(member).unwrap();
-    let mut seqs = Vec::new();
-    while let Some(frame) = outbox.pop_frame() {
-        seqs.push(frame.seq.0);
-    }
-    assert_eq!(seqs, [1, 2, 3, 4, 5]);
-}
-
-#[test]
-fn all_that_waits_for_a_room_leaves_in_one_write_for_each_connection() {
-    let (mut script, members) = big_room(2_000);
-    for seq in 1..=20 {
-        script.step(&format!("push {seq} room:big | {members}"));
-    }
-    let (mut writes, mut turn) = (0, Vec::new());
-    loop {
-        let more = script.shard.turn(&mut turn);
-        for peer in turn.drain(..) {
-            writes += 1;
-            assert_eq!(script.shard.outbox(peer).unwrap().len(), 20);
-            while script.shard.outbox(peer).unwrap().pop_frame().is_some() {}
-        }
-        if !more {
-            break;
-        }
-    }
-    assert_eq!(writes, 2_000);
-}
-
-#[test]
-fn the_writer_is_never_why_an_outbox_is_full() {
-    let (mut script, members) = big_room(SMALL_ROOM + 1);
-    for seq in 1..=3_000 {
-        script.step(&format!("push {seq} room:big | {members}"));
-    }
-    let (mut turn, mut frames) = (Vec::new(), 0);
-    while script.shard.turn(&mut turn) || !turn.is_empty() {
-        for peer in turn.drain(..) {
-            while script.shard.outbox(peer).unwrap().pop_frame().is_some() {
-                frames += 1;
-            }
-        }
-    }
-    assert_eq!(frames, 3_000 * (SMALL_ROOM + 1));
-    let mut events = Vec::new();
-    script.shard.take_events(&mut events);
-    assert!(events.iter().all(|event| !matches!(event, Event::Slow(_))));
 }
 
 proptest! {

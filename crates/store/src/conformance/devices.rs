@@ -9,7 +9,7 @@ use tidings_model::{DeviceId, NamespaceName, Ordinal, Platform, RoomName, Seq, T
 
 use super::given::{append_new, by_ordinal, demo, described, device, message, name, register};
 use super::messages::at_once;
-use crate::port::{Census, Description, Device, Store, Which};
+use crate::port::{Census, Description, Device, Erase, Store, Which};
 
 fn rooms(texts: &[&str]) -> Vec<RoomName> {
     texts.iter().map(|text| name(text)).collect()
@@ -239,6 +239,28 @@ pub async fn cursors_never_go_back(store: &impl Store) {
     assert_eq!(by_ordinal(store, Ordinal(u32::MAX)).await, None);
 }
 
+/// Each question comes after the answer to the same one before the change.
+pub async fn owners_are_those_of_now(store: &impl Store) {
+    let owners = async || {
+        let topics = ["user:ann", "user:bob", "device:a"].map(super::given::topic).to_vec();
+        store.owners(&demo(), topics).await.unwrap()
+    };
+    let check = async |after: &str, expected: [&[Ordinal]; 3]| {
+        assert_eq!(owners().await, expected.map(std::sync::Arc::from), "{after}");
+    };
+    check("nothing", [&[], &[], &[]]).await;
+    let first = register(store, device("a", "ann", 1)).await.device.ordinal;
+    check("a device came", [&[first], &[], &[first]]).await;
+    let second = register(store, device("b", "ann", 2)).await.device.ordinal;
+    check("another one came", [&[first, second], &[], &[first]]).await;
+    let moved = register(store, device("a", "bob", 3)).await.device.ordinal;
+    check("the first went to somebody else", [&[second], &[moved], &[moved]]).await;
+    store.forget(&demo(), vec![moved]).await.unwrap();
+    check("it was forgotten", [&[second], &[], &[]]).await;
+    store.erase(&demo(), Erase::Everything).await.unwrap();
+    check("everything was erased", [&[], &[], &[]]).await;
+}
+
 pub async fn devices_are_found_each_way(store: &impl Store) {
     let mut all = Vec::new();
     for (id, user) in [("a", "ann"), ("b", "bob"), ("c", "ann"), ("d", ""), ("e", "an")] {
@@ -258,7 +280,7 @@ pub async fn devices_are_found_each_way(store: &impl Store) {
     let topics = ["user:ann", "device:b", "all", "user:zoe", "device:x", "room:ann", "user:an"];
     let topics = topics.map(super::given::topic).to_vec();
     let expected = [&[0, 2][..], &[1], &[], &[], &[], &[], &[4]]
-        .map(|of| of.iter().map(|index: &usize| all[*index].ordinal).collect::<Vec<_>>());
+        .map(|of| of.iter().map(|index: &usize| all[*index].ordinal).collect());
     assert_eq!(store.owners(&demo(), topics).await.unwrap(), expected);
     let many: Vec<Ordinal> = (0..500).map(Ordinal).collect();
     let found = store.devices(&demo(), Which::Ordinals(many)).await.unwrap();

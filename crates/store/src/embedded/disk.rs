@@ -12,6 +12,7 @@ use fjall::{AbstractTree as _, Database, OwnedWriteBatch, PersistMode, Readable,
 
 use super::damage;
 use super::decoded::Decoded;
+use super::owned::Owned;
 use crate::StoreError;
 use crate::kv::{Keyspace, meta};
 
@@ -33,6 +34,8 @@ pub(super) struct Disk {
     spaces: [fjall::Keyspace; Keyspace::ALL.len()],
     /// What has been read of it and decoded.
     pub(super) decoded: Decoded,
+    /// What has been read of it about who has which devices.
+    pub(super) owned: Owned,
 }
 
 /// Why a batch was not committed.
@@ -55,8 +58,9 @@ impl Disk {
         db: Database,
         spaces: [fjall::Keyspace; Keyspace::ALL.len()],
         decoded: Decoded,
+        owned: Owned,
     ) -> Self {
-        Self { db, spaces, decoded }
+        Self { db, spaces, decoded, owned }
     }
 
     fn space(&self, keyspace: Keyspace) -> &fjall::Keyspace {
@@ -119,13 +123,19 @@ impl Disk {
         let items = changes.size_hint().0 + 1;
         let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), items).durability(Some(mode));
         batch.insert(self.space(Keyspace::Meta), meta::BATCH_KEY, meta::batch_value(number));
+        let mut owners = Vec::new();
         for (keyspace, key, value) in changes {
+            if Owned::depends_on(keyspace) {
+                owners.push((keyspace, key.clone()));
+            }
             match value {
                 Some(value) => batch.insert(self.space(keyspace), key, value),
                 None => batch.remove(self.space(keyspace), key),
             }
         }
-        batch.commit().map_err(|error| commit_error(&error))
+        batch.commit().map_err(|error| commit_error(&error))?;
+        self.owned.changed(&owners);
+        Ok(())
     }
 
     /// Writes all memtables out to tables.

@@ -16,6 +16,7 @@ use super::damage;
 use super::decoded::Decoded;
 use super::disk::{CommitError, Disk, engine_error, io_error, shield};
 use super::journal;
+use super::owned::Owned;
 use super::sweep::Ground;
 use crate::StoreError;
 use crate::kv::codec::Broken;
@@ -277,21 +278,27 @@ fn builder(directory: &Directory) -> fjall::DatabaseBuilder<Database> {
     let (options, ground) = (&directory.options, Arc::clone(&directory.ground));
     Database::builder(directory.tree())
         .with_compaction_filter_factories(Arc::new(move |name| ground.filters(name)))
-        .cache_size(options.cache_bytes - decoded_bytes(options))
+        .cache_size(options.cache_bytes - decoded_bytes(options) - owned_bytes(options))
         .max_journaling_size(options.journal_bytes.max(64 << 20))
         // The journal is read by [`journal`], and the time is better spent elsewhere.
         .journal_compression(CompressionType::None)
         .worker_threads(WORKERS)
 }
 
-/// How much of the cache is for messages, decoded; the rest is for blocks of the tables.
+/// How much of the cache is for messages, decoded; what nothing else takes is for blocks of the tables.
 fn decoded_bytes(options: &Options) -> u64 {
     options.cache_bytes / 4
 }
 
+/// How much of the cache is for who has which devices: some 60,000 users of the default.
+fn owned_bytes(options: &Options) -> u64 {
+    options.cache_bytes / 8
+}
+
 fn disk(directory: &Directory, db: &Database) -> fjall::Result<Disk> {
     let decoded = Decoded::new(decoded_bytes(&directory.options));
-    Ok(Disk::new(db.clone(), keyspaces(db)?, decoded))
+    let owned = Owned::new(owned_bytes(&directory.options));
+    Ok(Disk::new(db.clone(), keyspaces(db)?, decoded, owned))
 }
 
 fn keyspaces(db: &Database) -> fjall::Result<[fjall::Keyspace; Keyspace::ALL.len()]> {

@@ -360,26 +360,30 @@ pub(super) fn owners(
     disk: &Disk,
     namespace: &NamespaceName,
     topics: &[Topic],
-) -> Result<Vec<Vec<Ordinal>>, StoreError> {
+) -> Result<Vec<Arc<[Ordinal]>>, StoreError> {
     let of_user = |user: &UserId| {
-        let entries = disk.view().scan(Keyspace::UserDevice, &user_device::prefix(namespace, user));
+        let prefix = user_device::prefix(namespace, user);
         let ordinal = |entry: Result<(Slice, Slice), StoreError>| {
             let (key, value) = entry?;
             let decoded = user_device::decode(&key, &value);
             decoded.map(|(.., ordinal)| ordinal).map_err(|broken| Keyspace::UserDevice.damaged(&key, broken))
         };
-        entries.map(ordinal).collect()
+        let read = || disk.view().scan(Keyspace::UserDevice, &prefix).map(ordinal).collect();
+        disk.owned.get_or(Keyspace::UserDevice, &prefix, read)
     };
     let of_device = |id: &DeviceId| {
         let key = device_id::key(namespace, id);
-        let Some(value) = disk.get(Keyspace::DeviceId, &key)? else { return Ok(Vec::new()) };
-        let ordinal = device_id::decode(&key, &value);
-        ordinal.map(|ordinal| vec![ordinal]).map_err(|broken| Keyspace::DeviceId.damaged(&key, broken))
+        let read = || {
+            let Some(value) = disk.get(Keyspace::DeviceId, &key)? else { return Ok(Vec::new()) };
+            let ordinal = device_id::decode(&key, &value);
+            ordinal.map(|ordinal| vec![ordinal]).map_err(|broken| Keyspace::DeviceId.damaged(&key, broken))
+        };
+        disk.owned.get_or(Keyspace::DeviceId, &key, read)
     };
     let owners = |topic: &Topic| match topic {
         Topic::User(user) => of_user(user),
         Topic::Device(id) => of_device(id),
-        Topic::Room(_) | Topic::All => Ok(Vec::new()),
+        Topic::Room(_) | Topic::All => Ok(Arc::default()),
     };
     topics.iter().map(owners).collect()
 }
