@@ -68,7 +68,6 @@ async fn turns(
     mut inbox: mpsc::Receiver<ToShard>,
     mut commands: mpsc::Receiver<Command>,
 ) {
-    let mut messages = Vec::with_capacity(TURN_MESSAGES);
     let mut more = false;
     let timer = tokio::time::sleep(IDLE);
     tokio::pin!(timer);
@@ -96,11 +95,9 @@ async fn turns(
                     local.node.count_queues();
                 }
             }
-            count = inbox.recv_many(&mut messages, TURN_MESSAGES), if local.takes_messages() => {
-                if count == 0 {
-                    return;
-                }
-                messages.drain(..).for_each(|message| take(&local, message));
+            told = inbox.recv(), if local.takes_messages() => {
+                let Some(told) = told else { return };
+                take_in(&local, told, &mut inbox);
             }
             Some(command) = commands.recv() => obey(&local, command),
             () = local.wake.notified() => reset(&local, timer.as_mut()),
@@ -134,12 +131,22 @@ fn reset(local: &Local, timer: std::pin::Pin<&mut tokio::time::Sleep>) {
     timer.reset(Instant::now() + wait);
 }
 
+/// Takes in what was told, and what else waits, up to as much as belongs into a turn.
+fn take_in(local: &Local, first: ToShard, inbox: &mut mpsc::Receiver<ToShard>) {
+    let (mut next, mut messages) = (Some(first), 0);
+    while let Some(told) = next {
+        messages += if let ToShard::Deliver(deliveries) = &told { deliveries.len() } else { 1 };
+        take(local, told);
+        next = if messages < TURN_MESSAGES { inbox.try_recv().ok() } else { None };
+    }
+}
+
 fn take(local: &Local, message: ToShard) {
     // What is held back from now on is held back until then.
     local.pass_time();
     let mut hub = local.hub.borrow_mut();
     match message {
-        ToShard::Deliver(delivery) => hub.deliver(delivery),
+        ToShard::Deliver(deliveries) => deliveries.into_iter().for_each(|delivery| hub.deliver(delivery)),
         ToShard::Faults { namespace, faults } => {
             hub.set_faults(&namespace, faults, local.node.now(), u64::from_le_bytes(ids::random()));
         }

@@ -2,23 +2,25 @@
 
 use std::sync::Arc;
 
-use tidings_hub::{Delivery, Fault};
+use tidings_hub::{Delivery, Directory, Fault};
 use tidings_model::{Disconnect, NamespaceName, Network, Ordinal, RoomName, Seq, Topic};
 use tokio::sync::mpsc;
 
-use crate::Namespace;
 use crate::connections::Live;
 use crate::presence::signal::{Notice, Signal};
 use crate::revoke::Revoked;
 
-/// Most messages that wait for a shard; with more, publishing waits for the shard.
-pub const INBOX_MESSAGES: usize = 4_096;
+/// Most of what a shard is told that waits for it; with more, publishing waits for the shard.
+pub const INBOX_TOLD: usize = 1_024;
+
+/// Most messages that a shard is told of at once.
+const TOGETHER: usize = 64;
 
 /// What a shard is told.
 #[derive(Clone, Debug)]
 pub enum ToShard {
-    /// Give this message to whom it is meant for.
-    Deliver(Arc<Delivery>),
+    /// Give these messages to those they are meant for, in this order.
+    Deliver(Vec<Arc<Delivery>>),
     /// A device has changed rooms: so do all of its connections.
     Rooms {
         /// Where the device belongs.
@@ -110,7 +112,7 @@ pub(crate) struct Shards {
 
 impl Shards {
     pub(crate) fn new(count: usize) -> (Self, Vec<mpsc::Receiver<ToShard>>) {
-        let (inboxes, receivers) = (0..count).map(|_| mpsc::channel(INBOX_MESSAGES)).unzip();
+        let (inboxes, receivers) = (0..count).map(|_| mpsc::channel(INBOX_TOLD)).unzip();
         (Self { inboxes }, receivers)
     }
 
@@ -135,16 +137,25 @@ impl Shards {
         told.map(|(_, inbox)| inbox.try_send(what.clone()).is_ok()).fold(true, |all, one| all & one)
     }
 
-    /// Hands a message to the shards that may have somebody for it.
-    pub(crate) async fn deliver(&self, namespace: &Namespace, delivery: Arc<Delivery>) {
-        let wide =
-            delivery.message.topics.iter().any(|(topic, _)| matches!(topic, Topic::All | Topic::Room(_)));
-        let mask = if wide {
-            u64::MAX
-        } else {
-            let directory = namespace.directory();
-            delivery.direct.iter().fold(0, |mask, devices| mask | directory.shards_of(devices))
-        };
-        self.tell(mask, ToShard::Deliver(delivery)).await;
+    /// Hands messages to the shards that may have somebody for each, in this order. Those that were accepted together
+    /// arrive together: what a shard hears of at once leaves in the same writes.
+    pub(crate) async fn deliver(&self, deliveries: Vec<(u64, Arc<Delivery>)>) {
+        for (index, inbox) in self.inboxes.iter().enumerate() {
+            let own = deliveries.iter().filter(|(shards, _)| shards & 1 << index != 0);
+            let own: Vec<_> = own.map(|(_, delivery)| Arc::clone(delivery)).collect();
+            for some in own.chunks(TOGETHER) {
+                // A shard that is gone has no connections that could miss anything.
+                let _ = inbox.send(ToShard::Deliver(some.to_vec())).await;
+            }
+        }
     }
+}
+
+/// The shards that may have somebody for a message, as a mask.
+pub(crate) fn shards_for(directory: &Directory, delivery: &Delivery) -> u64 {
+    let wide = |(topic, _): &(Topic, u64)| matches!(topic, Topic::All | Topic::Room(_));
+    if delivery.message.topics.iter().any(wide) {
+        return u64::MAX;
+    }
+    delivery.direct.iter().fold(0, |mask, devices| mask | directory.shards_of(devices))
 }

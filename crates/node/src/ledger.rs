@@ -96,7 +96,7 @@ struct Change {
 }
 
 enum Entered {
-    Opened(Arc<Message>, Vec<Arc<Message>>),
+    Opened(Vec<(Arc<Message>, Vec<Arc<Message>>)>),
     Happened(Vec<Event>),
     Acked(Vec<Ack>),
     AckedTell(Vec<Ack>, oneshot::Sender<Vec<Acked>>),
@@ -144,9 +144,11 @@ impl Ledger {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    /// A message was accepted, and takes the place of older ones.
-    pub(crate) async fn opened(&self, message: Arc<Message>, superseded: Vec<Arc<Message>>) {
-        let _ = self.queue.send(Entered::Opened(message, superseded)).await;
+    /// Messages were accepted, and each takes the place of older ones.
+    pub(crate) async fn opened(&self, messages: Vec<(Arc<Message>, Vec<Arc<Message>>)>) {
+        if !messages.is_empty() {
+            let _ = self.queue.send(Entered::Opened(messages)).await;
+        }
     }
 
     /// A device does not get these messages any more, because more waited for it than may.
@@ -316,8 +318,9 @@ impl Books {
                 | Entered::Standing(namespace, _, seqs, _)
                 | Entered::Trimmed(namespace, _, seqs)
                 | Entered::Expired(namespace, seqs) => seqs.iter().for_each(|seq| want(namespace, *seq)),
-                Entered::Opened(_, superseded) => {
-                    superseded.iter().for_each(|old| want(&old.namespace, old.seq));
+                Entered::Opened(messages) => {
+                    let superseded = messages.iter().flat_map(|(_, superseded)| superseded);
+                    superseded.for_each(|old| want(&old.namespace, old.seq));
                 }
                 Entered::Change(change) => want(&change.namespace, change.seq),
                 Entered::Watch(namespace, seq, ..) => want(namespace, *seq),
@@ -353,14 +356,9 @@ impl Books {
     async fn enter(&mut self, one: Entered) {
         let now = self.clock.now();
         match one {
-            Entered::Opened(message, superseded) => {
-                let key = (message.namespace.clone(), message.seq);
-                // A shard may have been faster.
-                self.entries.entry(key).or_insert_with(|| Entry::new(&message, Default::default(), now));
-                for old in superseded {
-                    let both = Ordinals::Many(&*old.meant & &*message.meant);
-                    let key = (old.namespace.clone(), old.seq);
-                    self.update(key, |entry, _| drop(entry.dropped(DropReason::Collapsed, &both, now)));
+            Entered::Opened(messages) => {
+                for (message, superseded) in messages {
+                    self.opened(&message, &superseded, now);
                 }
             }
             Entered::Trimmed(namespace, device, seqs) => {
@@ -423,6 +421,17 @@ impl Books {
                 self.write_all().await;
                 let _ = tell.send(());
             }
+        }
+    }
+
+    fn opened(&mut self, message: &Message, superseded: &[Arc<Message>], now: Timestamp) {
+        let key = (message.namespace.clone(), message.seq);
+        // A shard may have been faster.
+        self.entries.entry(key).or_insert_with(|| Entry::new(message, Default::default(), now));
+        for old in superseded {
+            let both = Ordinals::Many(&*old.meant & &*message.meant);
+            let key = (old.namespace.clone(), old.seq);
+            self.update(key, |entry, _| drop(entry.dropped(DropReason::Collapsed, &both, now)));
         }
     }
 

@@ -19,7 +19,7 @@ use tidings_store::{Appended, NewMessage, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::rates::RetryAfter;
-use crate::{Namespace, Node};
+use crate::{Namespace, Node, deliver};
 
 /// Most pushes that wait to be appended; with more, a push is refused as [`PublishError::Overloaded`].
 pub const QUEUE_JOBS: usize = 16_384;
@@ -160,20 +160,27 @@ impl Node {
     /// # Errors
     /// [`PublishError`]; nothing was accepted then.
     pub async fn publish(&self, namespace: &NamespaceName, push: Push) -> Result<Accepted, PublishError> {
-        let pending = self.submit(namespace, push).await?;
+        let (job, pending) = self.draft(namespace, push).await?;
+        self.submit(job)?;
         pending.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Accepts many pushes, each on its own, in order. One that is refused spoils none of the others.
+    /// Accepts many pushes, each on its own, in order. One that is refused spoils none of the others. They are handed on
+    /// when all are ready, so that they reach the disk, and shards, together.
     pub async fn publish_batch(
         &self,
         namespace: &NamespaceName,
         pushes: impl IntoIterator<Item = Push>,
     ) -> Vec<Result<Accepted, PublishError>> {
-        let mut pending = Vec::new();
+        let mut drafts = Vec::new();
         for push in pushes {
-            pending.push(self.submit(namespace, push).await);
+            drafts.push(self.draft(namespace, push).await);
         }
+        let submit = |draft: Result<(Job, Pending), PublishError>| {
+            let (job, pending) = draft?;
+            self.submit(job).map(|()| pending)
+        };
+        let pending: Vec<_> = drafts.into_iter().map(submit).collect();
         let mut results = Vec::with_capacity(pending.len());
         for one in pending {
             results.push(match one {
@@ -195,7 +202,8 @@ impl Node {
         Ok((meant.len(), online))
     }
 
-    async fn submit(&self, namespace: &NamespaceName, push: Push) -> Result<Pending, PublishError> {
+    /// Checks a push against what holds here, and finds out whom it is for.
+    async fn draft(&self, namespace: &NamespaceName, push: Push) -> Result<(Job, Pending), PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
         let settings = namespace.settings();
         if namespace.is_gone() {
@@ -212,18 +220,21 @@ impl Node {
             return Err(PublishError::TooLarge { bytes: push.data.len(), limit });
         }
         namespace.may_push(self.clock.now())?;
-        let overloaded = || {
-            self.metrics.pushes_refused.inc();
-            PublishError::Overloaded
-        };
-        let waiting = self.backlog.enter(push.data.len()).ok_or_else(overloaded)?;
+        let waiting = self.backlog.enter(push.data.len()).ok_or_else(|| self.overloaded())?;
         let (reply, receiver) = oneshot::channel();
-        let job = self.draft(namespace, push, reply, waiting).await?;
+        Ok((self.job(namespace, push, reply, waiting).await?, receiver))
+    }
+
+    fn submit(&self, job: Job) -> Result<(), PublishError> {
         self.publisher.try_send(job).map_err(|full| match full {
-            mpsc::error::TrySendError::Full(_) => overloaded(),
+            mpsc::error::TrySendError::Full(_) => self.overloaded(),
             mpsc::error::TrySendError::Closed(_) => PublishError::Store(StoreError::Closed),
-        })?;
-        Ok(receiver)
+        })
+    }
+
+    fn overloaded(&self) -> PublishError {
+        self.metrics.pushes_refused.inc();
+        PublishError::Overloaded
     }
 
     /// Accepts a message that no caller waits to be told is one too many: it waits for room instead.
@@ -285,7 +296,7 @@ impl Node {
     }
 
     /// A push on its way to the store. One whose time has not come is for nobody yet.
-    async fn draft(
+    async fn job(
         &self,
         namespace: Arc<Namespace>,
         push: Push,
@@ -424,9 +435,12 @@ async fn settle(node: &Node, batch: Vec<Rest>, outcome: Result<Vec<Appended>, St
             return;
         }
     };
+    let (mut answers, mut fresh) = (Vec::with_capacity(batch.len()), Fresh::default());
     for (mut rest, appended) in batch.into_iter().zip(appended) {
         let answer = match appended {
-            Appended::New(message, superseded) => Ok(accepted(node, &mut rest, message, superseded).await),
+            Appended::New(message, superseded) => {
+                Ok(accepted(node, &mut rest, message, superseded, &mut fresh))
+            }
             Appended::Duplicate(message) => {
                 let meant = message.meant.len();
                 Ok(Accepted { message, duplicate: true, meant, online: 0 })
@@ -434,16 +448,31 @@ async fn settle(node: &Node, batch: Vec<Rest>, outcome: Result<Vec<Appended>, St
             Appended::Conflict => Err(PublishError::Conflict),
             Appended::Gone => Err(PublishError::Gone),
         };
-        let _ = rest.reply.send(answer);
+        answers.push((rest.reply, answer));
+    }
+    node.ledger.opened(fresh.opened).await;
+    node.shards.deliver(fresh.deliveries).await;
+    for (reply, answer) in answers {
+        let _ = reply.send(answer);
     }
 }
 
+/// Messages that have just got their places, on their way to who is here.
+#[derive(Default)]
+struct Fresh {
+    /// With those that each takes the place of.
+    opened: Vec<(Arc<Message>, Vec<Arc<Message>>)>,
+    /// With the shards that may have somebody for each.
+    deliveries: Vec<(u64, Arc<Delivery>)>,
+}
+
 /// A message has its place: whoever is here gets it, and what it is due for is waited for.
-async fn accepted(
+fn accepted(
     node: &Node,
     rest: &mut Rest,
     message: Arc<Message>,
     superseded: Vec<Arc<Message>>,
+    fresh: &mut Fresh,
 ) -> Accepted {
     let namespace = &rest.namespace;
     node.due.expect(&message);
@@ -457,13 +486,16 @@ async fn accepted(
     if message.recalls.is_none() && !rest.was_scheduled {
         node.count_push(namespace);
     }
-    let (meant, online) = (message.meant.len(), namespace.directory().connections_of(&message.meant));
     let delivery = Delivery {
         message: Arc::clone(&message),
         direct: std::mem::take(&mut rest.direct),
         superseded: superseded.iter().map(|old| old.seq).collect(),
     };
-    node.ledger.opened(Arc::clone(&message), superseded).await;
-    node.shards.deliver(namespace, Arc::new(delivery)).await;
-    Accepted { message, duplicate: false, meant, online }
+    let (online, shards) = {
+        let directory = namespace.directory();
+        (directory.connections_of(&message.meant), deliver::shards_for(&directory, &delivery))
+    };
+    fresh.opened.push((Arc::clone(&message), superseded));
+    fresh.deliveries.push((shards, Arc::new(delivery)));
+    Accepted { meant: message.meant.len(), message, duplicate: false, online }
 }

@@ -162,8 +162,8 @@ impl World {
     fn delivered(&mut self, shard: usize) -> Vec<u64> {
         let mut seqs = Vec::new();
         while let Ok(told) = self.inboxes[shard].try_recv() {
-            if let ToShard::Deliver(delivery) = told {
-                seqs.push(delivery.message.seq.0);
+            if let ToShard::Deliver(deliveries) = told {
+                seqs.extend(deliveries.iter().map(|delivery| delivery.message.seq.0));
             }
         }
         seqs

@@ -355,7 +355,9 @@ impl World {
 
     fn obey(&mut self, told: ToShard) {
         match told {
-            ToShard::Deliver(delivery) => self.shard.deliver(delivery),
+            ToShard::Deliver(deliveries) => {
+                deliveries.into_iter().for_each(|delivery| self.shard.deliver(delivery));
+            }
             ToShard::Rooms { namespace, device, join, leave } => {
                 for member in self.shard.members_of_device(&namespace, device) {
                     join.iter().for_each(|room| self.shard.join(member, room));

@@ -25,19 +25,19 @@ fn client(world: &World) -> RpcClient<Router> {
 /// What was handed to the shards since it was asked last: topics, data and what was said besides.
 fn handed(world: &mut World) -> Vec<String> {
     let told = std::iter::from_fn(|| world.inboxes[0].try_recv().ok());
-    let pushed = told.filter_map(|told| match told {
-        ToShard::Deliver(delivery) => {
-            let message = &delivery.message;
-            // Whoever a caller says that it is from, no client has said it.
-            assert_eq!(message.from, None);
-            let topics: Vec<_> =
-                message.topics.iter().map(|(topic, _): &(Topic, _)| topic.to_string()).collect();
-            let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-            Some(format!("{} {} {}", topics.join(" "), text(&message.data), text(&message.aside)))
-        }
-        _ => None,
+    let pushed = told.flat_map(|told| match told {
+        ToShard::Deliver(deliveries) => deliveries,
+        _ => Vec::new(),
     });
-    pushed.collect()
+    let shown = pushed.map(|delivery| {
+        let message = &delivery.message;
+        // Whoever a caller says that it is from, no client has said it.
+        assert_eq!(message.from, None);
+        let topics: Vec<_> = message.topics.iter().map(|(topic, _): &(Topic, _)| topic.to_string()).collect();
+        let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+        format!("{} {} {}", topics.join(" "), text(&message.data), text(&message.aside))
+    });
+    shown.collect()
 }
 
 #[tokio::test]

@@ -26,14 +26,14 @@ fn basic(secret: &str) -> String {
 
 fn pushes(world: &mut World) -> Vec<String> {
     let told = std::iter::from_fn(|| world.inboxes[0].try_recv().ok());
-    let pushed = told.filter_map(|told| match told {
-        ToShard::Deliver(delivery) => {
-            let data = String::from_utf8(delivery.message.data.to_vec()).unwrap();
-            Some(format!("{:?} {data}", delivery.message.to.platforms))
-        }
-        _ => None,
+    let pushed = told.flat_map(|told| match told {
+        ToShard::Deliver(deliveries) => deliveries,
+        _ => Vec::new(),
     });
-    pushed.collect()
+    let text = |data: &bytes::Bytes| String::from_utf8(data.to_vec()).unwrap();
+    let shown = pushed
+        .map(|delivery| format!("{:?} {}", delivery.message.to.platforms, text(&delivery.message.data)));
+    shown.collect()
 }
 
 #[tokio::test]
