@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roaring::RoaringBitmap;
+use rustc_hash::FxHashMap;
 use tidings_hub::Event;
 use tidings_hub::shard::Ordinals;
 use tidings_model::{DropReason, Durability, Message, NamespaceName, Ordinal, Seq, Timestamp};
-use tidings_store::{Recording, Store};
+use tidings_store::Store;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -128,7 +129,7 @@ impl Ledger {
             tally: Arc::clone(tally),
             receipts: Arc::clone(receipts),
             observers: Arc::clone(observers),
-            entries: HashMap::new(),
+            entries: FxHashMap::default(),
             dirty: Vec::new(),
             settled: HashMap::new(),
             watchers: watch::Watchers::default(),
@@ -255,7 +256,8 @@ struct Books {
     tally: Arc<Tally>,
     receipts: Arc<Receipts>,
     observers: Arc<Observers>,
-    entries: HashMap<Key, Entry>,
+    /// Nobody outside chooses the keys.
+    entries: FxHashMap<Key, Entry>,
     dirty: Vec<Key>,
     settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
     watchers: watch::Watchers,
@@ -347,7 +349,7 @@ impl Books {
         let now = self.clock.now();
         for ((seq, message), record) in seqs.into_iter().zip(messages).zip(receipts) {
             if let Some(message) = message {
-                let entry = Entry::new(&message, record.unwrap_or_default(), now);
+                let entry = Entry::new(&message, record, now);
                 self.entries.insert((namespace.clone(), seq), entry);
             }
         }
@@ -427,7 +429,7 @@ impl Books {
     fn opened(&mut self, message: &Message, superseded: &[Arc<Message>], now: Timestamp) {
         let key = (message.namespace.clone(), message.seq);
         // A shard may have been faster.
-        self.entries.entry(key).or_insert_with(|| Entry::new(message, Default::default(), now));
+        self.entries.entry(key).or_insert_with(|| Entry::new(message, None, now));
         for old in superseded {
             let both = Ordinals::Many(&*old.meant & &*message.meant);
             let key = (old.namespace.clone(), old.seq);
@@ -533,16 +535,13 @@ impl Books {
     }
 
     /// Receipts come before cursors: what a cursor has passed must be on record. Answers whether it is. When the
-    /// store fails the receipts are kept; the steps of a trace are not worth it.
+    /// store fails the receipts are kept; steps that are not in them are not worth it.
     async fn write_receipts(&mut self, durability: Durability) -> bool {
         let keys = std::mem::take(&mut self.dirty);
         let mut books = Vec::with_capacity(keys.len());
         for key in &keys {
             if let Some(entry) = self.entries.get_mut(key) {
-                entry.dirty = false;
-                let steps = std::mem::take(&mut entry.steps);
-                let (namespace, seq) = key.clone();
-                books.push(Recording { namespace, seq, record: entry.record.clone(), steps });
+                books.push(entry.recording(key.0.clone(), key.1));
             }
         }
         if books.is_empty() {

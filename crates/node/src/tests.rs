@@ -12,8 +12,8 @@ use tidings_model::{
     Priority, Push, RoomName, Seq, Target, Timestamp, Topic, UserId,
 };
 use tidings_outbound::Provider;
-use tidings_store::Store;
 use tidings_store::memory::MemoryStore;
+use tidings_store::{Store, TraceStep};
 use tokio::sync::mpsc;
 
 use crate::ack::Ack;
@@ -167,6 +167,14 @@ impl World {
             }
         }
         seqs
+    }
+
+    /// What is on record of a message's way.
+    async fn steps(&self, seq: Seq) -> Vec<TraceStep> {
+        let mut records = self.node.store.receipts(&demo(), vec![seq]).await.unwrap();
+        let mut steps = records.pop().flatten().unwrap_or_default().first_steps;
+        steps.extend(self.node.store.steps(&demo(), seq).await.unwrap());
+        steps
     }
 
     async fn report(&self, accepted: &Accepted) -> String {

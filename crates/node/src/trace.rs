@@ -131,8 +131,9 @@ impl Node {
         }
         // What has just happened is to be on record, too.
         self.ledger.flush().await;
-        let recorded = self.store.steps(&namespace.name, message.seq).await?;
         let books = self.books(message).await;
+        let mut recorded = books.record.first_steps.clone();
+        recorded.extend(self.store.steps(&namespace.name, message.seq).await?);
         let mut answer = (Verdict::NotMeant, Step::NotMeant);
         for device in &devices {
             let (verdict, because) = self.of_device(message, &books, device, &recorded, &mut steps);

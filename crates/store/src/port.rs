@@ -262,7 +262,7 @@ pub trait Receipts {
     /// Replaces the receipts of these messages, and adds to what is known of their way. Synced only when asked.
     fn record(&self, books: Vec<Recording>, durability: Durability) -> Answer<'_, ()>;
 
-    /// What is known of a message's way, in the order in which it was recorded.
+    /// What is known of a message's way besides its [`ReceiptRecord::first_steps`], in the order in which it was recorded.
     fn steps(&self, namespace: &NamespaceName, seq: Seq) -> Answer<'_, Vec<TraceStep>>;
 
     /// The receipts of these messages, each `None` where none was recorded.
@@ -483,6 +483,8 @@ pub struct ReceiptRecord {
     /// How many acknowledgements came after how long: counts by bucket, at most [`ACK_TIME_BUCKETS`],
     /// shorter when the rest is zero. What a bucket means is the ledger's.
     pub ack_times: Vec<u32>,
+    /// What happened to it first, as much as is little. What happened then is under [`Receipts::steps`].
+    pub first_steps: Vec<TraceStep>,
 }
 
 impl ReceiptRecord {

@@ -1,7 +1,8 @@
 //! Pushes over Tidings' HTTP: `messages` for one, `messages:batch` for several.
 
 use memchr::memmem;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{Backend, Publish, Publisher, Push, To};
 use crate::http::parse_answer;
@@ -81,18 +82,28 @@ fn accepted(status: u16, body: &[u8], pushes: usize) -> Result<(), String> {
         (200, _) => {}
         _ => return Err(format!("answered with {status} {}", quote())),
     }
-    let answer: Value = serde_json::from_slice(body)
-        .map_err(|error| format!("an answer that is not JSON: {error}: {}", quote()))?;
-    let Some(results) = answer.get("results").and_then(Value::as_array) else {
-        return Err(format!("a batch was answered without results: {}", quote()));
-    };
-    if let Some(error) = results.iter().find_map(|result| result.get("error")) {
+    let answer: BatchAnswer<'_> = serde_json::from_slice(body)
+        .map_err(|error| format!("not the answer to a batch: {error}: {}", quote()))?;
+    if let Some(error) = answer.results.iter().find_map(|result| result.error) {
         return Err(format!("an entry of the batch was answered with {error}"));
     }
-    if results.len() != pushes {
-        return Err(format!("{} results for a batch of {pushes}", results.len()));
+    if answer.results.len() != pushes {
+        return Err(format!("{} results for a batch of {pushes}", answer.results.len()));
     }
     Ok(())
+}
+
+/// What is looked at in the answer to a batch.
+#[derive(Deserialize)]
+struct BatchAnswer<'a> {
+    #[serde(borrow)]
+    results: Vec<Entry<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
 #[cfg(test)]
@@ -138,7 +149,7 @@ mod tests {
             nobody,
             r#"accepted, but meant for nobody: {"results":[{"id":"x","meant":{"devices":0}}]}"#,
         );
-        check(200, b"{}", "a batch was answered without results: {}");
+        check(200, b"{}", "not the answer to a batch: missing field `results` at line 1 column 2: {}");
         check(200, b"{\"results\":[{}]}", "1 results for a batch of 2");
         check(
             200,

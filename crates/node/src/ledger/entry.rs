@@ -5,10 +5,10 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use tidings_hub::Unwritten;
 use tidings_hub::shard::Ordinals;
-use tidings_model::{DropReason, Message, Ordinal, Step, Timestamp};
+use tidings_model::{DropReason, Message, NamespaceName, Ordinal, Seq, Step, Timestamp};
 use tidings_outbound::Outcome;
-use tidings_store::Attempts;
 use tidings_store::port::{ACK_TIME_BUCKETS, ReceiptRecord, TraceStep};
+use tidings_store::{Attempts, Recording};
 
 use super::Standing;
 
@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) record: ReceiptRecord,
     /// What has happened since the books were last written down.
     pub(crate) steps: Vec<TraceStep>,
+    /// Whether steps are kept apart from the record by now: later ones must not come before them.
+    pub(crate) apart: bool,
     pub(crate) touched_at: Timestamp,
     /// Whether `record` is to be written down.
     pub(crate) dirty: bool,
@@ -47,21 +49,41 @@ pub(crate) struct Tried {
     pub(crate) outcome: Outcome,
 }
 
+/// Most steps in a record, and most devices of each.
+const FIRST_STEPS: usize = 4;
+const FIRST_STEP_DEVICES: u64 = 4;
+
 /// What happens to a message within so many milliseconds is one step of a trace.
 const STEP_GRAIN_MS: u64 = 10;
 
 impl Entry {
-    pub(crate) fn new(message: &Message, record: ReceiptRecord, now: Timestamp) -> Self {
+    /// The books as they are on record, if they are.
+    pub(crate) fn new(message: &Message, record: Option<ReceiptRecord>, now: Timestamp) -> Self {
         Self {
+            apart: record.is_some(),
             meant: Arc::clone(&message.meant),
             sent_at: message.sent_at,
             expires_at: message.expires_at,
             keep: message.keep,
-            record,
+            record: record.unwrap_or_default(),
             steps: Vec::new(),
             touched_at: now,
             dirty: false,
         }
+    }
+
+    /// What is to be written down now. The first steps go into the record, which is written anyhow, as long as they
+    /// are few and of few devices, as with most messages; the others are kept apart.
+    pub(crate) fn recording(&mut self, namespace: NamespaceName, seq: Seq) -> Recording {
+        self.dirty = false;
+        let mut steps = std::mem::take(&mut self.steps);
+        let small = |step: &TraceStep| step.by.len() <= FIRST_STEP_DEVICES && step.detail.is_empty();
+        let first = &mut self.record.first_steps;
+        if !self.apart && first.len() + steps.len() <= FIRST_STEPS && steps.iter().all(small) {
+            first.append(&mut steps);
+        }
+        self.apart |= !steps.is_empty();
+        Recording { namespace, seq, record: self.record.clone(), steps }
     }
 
     /// How a device stands to the message.
@@ -367,6 +389,60 @@ mod tests {
             }
         }
         assert_eq!(bucket_of(u128::MAX), ACK_TIME_BUCKETS - 1);
+    }
+
+    /// What goes into the record altogether and what is kept apart, each time that the books are written down.
+    #[test]
+    fn first_steps_go_into_the_record_as_long_as_they_are_few_and_small() {
+        for (known, script, expected) in [
+            (
+                false,
+                "written 1|record|acked 1|record|written 2|acked 2|record|written 3|record",
+                "1+0 2+0 4+0 4+1",
+            ),
+            (false, "written 1,2,3,4,5|record|acked 1|record", "0+1 0+1"),
+            (false, "record|written 1|record", "0+0 1+0"),
+            (true, "written 1|record", "0+1"),
+        ] {
+            let mut entry = blank(known.then(ReceiptRecord::default));
+            let (mut at, mut shown) = (0, Vec::new());
+            for line in script.split('|') {
+                at += 1_000;
+                let devices =
+                    |list: &str| list.split(',').map(|one| one.parse().unwrap()).collect::<Vec<u32>>();
+                match line.split_once(' ') {
+                    Some(("written", list)) => {
+                        entry.written(&Ordinals::from(devices(list)), Timestamp(at));
+                    }
+                    Some((_, list)) => {
+                        entry.acked(Ordinal(devices(list)[0]), Timestamp(at));
+                    }
+                    None => {
+                        let recording = entry.recording(NamespaceName::new("demo").unwrap(), Seq(1));
+                        shown.push(format!(
+                            "{}+{}",
+                            recording.record.first_steps.len(),
+                            recording.steps.len()
+                        ));
+                    }
+                }
+            }
+            assert_eq!(shown.join(" "), expected, "{script}");
+        }
+    }
+
+    fn blank(known: Option<ReceiptRecord>) -> Entry {
+        Entry {
+            meant: Arc::new((1..9).collect()),
+            sent_at: Timestamp(0),
+            expires_at: Timestamp(1_000_000),
+            keep: true,
+            apart: known.is_some(),
+            record: known.unwrap_or_default(),
+            steps: Vec::new(),
+            touched_at: Timestamp(0),
+            dirty: false,
+        }
     }
 
     #[test]

@@ -176,7 +176,7 @@ impl Node {
             let seqs = some.iter().map(|message| message.seq).collect();
             let mut books = self.ledger.look(&namespace.name, seqs).await.into_iter();
             for message in some {
-                let fresh = || Entry::new(message, Default::default(), self.clock.now());
+                let fresh = || Entry::new(message, None, self.clock.now());
                 let entry = books.next().flatten().unwrap_or_else(fresh);
                 reports.push(self.report_of(namespace, message, &entry));
             }
@@ -244,7 +244,7 @@ impl Node {
     /// The books of a message; blank ones when they cannot be read.
     pub(crate) async fn books(&self, message: &Message) -> Entry {
         let found = self.ledger.look(&message.namespace, vec![message.seq]).await;
-        let fresh = || Entry::new(message, Default::default(), self.clock.now());
+        let fresh = || Entry::new(message, None, self.clock.now());
         found.into_iter().flatten().next().unwrap_or_else(fresh)
     }
 }
@@ -329,6 +329,7 @@ mod tests {
                 keep,
                 record: ReceiptRecord::default(),
                 steps: Vec::new(),
+                apart: false,
                 touched_at: Timestamp(0),
                 dirty: false,
             };

@@ -194,7 +194,7 @@ async fn nobody_is_told_of_who_is_left_alone_before_that_is_over() {
     // How often a device was told to be undelivered.
     let told = async |who: &Identity| {
         world.node.ledger.flush().await;
-        let steps = world.node.store.steps(&demo(), accepted.message.seq).await.unwrap();
+        let steps = world.steps(accepted.message.seq).await;
         let undelivered = steps.iter().filter(|step| step.step == Step::Undelivered);
         undelivered.filter(|step| step.by.contains(who.device.ordinal.0)).count()
     };

@@ -83,7 +83,7 @@ async fn what_was_done_on_purpose_is_on_record() {
     let written = Event::Written { message, by: Ordinals::One(device.0) };
     world.node.happened(vec![befallen, written]);
     world.node.ledger.flush().await;
-    let steps = world.node.store.steps(&demo(), seq).await.unwrap();
+    let steps = world.steps(seq).await;
     let found = steps.iter().find(|step| step.step == Step::SimulatedLoss).unwrap();
     assert_eq!(found.by, RoaringBitmap::from_iter([device.0]));
     assert!(steps.iter().any(|step| step.step == Step::Written));

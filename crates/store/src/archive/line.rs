@@ -138,6 +138,7 @@ lines! {
         #[serde(skip_serializing_if = "Option::is_none")] recalled_at: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")] announced: Option<u64>,
         ack_times: Vec<u32>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")] first_steps: Vec<Stride>,
     }
     /// What happened to a message.
     TraceLine = "trace" {
@@ -455,6 +456,7 @@ impl ReceiptLine<'_> {
             recalled_at,
             announced,
             ack_times,
+            first_steps,
         } = record;
         let rung = |Attempts { claimed, settled }: &Attempts| Rung {
             claimed: Bits::of(claimed),
@@ -474,6 +476,7 @@ impl ReceiptLine<'_> {
             recalled_at: recalled_at.map(|at| at.0),
             announced: announced.map(|seq| seq.0),
             ack_times: ack_times.clone(),
+            first_steps: first_steps.iter().map(Stride::of).collect(),
         }
     }
 
@@ -498,6 +501,7 @@ impl ReceiptLine<'_> {
             recalled_at: self.recalled_at.map(Timestamp),
             announced: self.announced.map(Seq),
             ack_times: self.ack_times.clone(),
+            first_steps: self.first_steps.iter().map(Stride::step).collect::<Result<_, Wrong>>()?,
         })
     }
 }

@@ -21,6 +21,7 @@ fn record(written: std::ops::Range<u32>, acked: std::ops::Range<u32>, times: usi
         written: written.collect(),
         acked: acked.collect(),
         ack_times: (0..times as u32).map(|bucket| bucket * 1_000_003).collect(),
+        first_steps: (times == 3).then(|| step(5, Step::Written, &[1, 2])).into_iter().collect(),
     }
 }
 

@@ -10,6 +10,12 @@ use tidings_model::{NameError, NamespaceName, Topic};
 /// Bytes in front of the body of a sealed value: version and crc32.
 pub const SEAL_BYTES: usize = 5;
 
+/// Most devices that are written one by one: a bitmap of one has 18 bytes, and takes far longer to make.
+const FEW: u8 = 8;
+
+/// What stands in the place of their number where there are more.
+const MANY: u8 = u8::MAX;
+
 /// Why bytes do not read back as what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
@@ -118,6 +124,8 @@ pub trait Put {
     fn put_topic(&mut self, topic: &Topic);
     /// A bitmap in the portable format of roaring, with its length in front.
     fn put_bitmap(&mut self, bitmap: &RoaringBitmap);
+    /// A set of devices: a few one by one, with their number in front, more as a bitmap.
+    fn put_devices(&mut self, devices: &RoaringBitmap);
     /// Something that may be missing: a byte that says so, and what there is.
     fn put_maybe<T>(&mut self, value: Option<T>, put: impl Fn(&mut Self, T));
     /// A list: four bytes of length, the elements.
@@ -175,6 +183,15 @@ impl Put for Vec<u8> {
         // A vector takes whatever is written to it.
         let written = bitmap.serialize_into(&mut *self);
         debug_assert!(written.is_ok() && self.len() == before + bytes);
+    }
+
+    fn put_devices(&mut self, devices: &RoaringBitmap) {
+        if devices.len() > u64::from(FEW) {
+            self.put_u8(MANY);
+            return self.put_bitmap(devices);
+        }
+        self.put_u8(devices.len() as u8);
+        devices.iter().for_each(|device| self.put_u32(device));
     }
 
     fn put_maybe<T>(&mut self, value: Option<T>, put: impl Fn(&mut Self, T)) {
@@ -281,6 +298,18 @@ impl<'a> Reader<'a> {
     pub fn bytes(&mut self) -> Result<&'a [u8], Broken> {
         let bytes = self.u32()? as usize;
         self.take(bytes)
+    }
+
+    /// A set of devices.
+    ///
+    /// # Errors
+    /// [`Broken::Choice`] for a number that nobody writes, [`Broken::Bitmap`] for a bad bitmap; see [`Reader::take`].
+    pub fn devices(&mut self) -> Result<RoaringBitmap, Broken> {
+        match self.u8()? {
+            MANY => self.bitmap(),
+            few @ 0..=FEW => (0..few).map(|_| self.u32()).collect(),
+            other => Err(Broken::Choice(other)),
+        }
     }
 
     /// A topic.
