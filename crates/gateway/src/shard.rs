@@ -116,8 +116,8 @@ async fn turns(
             reset(&local, timer.as_mut());
         }
         local.give_share();
-        let due = breath.after_turn(more && local.hub.borrow().is_behind(), Instant::now());
-        if more && !due {
+        breath.after_turn(more && local.hub.borrow().is_behind(), Instant::now());
+        if more {
             // The connections' own tasks get their turn as well.
             tokio::task::yield_now().await;
         }

@@ -213,6 +213,9 @@ struct Room {
     members: Vec<MemberKey>,
 }
 
+/// Most drops, of a message for a device each, that wait to be told together.
+const DROPS_TOGETHER: usize = 8_192;
+
 /// One core's slice of the connections.
 #[derive(Debug)]
 pub struct Shard {
@@ -411,21 +414,30 @@ impl Shard {
     /// Takes what happened since the last call.
     pub fn take_events(&mut self, into: &mut Vec<Event>) {
         into.append(&mut self.events);
-        // One message is let go for many at once: a room has a thousand readers that have stopped.
-        self.drops.fresh.sort_unstable();
-        for same in self.drops.fresh.chunk_by(|a, b| (a.0, a.1, a.2) == (b.0, b.1, b.2)) {
-            let by: Vec<u32> = same.iter().map(|(.., device)| *device).collect();
-            let namespace = self.places[same[0].0 as usize].name.clone();
-            into.push(Event::Dropped { namespace, seq: same[0].1, why: same[0].2, by: by.into() });
+        if self.tells_drops() {
+            // One message is let go for many at once: a room has a thousand readers that have stopped.
+            self.drops.fresh.sort_unstable();
+            for same in self.drops.fresh.chunk_by(|a, b| (a.0, a.1, a.2) == (b.0, b.1, b.2)) {
+                let by: Vec<u32> = same.iter().map(|(.., device)| *device).collect();
+                let namespace = self.places[same[0].0 as usize].name.clone();
+                into.push(Event::Dropped { namespace, seq: same[0].1, why: same[0].2, by: by.into() });
+            }
+            self.drops.fresh.clear();
         }
-        self.drops.fresh.clear();
         into.append(&mut self.befallen);
+    }
+
+    /// Whether what was let go is to be told now. While messages are put into outboxes member by member, each of them is let
+    /// go for a few at a time: these are told together, when it is known whom they were written to.
+    fn tells_drops(&self) -> bool {
+        let waiting = self.drops.fresh.len();
+        waiting > 0 && (self.round.together == 0 || waiting >= DROPS_TOGETHER)
     }
 
     /// Whether there is anything for [`Shard::take_events`] or [`Shard::take_urgent`].
     #[must_use]
     pub fn has_output(&self) -> bool {
-        let told = self.events.is_empty() && self.drops.fresh.is_empty() && self.befallen.is_empty();
+        let told = self.events.is_empty() && !self.tells_drops() && self.befallen.is_empty();
         !told || !self.urgent.is_empty()
     }
 
@@ -457,6 +469,10 @@ impl Shard {
                 .find(|member| member.place == place)
                 .map(|member| member.ordinal);
             if let Some(ordinal) = ordinal {
+                // That it was written comes first, also while others still wait for it.
+                if let Some(job) = self.jobs.iter_mut().find(|job| job.is_of(place, seq)) {
+                    self.events.extend(job.take_written());
+                }
                 let namespace = self.places[place as usize].name.clone();
                 self.events.push(Event::Unwritten { namespace, seq, ordinal, why });
             }

@@ -13,8 +13,8 @@ use crate::revoke::Revoked;
 /// Most of what a shard is told that waits for it; with more, publishing waits for the shard.
 pub const INBOX_TOLD: usize = 4_096;
 
-/// Most messages that a shard is told of at once.
-const TOGETHER: usize = 16;
+/// Most messages that a shard, or the ledger, is told of at once.
+pub(crate) const TOGETHER: usize = 16;
 
 /// What a shard is told.
 #[derive(Clone, Debug)]

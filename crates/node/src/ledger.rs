@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::ack::Ack;
+use crate::deliver::TOGETHER;
 use crate::metrics::Why;
 use crate::observe::Observers;
 use crate::presence::Receipts;
@@ -96,8 +97,11 @@ struct Change {
     done: oneshot::Sender<bool>,
 }
 
+/// A message that was accepted, and those that it takes the place of.
+pub(crate) type Opened = (Arc<Message>, Vec<Arc<Message>>);
+
 enum Entered {
-    Opened(Vec<(Arc<Message>, Vec<Arc<Message>>)>),
+    Opened(Vec<Opened>),
     Happened(Vec<Event>),
     Acked(Vec<Ack>),
     AckedTell(Vec<Ack>, oneshot::Sender<Vec<Acked>>),
@@ -146,9 +150,14 @@ impl Ledger {
     }
 
     /// Messages were accepted, and each takes the place of older ones.
-    pub(crate) async fn opened(&self, messages: Vec<(Arc<Message>, Vec<Arc<Message>>)>) {
-        if !messages.is_empty() {
-            let _ = self.queue.send(Entered::Opened(messages)).await;
+    pub(crate) async fn opened(&self, messages: Vec<Opened>) {
+        let mut messages = messages.into_iter();
+        loop {
+            let some: Vec<_> = messages.by_ref().take(TOGETHER).collect();
+            if some.is_empty() {
+                return;
+            }
+            let _ = self.queue.send(Entered::Opened(some)).await;
         }
     }
 

@@ -18,6 +18,7 @@ use tidings_model::{
 use tidings_store::{Appended, NewMessage, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::ledger::Opened;
 use crate::rates::RetryAfter;
 use crate::{Namespace, Node, deliver};
 
@@ -448,12 +449,13 @@ async fn settle(node: &Node, batch: Vec<Rest>, outcome: Result<Vec<Appended>, St
             Appended::Conflict => Err(PublishError::Conflict),
             Appended::Gone => Err(PublishError::Gone),
         };
-        answers.push((rest.reply, answer));
+        answers.push((rest, answer));
     }
     node.ledger.opened(fresh.opened).await;
     node.shards.deliver(fresh.deliveries).await;
-    for (reply, answer) in answers {
-        let _ = reply.send(answer);
+    // Until here they count among what waits, and their namespaces as in use.
+    for (rest, answer) in answers {
+        let _ = rest.reply.send(answer);
     }
 }
 
@@ -461,7 +463,7 @@ async fn settle(node: &Node, batch: Vec<Rest>, outcome: Result<Vec<Appended>, St
 #[derive(Default)]
 struct Fresh {
     /// With those that each takes the place of.
-    opened: Vec<(Arc<Message>, Vec<Arc<Message>>)>,
+    opened: Vec<Opened>,
     /// With the shards that may have somebody for each.
     deliveries: Vec<(u64, Arc<Delivery>)>,
 }

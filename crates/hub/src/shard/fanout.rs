@@ -58,6 +58,15 @@ impl Job {
         self.place == place && self.delivery.message.seq == seq
     }
 
+    /// Who it was written to since this was last asked.
+    pub(super) fn take_written(&mut self) -> Option<Event> {
+        if self.written.is_empty() {
+            return None;
+        }
+        let by = Ordinals::from(std::mem::take(&mut self.written));
+        Some(Event::Written { message: Arc::clone(&self.delivery.message), by })
+    }
+
     /// The topics that it has not been through, each with its offset there.
     fn rooms(&self) -> &[(Topic, u64)] {
         &self.delivery.message.topics[self.topic..]
@@ -74,6 +83,9 @@ impl Shard {
     /// round. Messages are to be taken in by their numbers.
     pub fn deliver(&mut self, delivery: Arc<Delivery>) {
         let Some(&place) = self.place_of.get(&delivery.message.namespace) else { return };
+        if self.places[place as usize].recalled.contains(&delivery.message.seq) {
+            return;
+        }
         let mut job = Job {
             place,
             topic: 0,
@@ -135,6 +147,7 @@ impl Shard {
     /// Serves one member in this turn, and before it with what it is owed from rooms that are still being
     /// served.
     fn serve_now(&mut self, job: &mut Job, key: MemberKey) {
+        let mut taken = false;
         if !self.jobs.is_empty() {
             let mut jobs = std::mem::take(&mut self.jobs);
             for owed in jobs.iter_mut().filter(|owed| owed.place == job.place) {
@@ -142,14 +155,15 @@ impl Shard {
                     // The job's own frames are of the topic that it stands at.
                     let frames = std::mem::take(&mut owed.frames);
                     let at = std::mem::replace(&mut owed.topic, topic);
-                    self.serve_one(owed, key);
+                    taken |= self.serve_one(owed, key);
                     owed.topic = at;
                     owed.frames = frames;
                 }
             }
             self.jobs = jobs;
         }
-        if self.serve_one(job, key)
+        taken |= self.serve_one(job, key);
+        if taken
             && let Some(member) = self.members.get(key)
             && let Some(peer) = self.peers.get_mut(member.peer)
         {
@@ -275,10 +289,7 @@ impl Shard {
         given.queued
     }
 
-    pub(super) fn finish(&mut self, job: Job) {
-        if !job.written.is_empty() {
-            let by = Ordinals::from(job.written);
-            self.events.push(Event::Written { message: Arc::clone(&job.delivery.message), by });
-        }
+    pub(super) fn finish(&mut self, mut job: Job) {
+        self.events.extend(job.take_written());
     }
 }

@@ -112,10 +112,14 @@ impl Entry {
                 let gone = &self.record.dropped;
                 if gone.iter().all(|gone| gone.is_disjoint(many)) {
                     self.record.written |= many;
+                    self.note(now, Step::Written, by);
                 } else {
-                    self.record.written |= gone.iter().fold(many.clone(), |left, gone| left - gone);
+                    let left = gone.iter().fold(many.clone(), |left, gone| left - gone);
+                    self.record.written |= &left;
+                    if !left.is_empty() {
+                        self.note(now, Step::Written, &Ordinals::Many(left));
+                    }
                 }
-                self.note(now, Step::Written, by);
             }
         }
         self.record.written.len() - before

@@ -167,6 +167,102 @@ proptest! {
     }
 }
 
+/// Ann has a device in the room, and it is not meant: what it was given ahead of its turn is written all the same.
+#[test]
+fn what_a_device_is_owed_is_written_also_when_the_newer_message_is_not_for_it() {
+    let (mut script, members) = big_room(2_000);
+    script.step(&format!("push 1 room:big | {members}"));
+    script.step("push 2 user:ann=7,8 | 8");
+    let mut got = BTreeMap::new();
+    drain(&mut script, usize::MAX, &mut got);
+    assert_eq!((&*got["p7"], &*got["p8"], &*got["p9"]), (&[1][..], &[1, 2][..], &[1][..]));
+}
+
+#[test]
+fn that_a_connection_was_lost_is_told_behind_what_was_written_to_it() {
+    let (mut script, members) = big_room(2_000);
+    for seq in 1..=3 {
+        script.step(&format!("push {seq} room:big | {members}"));
+    }
+    let mut turn = Vec::new();
+    assert!(
+        script.shard.turn(&mut turn) && turn.is_empty(),
+        "the outboxes of some are filled, and nobody's is written"
+    );
+    let mut events = Vec::new();
+    script.shard.take_events(&mut events);
+    assert_eq!(events, []);
+    let (peer, member) = script.peers["p2000"];
+    script.shard.detach(member);
+    script.shard.remove_peer(peer);
+    script.shard.take_events(&mut events);
+    let told: Vec<String> = events
+        .iter()
+        .map(|event| match event {
+            Event::Written { message, by } => {
+                let Ordinals::Many(by) = by else { panic!("many") };
+                assert!(by.contains(2_000));
+                format!("written {}", message.seq.0)
+            }
+            Event::Unwritten { seq, ordinal: Ordinal(2_000), .. } => format!("unwritten {}", seq.0),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["written 1", "unwritten 1", "written 2", "unwritten 2", "written 3", "unwritten 3"]);
+    while script.shard.turn(&mut turn) {}
+    script.shard.take_events(&mut events);
+    let again =
+        |event: &&Event| matches!(event, Event::Written { by: Ordinals::Many(by), .. } if by.contains(2_000));
+    assert_eq!(events.iter().filter(again).count(), 3, "once each");
+}
+
+#[test]
+fn what_a_room_lets_go_of_is_told_once_for_each_message() {
+    let (mut script, members) = big_room(1_000);
+    for peer in 1..=1_000 {
+        script.shard.set_blocked(script.peers[&format!("p{peer}")].0, true);
+    }
+    for seq in 1..=20 {
+        script.step(&format!("push {seq} room:big key:price | {members}"));
+    }
+    let (mut turn, mut dropped) = (Vec::new(), BTreeMap::<u64, usize>::new());
+    loop {
+        let more = script.shard.turn(&mut turn);
+        let mut events = Vec::new();
+        script.shard.take_events(&mut events);
+        for event in events {
+            if let Event::Dropped { seq, .. } = event {
+                *dropped.entry(seq.0).or_default() += 1;
+            }
+        }
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(dropped.keys().copied().collect::<Vec<_>>(), (1..20).collect::<Vec<_>>());
+    assert!(dropped.values().all(|times| *times <= 4), "{dropped:?}");
+}
+
+#[test]
+fn a_message_that_its_recall_has_overtaken_is_for_nobody() {
+    check(
+        "attach a 1 json
+         live a 0
+         recall 2
+         push 1 all | 1
+         push 2 all | 1",
+        expect![[r#"
+            attach a 1 json
+            live a 0
+            recall 2
+            push 1 all | 1
+              > a 1@all
+              written 1: [1]
+            push 2 all | 1
+        "#]],
+    );
+}
+
 #[test]
 fn a_shard_is_behind_when_round_after_round_leaves_messages_for_the_next() {
     let (mut script, members) = big_room(SMALL_ROOM + 1);
