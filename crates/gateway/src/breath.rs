@@ -35,8 +35,7 @@ impl Breath {
         self.due = now.duration_since(self.since) >= WORK;
     }
 
-    /// Lets others have the processor: for as long as a breath takes when one is due, else for as long as it takes them
-    /// to say that they do not want it.
+    /// A breath, if one is due. Whoever stops waiting for it has it begin anew.
     pub(crate) async fn take(&mut self) {
         if self.due {
             tokio::time::sleep(BREATH).await;
