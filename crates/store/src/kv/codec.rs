@@ -108,6 +108,16 @@ fn checksum(version: u8, key: &[u8], body: &[u8]) -> u32 {
     crc.finalize()
 }
 
+/// How many bytes [`Put::put_devices`] takes for a set.
+#[must_use]
+pub fn devices_bytes(devices: &RoaringBitmap) -> usize {
+    if devices.len() > u64::from(FEW) {
+        5 + devices.serialized_size()
+    } else {
+        1 + 4 * devices.len() as usize
+    }
+}
+
 /// What a body is put together with.
 pub trait Put {
     /// One byte.

@@ -39,7 +39,7 @@ pub fn key(namespace: &NamespaceName, seq: Seq) -> Vec<u8> {
 pub fn value(key: &[u8], record: &ReceiptRecord) -> Vec<u8> {
     let sets = [&record.written, &record.acked, &record.escalated, &record.held];
     let sets = sets.into_iter().chain(record.dropped.iter().filter(|set| !set.is_empty()));
-    let sets: usize = sets.map(|set| if set.len() > 8 { set.serialized_size() + 5 } else { 33 }).sum();
+    let sets: usize = sets.map(codec::devices_bytes).sum();
     let mut value = codec::unsealed(sets + record.ack_times.len() * 4 + record.first_steps.len() * 48 + 26);
     value.put_devices(&record.written);
     value.put_devices(&record.acked);
