@@ -16,7 +16,7 @@ fi
 
 ./setup.sh
 status=0
-node --test --test-concurrency=2 --test-timeout=170000 ./*.test.mjs || status=$?
+node --test --test-concurrency=3 --test-timeout=170000 ./*.test.mjs || status=$?
 node badnetwork.mjs --seconds "${BAD_NETWORK_SECONDS:-30}" || status=$?
 node killloop.mjs --rounds "${KILL_ROUNDS:-10}" || status=$?
 node powercut/powercut.mjs --cuts "${POWER_CUTS:-40}" --seconds "${POWER_SECONDS:-60}" || status=$?

@@ -1,15 +1,10 @@
 //! A server that stops, or has too much to do: everybody hears the goodbye, nothing that was accepted is
 //! lost, nobody can hold it up, and whoever is new is asked to come later.
 
-// clippy only knows functions marked as tests, not what they call.
-#![allow(clippy::unwrap_used)]
-
-mod harness;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{PATIENCE, Server, until, user};
+use crate::harness::{PATIENCE, Server, until, user};
 use serde_json::json;
 use tidings_gateway::{Plan, Settings};
 use tidings_hub::Bounds;

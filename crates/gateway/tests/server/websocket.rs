@@ -1,15 +1,10 @@
 //! The JSON protocol against a client that others wrote (tungstenite), and against bare sockets that do
 //! what no client library would.
 
-// clippy only knows functions marked as tests, not what they call.
-#![allow(clippy::unwrap_used)]
-
-mod harness;
-
 use std::time::Duration;
 
+use crate::harness::{PATIENCE, Server, close_code, room, user};
 use futures_util::{SinkExt, StreamExt};
-use harness::{PATIENCE, Server, close_code, room, user};
 use serde_json::{Value, json};
 use tidings_gateway::{Plan, Settings};
 use tidings_hub::Bounds;

@@ -1,8 +1,5 @@
 //! A node with a gateway in this process, and clients for it: tungstenite, and bare sockets.
 
-// Each test file uses its part of it.
-#![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,26 +23,26 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Longer than anything here takes; a test that runs into it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Server {
-    pub node: Arc<Node>,
-    pub gateway: Gateway,
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) node: Arc<Node>,
+    pub(crate) gateway: Gateway,
+    pub(crate) address: SocketAddr,
 }
 
-pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl Server {
-    pub async fn start(settings: Settings) -> Self {
+    pub(crate) async fn start(settings: Settings) -> Self {
         Self::start_on(Arc::new(MemoryStore::new(Epoch(7))), settings).await
     }
 
-    pub async fn start_on(store: Arc<dyn tidings_store::Store>, settings: Settings) -> Self {
+    pub(crate) async fn start_on(store: Arc<dyn tidings_store::Store>, settings: Settings) -> Self {
         Self::start_with(store, settings, None).await
     }
 
-    pub async fn start_with(
+    pub(crate) async fn start_with(
         store: Arc<dyn tidings_store::Store>,
         settings: Settings,
         tls: Option<TlsAcceptor>,
@@ -53,7 +50,7 @@ impl Server {
         Self::start_ruled(store, settings, tls, |_| ()).await
     }
 
-    pub async fn start_where(
+    pub(crate) async fn start_where(
         settings: Settings,
         rule: impl FnOnce(&mut tidings_node::namespace::Settings),
     ) -> Self {
@@ -91,13 +88,13 @@ impl Server {
         Self { node, gateway, address }
     }
 
-    pub async fn open(&self) -> Client {
+    pub(crate) async fn open(&self) -> Client {
         let url = format!("ws://{}/v1/namespaces/demo/connect", self.address);
         let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
         Client { socket }
     }
 
-    pub async fn connect(&self, user: &str, device: &str) -> Client {
+    pub(crate) async fn connect(&self, user: &str, device: &str) -> Client {
         let mut client = self.open().await;
         client.send(json!({"id": 1, "cmd": "connect", "user": user, "device": device})).await;
         let answer = client.next().await;
@@ -105,12 +102,12 @@ impl Server {
         client
     }
 
-    pub async fn push(&self, to: Target, data: Value) -> MessageId {
+    pub(crate) async fn push(&self, to: Target, data: Value) -> MessageId {
         self.node.publish(&demo(), push(to, data)).await.unwrap().message.id.clone()
     }
 
     /// A handshake without a library: the socket behind it, all of the answer read.
-    pub async fn raw(&self) -> TcpStream {
+    pub(crate) async fn raw(&self) -> TcpStream {
         let mut socket = TcpStream::connect(self.address).await.unwrap();
         let request = format!(
             "GET /v1/namespaces/demo/connect HTTP/1.1\r\nHost: {}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
@@ -152,22 +149,22 @@ impl Listener for Streams {
     }
 }
 
-pub struct Client {
-    pub socket: Socket,
+pub(crate) struct Client {
+    pub(crate) socket: Socket,
 }
 
 impl Client {
-    pub async fn send(&mut self, value: Value) {
+    pub(crate) async fn send(&mut self, value: Value) {
         self.socket.send(Message::text(value.to_string())).await.unwrap();
     }
 
-    pub async fn frame(&mut self) -> Message {
+    pub(crate) async fn frame(&mut self) -> Message {
         let frame = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a frame comes");
         frame.expect("the socket is open").unwrap()
     }
 
     /// The next text frame.
-    pub async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         loop {
             match self.frame().await {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),
@@ -177,7 +174,7 @@ impl Client {
         }
     }
 
-    pub async fn closed(&mut self) -> u16 {
+    pub(crate) async fn closed(&mut self) -> u16 {
         loop {
             match self.frame().await {
                 Message::Close(Some(close)) => return close.code.into(),
@@ -187,14 +184,14 @@ impl Client {
         }
     }
 
-    pub async fn call(&mut self, command: Value) -> Value {
+    pub(crate) async fn call(&mut self, command: Value) -> Value {
         self.send(command).await;
         self.next().await
     }
 }
 
 /// Waits for a condition that another thread brings about.
-pub async fn until(condition: impl Fn() -> bool) {
+pub(crate) async fn until(condition: impl Fn() -> bool) {
     let looks = async {
         while !condition() {
             tokio::task::yield_now().await;
@@ -203,7 +200,7 @@ pub async fn until(condition: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, looks).await.expect("the condition comes true");
 }
 
-pub fn push(to: Target, data: Value) -> Push {
+pub(crate) fn push(to: Target, data: Value) -> Push {
     Push {
         to,
         except: Except::default(),
@@ -224,20 +221,20 @@ pub fn push(to: Target, data: Value) -> Push {
     }
 }
 
-pub fn demo() -> NamespaceName {
+pub(crate) fn demo() -> NamespaceName {
     NamespaceName::new("demo").unwrap()
 }
 
-pub fn user(name: &str) -> Target {
+pub(crate) fn user(name: &str) -> Target {
     Target { users: vec![UserId::new(name).unwrap()], ..Target::default() }
 }
 
-pub fn room(name: &str) -> Target {
+pub(crate) fn room(name: &str) -> Target {
     Target { rooms: vec![RoomName::new(name).unwrap()], ..Target::default() }
 }
 
 /// What a bare socket is closed with.
-pub async fn close_code(socket: &mut TcpStream) -> u16 {
+pub(crate) async fn close_code(socket: &mut TcpStream) -> u16 {
     let mut bytes = Vec::new();
     let read =
         tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.expect("the server closes");

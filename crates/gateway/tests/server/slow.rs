@@ -1,16 +1,11 @@
 //! Readers that stop, under each policy of a namespace: what becomes of their messages, and of everybody
 //! else.
 
-// clippy only knows functions marked as tests, not what they call.
-#![allow(clippy::unwrap_used)]
-
-mod harness;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{Client, Server, demo, push, until};
+use crate::harness::{Client, Server, demo, push, until, user};
 use serde_json::{Value, json};
 use tidings_gateway::Settings;
 use tidings_hub::Bounds;
@@ -129,7 +124,7 @@ async fn what_expires_in_an_outbox_is_not_written() {
     let mut slow = server.connect("ann", "d1").await;
     let large = "x".repeat(60_000);
     let expired = server.node.metrics().unwritten.get_or_create(&Why::EXPIRED).clone();
-    let ann = || harness::user("ann");
+    let ann = || user("ann");
     // More than the kernel takes; what is left of it waits in the outbox.
     for n in 0..300 {
         let short = Push { ttl: Duration::from_millis(500), ..push(ann(), json!({"n": n, "x": large})) };

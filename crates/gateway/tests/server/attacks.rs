@@ -1,13 +1,8 @@
 //! What has once gone wrong under attack, or under clients that are merely slow, each as it was found.
 
-// clippy only knows functions marked as tests, not what they call.
-#![allow(clippy::unwrap_used)]
-
-mod harness;
-
 use std::sync::Arc;
 
-use harness::{Server, room, until, user};
+use crate::harness::{Server, demo, push, room, until, user};
 use serde_json::json;
 use tidings_gateway::Settings;
 use tidings_hub::Bounds;
@@ -28,8 +23,8 @@ async fn a_burst_is_not_the_readers_fault() {
     let outbox = Bounds { frames: 16, bytes: 1 << 20 };
     let server = Server::start(Settings { outbox, ..Settings::default() }).await;
     let mut client = server.connect("ann", "d1").await;
-    let pushes: Vec<_> = (0..500).map(|n| harness::push(user("ann"), json!(n))).collect();
-    server.node.publish_batch(&harness::demo(), pushes).await;
+    let pushes: Vec<_> = (0..500).map(|n| push(user("ann"), json!(n))).collect();
+    server.node.publish_batch(&demo(), pushes).await;
     for n in 0..500 {
         assert_eq!(client.next().await["push"]["data"], json!(n));
     }

@@ -1,13 +1,8 @@
 //! TLS inside the shard: the same protocol in ciphertext, with the same economy of writes.
 
-// clippy only knows functions marked as tests, not what they call.
-#![allow(clippy::unwrap_used)]
-
-mod harness;
-
 use std::sync::Arc;
 
-use harness::{Client, PATIENCE, Server, demo, user};
+use crate::harness::{Client, PATIENCE, Server, demo, user};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
