@@ -8,7 +8,7 @@
 //! [`target`] (who is meant), [`message`] (what was accepted), [`step`] (what becomes of it),
 //! [`profile`] (what is kept of a device), [`disconnect`] (how a connection ends), [`address`] and [`network`] (where a client is),
 //! [`origin`] (which page it belongs to), [`glob`] (patterns as Redis has them),
-//! [`duration`] (as people write it), [`granularity`] (intervals of statistics), [`limit`] (how large anything may be).
+//! [`duration`] (as people write it), [`ulid`] (ids that sort by time), [`granularity`] (intervals of statistics), [`limit`] (how large anything may be).
 
 pub mod address;
 pub mod disconnect;
@@ -26,6 +26,7 @@ pub mod step;
 pub mod target;
 pub mod time;
 pub mod topic;
+pub mod ulid;
 
 pub use address::ClientAddress;
 pub use disconnect::Disconnect;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::limit::{COLLAPSE_KEY_BYTES_MAX, NAME_BYTES_MAX, NAMESPACE_BYTES_MAX, TAG_BYTES_MAX};
+use crate::{Seq, Timestamp, ulid};
 
 /// Why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +171,28 @@ fn check_namespace(text: &str) -> Result<(), NameError> {
     }
 }
 
+/// How many bits of an id that the store makes are the number of its message; the others follow them.
+const NUMBER_BITS: u32 = 48;
+
+/// Bits behind the number: who makes an id brings them, so that two stores do not make the same one.
+const SALT_BITS: u32 = 32;
+
+impl MessageId {
+    /// The id of a message that its caller has given none: a ULID of the time, the lowest 48 bits of its number, and `salt`.
+    /// The message can be found by what is in the id.
+    #[must_use]
+    pub fn made(at: Timestamp, seq: Seq, salt: u32) -> Self {
+        let number = seq.0 & ((1 << NUMBER_BITS) - 1);
+        Self(ulid::encode(at, u128::from(number) << SALT_BITS | u128::from(salt)).into())
+    }
+
+    /// The number of the message, if the id was [made](MessageId::made) for it. Anybody can choose an id that looks like it.
+    #[must_use]
+    pub fn number(&self) -> Option<Seq> {
+        ulid::decode(&self.0).map(|(_, low)| Seq((low >> SALT_BITS) as u64))
+    }
+}
+
 /// The event under which clients are told that a message was recalled. No push may use it.
 pub const RECALL_EVENT: &str = "recall";
 
@@ -235,6 +258,17 @@ mod tests {
         ] {
             assert_eq!(UserId::new(bad), Err(why), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn an_id_that_was_made_has_the_number_of_its_message() {
+        let id = |at, seq, salt| MessageId::made(Timestamp(at), Seq(seq), salt);
+        for (at, seq, salt) in [(0, 0, 0), (1_000, 1, u32::MAX), (1_764_500_000_000, (1 << 48) - 1, 7)] {
+            assert_eq!(id(at, seq, salt).number(), Some(Seq(seq)));
+        }
+        let ids = [id(1, 9, 9), id(2, 1, 9), id(2, 2, 0), id(2, 2, 1)];
+        assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+        assert_eq!(MessageId::new("order-17").unwrap().number(), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tidings_node::history::{Asked, Order, Words};
 use tidings_node::ledger::report::Life;
 use tidings_node::namespace::{AuthMode, Settings};
 use tidings_node::{Clock, Node};
-use tidings_store::{EmbeddedStore, History, Messages, NewMessage, Options, Store};
+use tidings_store::{EmbeddedStore, History, Messages, NewId, NewMessage, Options, Store};
 
 mod common;
 
@@ -256,8 +256,7 @@ fn message(namespace: &NamespaceName, n: u64, count: u64) -> NewMessage {
     let event = if dice.next(10_000) == 0 { "rare".to_owned() } else { format!("event-{}", dice.next(20)) };
     NewMessage {
         namespace: namespace.clone(),
-        id: format!("message-{n:010}").parse().expect("an id"),
-        id_may_repeat: false,
+        id: NewId::Kept(format!("message-{n:010}").parse().expect("an id")),
         fingerprint: [7; 16],
         event: event.parse().expect("an event"),
         data: Bytes::from(format!("{{\"title\":\"notice {n}\",\"text\":\"{}\",\"n\":{n}}}", text(n))),

@@ -1,33 +1,44 @@
 //! Ids that the node makes up.
 
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use tidings_model::{DeviceId, MessageId, NoticeId, Ordinal, Seq, Timestamp};
+use tidings_model::{DeviceId, NoticeId, Ordinal, Seq, Timestamp, ulid};
 
 use crate::notify::NoticeKind;
 
-/// Crockford's base 32: no I, L, O or U, so that an id can be read aloud.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-
-/// Makes message ids: 48 bits of time, 80 random bits, sorted by time as text (the ULID layout). Within
-/// a millisecond the random part counts up.
+/// Makes ids of notices: ULIDs with random bits, which within a millisecond count up.
 #[derive(Debug, Default)]
-pub struct MessageIds {
+pub struct NoticeIds {
     last: Mutex<(u64, u128)>,
 }
 
-impl MessageIds {
+impl NoticeIds {
     /// The next id.
-    pub fn next(&self, now: Timestamp) -> MessageId {
+    pub fn next(&self, now: Timestamp) -> NoticeId {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = if now.0 > last.0 {
             // The top bit stays free, so that counting up never wraps within a millisecond.
-            (now.0, u128::from_le_bytes(random()) & ((1 << 79) - 1))
+            (now.0, u128::from_le_bytes(random()) & ((1 << (ulid::LOW_BITS - 1)) - 1))
         } else {
             (last.0, last.1 + 1)
         };
-        MessageId::new(&text_of(last.0, last.1))
-            .unwrap_or_else(|_| unreachable!("26 letters and digits are a name"))
+        notice(Timestamp(last.0), last.1)
+    }
+}
+
+/// What the ids of messages have besides their time and number: bits that nobody can foresee.
+#[derive(Debug, Default)]
+pub struct Salts {
+    keys: RandomState,
+    count: AtomicU64,
+}
+
+impl Salts {
+    /// The next one.
+    pub fn next(&self) -> u32 {
+        self.keys.hash_one(self.count.fetch_add(1, Ordering::Relaxed)) as u32
     }
 }
 
@@ -36,13 +47,11 @@ impl MessageIds {
 pub(crate) fn notice_id(at: Timestamp, seq: Seq, device: Ordinal, kind: NoticeKind, rung: u8) -> NoticeId {
     let which = (kind as u8) << 4 | rung & 0xf;
     let low = u128::from(seq.0) << 40 | u128::from(device.0) << 8 | u128::from(which);
-    NoticeId::new(&text_of(at.0, low)).unwrap_or_else(|_| unreachable!("26 letters and digits are a name"))
+    notice(at, low)
 }
 
-/// 48 bits of time and 80 others, as 26 letters and digits.
-fn text_of(at: u64, low: u128) -> String {
-    let number = u128::from(at & ((1 << 48) - 1)) << 80 | low & ((1 << 80) - 1);
-    (0..26).rev().map(|i| char::from(ALPHABET[(number >> (5 * i)) as usize & 31])).collect()
+fn notice(at: Timestamp, low: u128) -> NoticeId {
+    NoticeId::new(&ulid::encode(at, low)).unwrap_or_else(|_| unreachable!("26 letters and digits are a name"))
 }
 
 /// A device id for a client that brought none: nobody can guess it.
@@ -72,7 +81,9 @@ pub fn is_passing(device: &DeviceId) -> bool {
 #[must_use]
 pub fn token() -> String {
     let number = u128::from_le_bytes(random());
-    (0..26).map(|i| char::from(ALPHABET[(number >> (5 * i)) as usize & 31].to_ascii_lowercase())).collect()
+    (0..26)
+        .map(|i| char::from(ulid::ALPHABET[(number >> (5 * i)) as usize & 31].to_ascii_lowercase()))
+        .collect()
 }
 
 /// Random bytes from the operating system.
@@ -109,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn message_ids_sort_by_time_and_never_repeat() {
-        let ids = MessageIds::default();
+    fn ids_of_notices_sort_by_time_and_never_repeat() {
+        let ids = NoticeIds::default();
         let made: Vec<_> = [5, 5, 5, 6, 4, 7].into_iter().map(|ms| ids.next(Timestamp(ms))).collect();
         assert!(made.windows(2).all(|pair| pair[0] < pair[1]), "{made:?}");
         assert_eq!(made[0].as_str().len(), 26);

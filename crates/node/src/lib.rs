@@ -83,7 +83,8 @@ pub use tidings_store::{Device, StoreError};
 pub struct Node {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
-    pub(crate) ids: ids::MessageIds,
+    pub(crate) ids: ids::NoticeIds,
+    pub(crate) salts: ids::Salts,
     pub(crate) namespaces: RwLock<HashMap<NamespaceName, Arc<Namespace>>>,
     /// Whoever creates a namespace has this.
     pub(crate) creating: Arc<tokio::sync::Mutex<()>>,
@@ -176,7 +177,8 @@ impl Node {
         );
         let hooks = hooks.await?;
         let node = Arc::new(Self {
-            ids: ids::MessageIds::default(),
+            ids: ids::NoticeIds::default(),
+            salts: ids::Salts::default(),
             turns: join::Turns::default(),
             namespaces: RwLock::new(namespaces),
             creating: Arc::default(),

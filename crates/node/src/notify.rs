@@ -175,8 +175,7 @@ impl Node {
 
     /// An id for a notice that there is none like.
     fn notice_id(&self, now: Timestamp) -> NoticeId {
-        let id = self.ids.next(now);
-        NoticeId::new(id.as_str()).unwrap_or_else(|_| unreachable!("one name is like another"))
+        self.ids.next(now)
     }
 
     /// Has what a hook was not told in time told after all. How much that is; `None` when there is no such hook.

@@ -15,7 +15,7 @@ use tidings_hub::directory::Meant;
 use tidings_model::{
     DeviceId, Durability, Except, Message, NamespaceName, Ordinal, Push, RoomName, Target, Topic, UserId,
 };
-use tidings_store::{Appended, NewMessage, StoreError};
+use tidings_store::{Appended, NewId, NewMessage, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ledger::Opened;
@@ -269,8 +269,7 @@ impl Node {
         let life = message.expires_at.since(message.sent_at);
         let sent = NewMessage {
             namespace: namespace.name.clone(),
-            id: message.id.clone(),
-            id_may_repeat: false,
+            id: NewId::Kept(message.id.clone()),
             fingerprint: [0; 16],
             event: message.event.clone(),
             data: message.data.clone(),
@@ -316,8 +315,7 @@ impl Node {
         Ok(Job {
             message: NewMessage {
                 namespace: namespace.name.clone(),
-                id_may_repeat: push.id.is_some(),
-                id: push.id.unwrap_or_else(|| self.ids.next(now)),
+                id: push.id.map_or_else(|| self.made_id(), NewId::Chosen),
                 fingerprint: push.fingerprint,
                 event: push.event,
                 data: push.data,
@@ -346,6 +344,11 @@ impl Node {
             durability: push.durability,
             rest: Rest { namespace, direct, was_scheduled: false, expected, reply, _waiting: waiting },
         })
+    }
+
+    /// The id of a message that nobody has given one.
+    pub(crate) fn made_id(&self) -> NewId {
+        NewId::Made { salt: self.salts.next() }
     }
 
     /// The topics of a push in the order in which a connection looks for it (nearest first), whose

@@ -84,8 +84,7 @@ impl Node {
         let direct = self.owners(namespace, topics.clone()).await?;
         let announcement = NewMessage {
             namespace: namespace.name.clone(),
-            id: self.ids.next(now),
-            id_may_repeat: false,
+            id: self.made_id(),
             fingerprint: [0; 16],
             event: EventName::recall(),
             data: Bytes::from_static(b"null"),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tidings_model::{Durability, Message, Seq, Timestamp};
-use tidings_store::{Appended, Bucket, NewMessage, StoreError};
+use tidings_store::{Appended, Bucket, NewId, NewMessage, StoreError};
 
 use crate::metrics::Why;
 use crate::namespace::History;
@@ -189,8 +189,7 @@ fn chunks(bucket: &Bucket) -> impl Iterator<Item = Vec<Seq>> + use<> {
 pub(crate) fn scheduled_again(message: &Message, now: Timestamp) -> NewMessage {
     NewMessage {
         namespace: message.namespace.clone(),
-        id: message.id.clone(),
-        id_may_repeat: false,
+        id: NewId::Kept(message.id.clone()),
         fingerprint: [0; 16],
         event: message.event.clone(),
         data: message.data.clone(),

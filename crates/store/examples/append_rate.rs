@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidings_model::{Durability, Epoch, Except, Priority, Target, Timestamp, Topic};
-use tidings_store::{Devices, EmbeddedStore, Messages, NewMessage, Options, Registration, Settings};
+use tidings_store::{Devices, EmbeddedStore, Messages, NewId, NewMessage, Options, Registration, Settings};
 
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(1);
@@ -108,8 +108,11 @@ fn append_bare(path: &Path, size: usize) -> f64 {
 fn message(serial: u64, chosen: bool) -> NewMessage {
     NewMessage {
         namespace: "demo".parse().expect("a namespace"),
-        id: format!("message-{serial:016}").parse().expect("an id"),
-        id_may_repeat: chosen,
+        id: if chosen {
+            NewId::Chosen(format!("message-{serial:016}").parse().expect("an id"))
+        } else {
+            NewId::Made { salt: serial as u32 }
+        },
         fingerprint: [7; 16],
         event: "push".parse().expect("an event"),
         data: Bytes::from(vec![b'x'; PAYLOAD_BYTES]),

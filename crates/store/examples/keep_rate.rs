@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidings_model::{Durability, Epoch, Except, NamespaceName, Priority, Seq, Target, Timestamp, Topic};
-use tidings_store::{EmbeddedStore, Messages, Moment, NewMessage, Options, Retention, archive};
+use tidings_store::{EmbeddedStore, Messages, Moment, NewId, NewMessage, Options, Retention, archive};
 
 const BATCH: u64 = 1_000;
 const ALONE: Duration = Duration::from_secs(3);
@@ -102,8 +102,7 @@ fn message(index: u64) -> NewMessage {
     let at = Timestamp(1_000 + index);
     NewMessage {
         namespace: name(),
-        id: format!("{index:026}").parse().expect("an id"),
-        id_may_repeat: false,
+        id: NewId::Made { salt: 0 },
         fingerprint: [0; 16],
         event: "push".parse().expect("an event"),
         // Not the same throughout: tables are compressed.

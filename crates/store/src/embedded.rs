@@ -301,9 +301,9 @@ impl Messages for EmbeddedStore {
     }
 
     fn find(&self, namespace: &NamespaceName, id: &MessageId) -> Answer<'_, Option<Seq>> {
-        let key = crate::kv::message_id::key(namespace, id);
-        let trimmed = self.shared.trimmed(namespace);
-        Box::pin(self.read(true, move |disk| Ok(read::find(disk, &key)?.filter(|seq| *seq > trimmed))))
+        let (namespace, id, trimmed) = (namespace.clone(), id.clone(), self.shared.trimmed(namespace));
+        let find = move |disk: &Disk| read::find(disk, &namespace, &id);
+        Box::pin(self.read(true, move |disk| Ok(find(disk)?.filter(|seq| *seq > trimmed))))
     }
 
     fn head(&self, namespace: &NamespaceName) -> Seq {

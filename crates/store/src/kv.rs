@@ -32,9 +32,10 @@ use codec::Broken;
 
 /// The format of the whole directory. It changes when a reader of the old one would misunderstand the new
 /// one; a new version of a single value does not change it.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
-/// The format before: it has fewer keyspaces, and is otherwise read as it is.
+/// The oldest format that is read: it has fewer keyspaces, and is otherwise read as it is, like the one after it, whose readers
+/// look for all ids of messages in [`message_id`].
 pub const FORMAT_1: u32 = 1;
 
 /// How many of the keyspaces a directory of format 1 has: the first ones. The others are made when it is opened.

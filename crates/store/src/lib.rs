@@ -24,7 +24,7 @@ pub use embedded::{Copied, CopyError, EmbeddedStore, Moment, Options, Progress, 
 pub use memory::MemoryStore;
 pub use port::{
     Appended, Attempts, Bucket, Census, Deadlines, Description, Device, Devices, Due, DueKind, DueQueue,
-    Erase, Found, From, History, HookKey, Interval, LogSlice, Messages, NewMessage, Notices, Numbers, Order,
-    Pile, Piles, ReceiptRecord, Receipts, Recording, Registered, Registration, Retention, Settings, Span,
-    Statistics, Store, StoreError, Term, TraceStep, Tries, WaitingNotice, Which,
+    Erase, Found, From, History, HookKey, Interval, LogSlice, Messages, NewId, NewMessage, Notices, Numbers,
+    Order, Pile, Piles, ReceiptRecord, Receipts, Recording, Registered, Registration, Retention, Settings,
+    Span, Statistics, Store, StoreError, Term, TraceStep, Tries, WaitingNotice, Which,
 };

@@ -18,9 +18,9 @@ use crate::kv;
 use crate::kv::message_id::KnownId;
 use crate::port::{
     Answer, Appended, Bucket, Census, Deadlines, Description, Device, Devices, Due, DueQueue, Erase, Found,
-    From, History, HookKey, Interval, LogSlice, Messages, NewMessage, Numbers, Order, Pile, ReceiptRecord,
-    Receipts, Recording, Registered, Registration, Retention, Settings, Span, Statistics, StoreError, Term,
-    TraceStep, WaitingNotice, Which,
+    From, History, HookKey, Interval, LogSlice, Messages, NewId, NewMessage, Numbers, Order, Pile,
+    ReceiptRecord, Receipts, Recording, Registered, Registration, Retention, Settings, Span, Statistics,
+    StoreError, Term, TraceStep, WaitingNotice, Which,
 };
 use crate::rules::{self, Verdict};
 
@@ -525,15 +525,18 @@ impl Settings for MemoryStore {
 impl Namespace {
     fn append(&mut self, new: NewMessage, epoch: Epoch) -> Appended {
         let mut known = KnownId { seq: Seq(0), accepted_at: new.accepted_at, fingerprint: new.fingerprint };
+        let called = new.id.clone();
         if let Some(scheduled) = new.replaces {
             if self.messages.remove(&scheduled).is_none() {
                 return Appended::Gone;
             }
             self.receipts.remove(&scheduled);
             self.terms.entry(Term::Scheduled).or_default().remove(&scheduled);
-            known = self.ids.get(&new.id).map_or(known, |stored| KnownId { seq: Seq(0), ..*stored });
-        } else if new.id_may_repeat {
-            match rules::verdict(self.ids.get(&new.id), &known) {
+            if let NewId::Chosen(id) | NewId::Kept(id) = &called {
+                known = self.ids.get(id).map_or(known, |stored| KnownId { seq: Seq(0), ..*stored });
+            }
+        } else if let NewId::Chosen(id) = &called {
+            match rules::verdict(self.ids.get(id), &known) {
                 Verdict::New => {}
                 Verdict::Duplicate(seq) => {
                     if let Some(message) = self.messages.get(&seq) {
@@ -547,6 +550,10 @@ impl Namespace {
         known.seq = self.head;
         let mut message = rules::draft(new, epoch);
         message.seq = self.head;
+        if let NewId::Made { salt } = called {
+            message.id = MessageId::made(message.accepted_at, message.seq, salt);
+            known.fingerprint = [0; 16];
+        }
         for (topic, offset) in &mut message.topics {
             let log = self.topics.entry(topic.clone()).or_default();
             log.push(self.head);
@@ -557,7 +564,7 @@ impl Namespace {
         }
         let message = Arc::new(message);
         let newest = self.buckets.last().copied();
-        let bucket = rules::fill(newest, &message, bytes(&message));
+        let bucket = rules::fill(newest, &message, bytes(&message, &called));
         if newest.is_some_and(|newest| newest.first == bucket.first) {
             self.buckets.pop();
         }
@@ -639,18 +646,23 @@ impl Namespace {
     }
 }
 
-/// What a message takes on disk.
-fn bytes(message: &Message) -> u64 {
+/// What a message takes on disk that was to be called so.
+fn bytes(message: &Message, called: &NewId) -> u64 {
     let key = kv::message::key(&message.namespace, message.seq);
     let value = kv::message::value(&key, message, &kv::message::tail(message));
     let entries = message.topics.iter().map(|(topic, offset)| {
         let key = kv::topic_entry::key(&kv::topic_entry::prefix(&message.namespace, topic), *offset);
         key.len() + kv::topic_entry::value(&key, message.seq).len()
     });
-    let id = kv::message_id::key(&message.namespace, &message.id);
-    let known = KnownId { seq: message.seq, accepted_at: message.accepted_at, fingerprint: [0; 16] };
-    let whole = key.len() + value.len() + id.len() + kv::message_id::value(&id, &known).len();
-    (whole + entries.sum::<usize>()) as u64
+    let id = match called {
+        NewId::Chosen(id) | NewId::Kept(id) => {
+            let key = kv::message_id::key(&message.namespace, id);
+            let known = KnownId { seq: message.seq, accepted_at: message.accepted_at, fingerprint: [0; 16] };
+            key.len() + kv::message_id::value(&key, &known).len()
+        }
+        NewId::Made { .. } => 0,
+    };
+    (key.len() + value.len() + id + entries.sum::<usize>()) as u64
 }
 
 impl Known {

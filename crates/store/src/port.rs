@@ -284,6 +284,20 @@ pub trait Settings {
     fn close(&self) -> Answer<'_, ()>;
 }
 
+/// What a message about to be appended is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewId {
+    /// As its caller chose, so that it may have come before.
+    Chosen(MessageId),
+    /// As it is called already, so that nobody looks whether that came before; see [`NewMessage::replaces`].
+    Kept(MessageId),
+    /// As the store decides, which puts the number of the message into the id: see [`MessageId::made`].
+    Made {
+        /// Bits that two stores do not share.
+        salt: u32,
+    },
+}
+
 /// A message about to be appended. It leaves deadlines: for its expiry, for another way to be tried when
 /// `escalate_after` is given, or, when it is scheduled, only for its delivery.
 #[derive(Clone, Debug)]
@@ -291,9 +305,7 @@ pub struct NewMessage {
     /// Where it belongs.
     pub namespace: NamespaceName,
     /// Its public id.
-    pub id: MessageId,
-    /// Whether a caller chose the id, so that it may have come before. A made-up one is never looked up.
-    pub id_may_repeat: bool,
+    pub id: NewId,
     /// Digest of what the caller sent.
     pub fingerprint: [u8; 16],
     /// The event.

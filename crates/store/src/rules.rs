@@ -1,14 +1,14 @@
 //! What every store decides the same way: whether a message came before, and which stretch of a topic
 //! answers a question. It knows no storage.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use tidings_model::{Epoch, Message, Seq, Timestamp};
+use tidings_model::{Epoch, Message, MessageId, Seq, Timestamp};
 
 use crate::StoreError;
 use crate::kv::message_id::KnownId;
-use crate::port::{Bucket, DueKind, From, LogSlice, NewMessage};
+use crate::port::{Bucket, DueKind, From, LogSlice, NewId, NewMessage};
 
 /// For how long a message id is taken.
 pub(crate) const ID_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -51,6 +51,9 @@ pub(crate) fn verdict(known: Option<&KnownId>, new: &KnownId) -> Verdict {
     }
 }
 
+/// What a message is called that waits for its id.
+static UNMADE: LazyLock<MessageId> = LazyLock::new(|| MessageId::made(Timestamp(0), Seq(0), 0));
+
 /// The message as it will be stored, with number and offsets still 0.
 pub(crate) fn draft(new: NewMessage, epoch: Epoch) -> Message {
     debug_assert!(
@@ -60,7 +63,11 @@ pub(crate) fn draft(new: NewMessage, epoch: Epoch) -> Message {
     Message {
         namespace: new.namespace,
         seq: Seq(0),
-        id: new.id,
+        id: match new.id {
+            NewId::Chosen(id) | NewId::Kept(id) => id,
+            // Until it has a number.
+            NewId::Made { .. } => UNMADE.clone(),
+        },
         event: new.event,
         data: new.data,
         to: new.to,

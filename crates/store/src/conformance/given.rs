@@ -9,7 +9,7 @@ use tidings_model::{
 };
 
 use crate::port::{
-    Appended, Description, Device, Messages, NewMessage, Registered, Registration, Store, Which,
+    Appended, Description, Device, Messages, NewId, NewMessage, Registered, Registration, Store, Which,
 };
 
 /// A day in milliseconds.
@@ -38,13 +38,12 @@ pub fn topic(text: &str) -> Topic {
     Topic::parse(text).unwrap_or_else(|_| panic!("{text:?} is no topic"))
 }
 
-/// A message to these topics, accepted at 1,000, with a made-up id.
+/// A message to these topics, accepted at 1,000, with an id that is not looked up.
 #[must_use]
 pub fn message(id: &str, topics: &[&str]) -> NewMessage {
     NewMessage {
         namespace: demo(),
-        id: name(id),
-        id_may_repeat: false,
+        id: NewId::Kept(name(id)),
         fingerprint: [0; 16],
         event: name("push"),
         data: Bytes::copy_from_slice(format!("{{\"id\":\"{id}\"}}").as_bytes()),
@@ -72,7 +71,7 @@ pub fn message(id: &str, topics: &[&str]) -> NewMessage {
 #[must_use]
 pub fn chosen(id: &str, fingerprint: u8, at: u64) -> NewMessage {
     NewMessage {
-        id_may_repeat: true,
+        id: NewId::Chosen(name(id)),
         fingerprint: [fingerprint; 16],
         accepted_at: Timestamp(at),
         sent_at: Timestamp(at),

@@ -9,13 +9,13 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use tidings_model::{
-    Durability, Except, NamespaceName, Platform, Priority, Sender, Seq, Target, Timestamp, Topic,
+    Durability, Except, MessageId, NamespaceName, Platform, Priority, Sender, Seq, Target, Timestamp, Topic,
 };
 use tokio::task::coop;
 
 use super::given::{DAY, append, append_new, chosen, demo, message, name, stored, topic};
 use crate::StoreError;
-use crate::port::{Answer, Appended, From, NewMessage, Store};
+use crate::port::{Answer, Appended, From, NewId, NewMessage, Store};
 
 pub async fn numbers_grow_by_order_of_appending(store: &impl Store) {
     assert_eq!(store.head(&demo()), Seq(0));
@@ -94,6 +94,7 @@ pub async fn offsets_count_each_topic_from_1(store: &impl Store) {
 }
 
 pub async fn a_message_is_answered_as_it_is_stored(store: &impl Store) {
+    let id = name("full");
     let mut full = message("full", &["room:a", "user:ann"]);
     full.event = name("order.shipped");
     full.to = Target {
@@ -123,7 +124,7 @@ pub async fn a_message_is_answered_as_it_is_stored(store: &impl Store) {
     let answered = append_new(store, full.clone()).await;
     assert_eq!(answered.epoch, store.epoch());
     assert_eq!(answered.topics, [(topic("room:a"), 1), (topic("user:ann"), 1)]);
-    assert_eq!((&answered.id, &answered.event, &answered.data), (&full.id, &full.event, &full.data));
+    assert_eq!((&answered.id, &answered.event, &answered.data), (&id, &full.event, &full.data));
     assert_eq!((&answered.to, &answered.except, &answered.meant), (&full.to, &full.except, &full.meant));
     assert_eq!((answered.accepted_at, answered.expires_at), (full.accepted_at, full.expires_at));
     assert_eq!((answered.priority, answered.keep), (full.priority, full.keep));
@@ -132,7 +133,7 @@ pub async fn a_message_is_answered_as_it_is_stored(store: &impl Store) {
     assert_eq!((answered.deliver_at, answered.sent_at), (full.deliver_at, full.sent_at));
     assert_eq!((answered.escalate_after, &answered.offline), (full.escalate_after, &full.offline));
     assert_eq!(stored(store, &demo(), answered.seq).await, Some(answered.clone()));
-    assert_eq!(store.find(&demo(), &full.id).await.unwrap(), Some(answered.seq));
+    assert_eq!(store.find(&demo(), &id).await.unwrap(), Some(answered.seq));
 }
 
 pub async fn a_topic_is_read_back_from_anywhere(store: &impl Store) {
@@ -279,11 +280,61 @@ pub async fn an_id_is_free_after_a_day(store: &impl Store) {
     assert_eq!(append(store, vec![chosen("m", 2, 1_001 + DAY)]).await, [Appended::Duplicate(second)]);
 }
 
-pub async fn a_made_up_id_is_never_looked_up(store: &impl Store) {
+pub async fn an_id_that_is_kept_is_never_looked_up(store: &impl Store) {
     let first = append_new(store, message("m", &["all"])).await;
     let second = append_new(store, message("m", &["all"])).await;
     assert!(second.seq > first.seq);
     assert_eq!(store.find(&demo(), &name("m")).await.unwrap(), Some(second.seq));
+}
+
+pub async fn an_id_that_is_made_leads_to_its_message(store: &impl Store) {
+    let made = |salt| NewMessage { id: NewId::Made { salt }, ..message("x", &["all"]) };
+    let first = append_new(store, made(7)).await;
+    assert_eq!(first.id, MessageId::made(Timestamp(1_000), first.seq, 7));
+    let second = append_new(store, made(7)).await;
+    assert_ne!(first.id, second.id);
+    for message in [&first, &second] {
+        assert_eq!(store.find(&demo(), &message.id).await.unwrap(), Some(message.seq));
+    }
+    // What only looks like one leads nowhere.
+    let (soon, past) = (Seq(second.seq.0 + 9), Timestamp(999));
+    for id in [
+        MessageId::made(Timestamp(1_000), first.seq, 8),
+        MessageId::made(past, first.seq, 7),
+        MessageId::made(past, soon, 7),
+    ] {
+        assert_eq!(store.find(&demo(), &id).await.unwrap(), None, "{id}");
+    }
+    // It is taken, and free for whoever chooses it as soon as it may be; then it means that message.
+    let again = |at| NewMessage { id: NewId::Chosen(first.id.clone()), ..chosen("x", 1, at) };
+    assert_eq!(append(store, vec![again(1_000 + DAY - 1)]).await, [Appended::Conflict]);
+    let later = append_new(store, again(1_000 + DAY)).await;
+    assert_eq!(store.find(&demo(), &first.id).await.unwrap(), Some(later.seq));
+    store.trim(&demo(), second.seq).await.unwrap();
+    assert_eq!(store.find(&demo(), &second.id).await.unwrap(), None);
+}
+
+pub async fn a_scheduled_message_keeps_the_id_that_was_made(store: &impl Store) {
+    let scheduled = NewMessage {
+        id: NewId::Made { salt: 7 },
+        topics: Vec::new(),
+        deliver_at: Some(Timestamp(5_000)),
+        expires_at: Timestamp(9_000),
+        ..message("x", &[])
+    };
+    let waiting = append_new(store, scheduled.clone()).await;
+    assert_eq!(store.find(&demo(), &waiting.id).await.unwrap(), Some(waiting.seq));
+    let sent = NewMessage {
+        id: NewId::Kept(waiting.id.clone()),
+        topics: vec![Topic::All],
+        replaces: Some(waiting.seq),
+        ..scheduled
+    };
+    let live = append_new(store, sent).await;
+    assert_eq!(live.id, waiting.id);
+    assert_eq!(store.find(&demo(), &live.id).await.unwrap(), Some(live.seq));
+    let chosen = NewMessage { id: NewId::Chosen(live.id.clone()), ..chosen("x", 1, 1_000) };
+    assert_eq!(append(store, vec![chosen]).await, [Appended::Conflict]);
 }
 
 pub async fn an_unknown_number_is_none(store: &impl Store) {

@@ -366,10 +366,10 @@ fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
     };
     expected(&Keyspace::ALL[..KEYSPACES_OF_FORMAT_1])?;
     let format = format(&db)?;
-    if format != FORMAT && format != FORMAT_1 {
+    if !(FORMAT_1..=FORMAT).contains(&format) {
         return Err(StoreError::Format { found: format, expected: FORMAT });
     }
-    if format == FORMAT {
+    if format != FORMAT_1 {
         expected(&Keyspace::ALL)?;
     }
     let changing = directory.path.join(CHANGING);
@@ -383,7 +383,7 @@ fn open_tree(directory: &Directory, known: u64) -> Result<Tree, StoreError> {
         let text = format!("{} holds {batch} batches, but {known} had been written", path.display());
         return Err(StoreError::Damaged(text));
     }
-    if format == FORMAT_1 {
+    if format != FORMAT {
         // What was missing has just been made, empty; everything else is as it was.
         sync_directory(&path.join(KEYSPACES))?;
         batch += 1;

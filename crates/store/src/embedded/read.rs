@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::Slice;
-use tidings_model::{DeviceId, Message, NamespaceName, Ordinal, Seq, Timestamp, Topic, UserId};
+use tidings_model::{DeviceId, Message, MessageId, NamespaceName, Ordinal, Seq, Timestamp, Topic, UserId};
 
 use super::disk::{Disk, View};
 use crate::StoreError;
@@ -136,15 +136,22 @@ pub(super) fn messages(
     seqs.iter().map(one).collect()
 }
 
-/// The number under an id, by the key of the id.
-pub(super) fn find(disk: &Disk, key: &[u8]) -> Result<Option<Seq>, StoreError> {
-    match disk.get(Keyspace::MessageId, key)? {
-        Some(value) => match message_id::decode(key, &value) {
-            Ok(known) => Ok(Some(known.seq)),
-            Err(broken) => Err(Keyspace::MessageId.damaged(key, broken)),
-        },
-        None => Ok(None),
+/// The number under an id: the one on record, or the one in the id, if a message has it for its own.
+pub(super) fn find(
+    disk: &Disk,
+    namespace: &NamespaceName,
+    id: &MessageId,
+) -> Result<Option<Seq>, StoreError> {
+    let key = message_id::key(namespace, id);
+    if let Some(value) = disk.get(Keyspace::MessageId, &key)? {
+        let known = message_id::decode(&key, &value);
+        return known
+            .map(|known| Some(known.seq))
+            .map_err(|broken| Keyspace::MessageId.damaged(&key, broken));
     }
+    let Some(seq) = id.number() else { return Ok(None) };
+    let made = message(disk, namespace, seq)?.filter(|message| message.id == *id);
+    Ok(made.map(|_| seq))
 }
 
 /// The buckets of a namespace, oldest first.

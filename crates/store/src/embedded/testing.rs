@@ -31,6 +31,12 @@ pub(crate) fn set_format(store: &EmbeddedStore, format: u32) {
     write_format(&disk, batch, meta::value(meta::FORMAT_KEY, format));
 }
 
+/// The format that the directory says it has.
+pub(crate) fn format(store: &EmbeddedStore) -> u32 {
+    let value = store.shared.disk().unwrap().get(Keyspace::Meta, meta::FORMAT_KEY).unwrap().unwrap();
+    meta::decode(meta::FORMAT_KEY, &value).unwrap()
+}
+
 fn write_format(disk: &Disk, batch: u64, value: Vec<u8>) {
     let change = (Keyspace::Meta, meta::FORMAT_KEY.into(), Some(value.into()));
     disk.commit(batch, [change].into_iter(), true).unwrap();

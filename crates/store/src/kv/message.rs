@@ -1,14 +1,14 @@
 //! `message`: an accepted message, by its number.
 //!
 //! Owner: the verb `append`. Lifetime: from its acceptance until retention trims it.
-//! Key: namespace, number (8). Value: epoch (4), the topics with the offset in each, then what does not
-//! depend on the order: id, event, target, exceptions, ordinals meant, times, priority, keep, data, and
+//! Key: namespace, number (8). Value: epoch (4), the topics with the offset in each, the id, then what does not
+//! depend on the order: event, target, exceptions, ordinals meant, times, priority, keep, data, and
 //! (not in values of version 1) the collapse key, the time it was scheduled for, when it was sent, after how many
 //! milliseconds without a receipt another way is tried, what that is to say, the message that it recalls, (since
 //! version 3) the user and device that published it, and (since version 4) what an older system's call said besides.
 //! A message whose time has not come has no topics.
 //!
-//! The second part, the [`tail`], is the long one. It is encoded by whoever appends, so that the writer,
+//! The last part, the [`tail`], is the long one. It is encoded by whoever appends, so that the writer,
 //! of which there is only one, need only copy it.
 
 use std::sync::Arc;
@@ -56,7 +56,6 @@ pub fn decode_key(key: &[u8]) -> Result<(NamespaceName, Seq), Broken> {
 #[must_use]
 pub fn tail(message: &Message) -> Vec<u8> {
     let mut tail = Vec::with_capacity(message.data.len() + message.meant.serialized_size() + 128);
-    tail.put_name(message.id.as_str());
     tail.put_name(message.event.as_str());
     put_target(&mut tail, &message.to);
     put_except(&mut tail, &message.except);
@@ -86,12 +85,13 @@ pub fn tail(message: &Message) -> Vec<u8> {
 /// The value of a message whose [`tail`] has been encoded.
 #[must_use]
 pub fn value(key: &[u8], message: &Message, tail: &[u8]) -> Vec<u8> {
-    let mut value = codec::unsealed(tail.len() + 64);
+    let mut value = codec::unsealed(tail.len() + message.id.as_str().len() + 64);
     value.put_u32(message.epoch.0);
     value.put_list(&message.topics, |value, (topic, offset)| {
         value.put_topic(topic);
         value.put_u64(*offset);
     });
+    value.put_name(message.id.as_str());
     value.extend_from_slice(tail);
     codec::seal(VERSION, key, value)
 }

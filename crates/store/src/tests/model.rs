@@ -8,7 +8,7 @@ use super::{directory, everything, open};
 use crate::conformance::given::{DAY, chosen, demo, described, device, message, name, topic as given_topic};
 use crate::conformance::{notices, run};
 use crate::embedded::testing;
-use crate::port::{From, Pile, ReceiptRecord, Recording, Term, TraceStep, Tries};
+use crate::port::{From, NewId, Pile, ReceiptRecord, Recording, Term, TraceStep, Tries};
 use crate::{MemoryStore, Store};
 
 #[derive(Clone, Debug)]
@@ -63,7 +63,10 @@ pub(crate) async fn take(store: &impl Store, step: &Step) -> String {
         Step::Append { messages, day, durable } => {
             let new = messages.iter().map(|(id, kind, may_repeat)| {
                 let mut new = chosen(&format!("m{id}"), *kind, day * (DAY - 1) + 1_000);
-                new.id_may_repeat = *may_repeat;
+                if !may_repeat {
+                    let kept = NewId::Kept(name(&format!("m{id}")));
+                    new.id = if id % 2 == 0 { kept } else { NewId::Made { salt: (*id).into() } };
+                }
                 new.collapse_key = (*kind == 0).then(|| name("key"));
                 new.meant = std::sync::Arc::new((0..u32::from(*id)).collect());
                 new.topics = message("x", &TOPICS[usize::from(*kind)..=usize::from(*kind) + 1]).topics;

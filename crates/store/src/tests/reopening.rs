@@ -113,6 +113,18 @@ fn a_directory_of_the_format_before_is_made_one_of_this() {
 }
 
 #[test]
+fn a_directory_that_has_all_keyspaces_is_not_opened_by_an_older_program_again() {
+    let directory = directory();
+    let store = open(directory.path());
+    run(fill(&store));
+    testing::set_format(&store, FORMAT - 1);
+    drop(store);
+    let store = open(directory.path());
+    assert_eq!(testing::format(&store), FORMAT);
+    run(async { assert_eq!(everything(&store).await.unwrap().head, Seq(12)) });
+}
+
+#[test]
 fn a_change_of_the_format_that_was_cut_short_is_made_again() {
     // Without the file that says so, a keyspace without a manifest is damage.
     for cut_short in [true, false] {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use tidings_model::{CollapseKey, Durability, Epoch, Message, Seq};
+use tidings_model::{CollapseKey, Durability, Epoch, Message, MessageId, NamespaceName, Seq};
 
 use super::{Verb, index};
 use crate::StoreError;
 use crate::embedded::transaction::Transaction;
 use crate::kv::message_id::{self, KnownId};
 use crate::kv::{Keyspace, collapse, message, receipt};
-use crate::port::{Appended, NewMessage, Term};
+use crate::port::{Appended, NewId, NewMessage, Term};
 use crate::rules::{self, Verdict};
 
 /// Appends messages.
@@ -22,20 +22,41 @@ pub(crate) struct Append {
 struct Draft {
     message: Arc<Message>,
     tail: Vec<u8>,
-    id_may_repeat: bool,
+    naming: Naming,
     fingerprint: [u8; 16],
     replaces: Option<Seq>,
+}
+
+/// What is to be done about the id of a message.
+#[derive(Clone, Copy)]
+enum Naming {
+    /// Look whether it came before.
+    Chosen,
+    /// Nothing.
+    Kept,
+    /// Make it.
+    Made { salt: u32 },
+}
+
+impl From<&NewId> for Naming {
+    fn from(id: &NewId) -> Self {
+        match id {
+            NewId::Chosen(_) => Self::Chosen,
+            NewId::Kept(_) => Self::Kept,
+            NewId::Made { salt } => Self::Made { salt: *salt },
+        }
+    }
 }
 
 impl Append {
     /// Encodes the messages. This is the work that need not wait for the writer.
     pub(crate) fn new(messages: Vec<NewMessage>, durability: Durability, epoch: Epoch) -> Self {
         let draft = |new: NewMessage| {
-            let (id_may_repeat, fingerprint) = (new.id_may_repeat, new.fingerprint);
+            let (naming, fingerprint) = (Naming::from(&new.id), new.fingerprint);
             let replaces = new.replaces;
             let message = Arc::new(rules::draft(new, epoch));
             let tail = message::tail(&message);
-            Draft { message, tail, id_may_repeat, fingerprint, replaces }
+            Draft { message, tail, naming, fingerprint, replaces }
         };
         Self { drafts: messages.into_iter().map(draft).collect(), durability }
     }
@@ -64,7 +85,6 @@ impl Verb for Append {
 impl Draft {
     fn append(&mut self, transaction: &mut Transaction<'_>) -> Result<Appended, StoreError> {
         let namespace = self.message.namespace.clone();
-        let id_key = message_id::key(&namespace, &self.message.id);
         let mut known =
             KnownId { seq: Seq(0), accepted_at: self.message.accepted_at, fingerprint: self.fingerprint };
         if let Some(scheduled) = self.replaces {
@@ -72,15 +92,15 @@ impl Draft {
                 return Ok(Appended::Gone);
             }
             // The id stays what its caller made it, and for as long.
-            if let Some(stored) = known_id(transaction, &id_key)? {
+            if let Some(stored) = known_id(transaction, &namespace, &self.message.id)? {
                 known = KnownId { seq: Seq(0), ..stored };
             }
             transaction.remove(Keyspace::Message, message::key(&namespace, scheduled));
             transaction.remove(Keyspace::Receipt, receipt::key(&namespace, scheduled));
             index::mark(transaction, &namespace, scheduled, &Term::Scheduled, false)?;
-        } else if self.id_may_repeat {
+        } else if matches!(self.naming, Naming::Chosen) {
             // The id of a message that has been trimmed is free.
-            let stored = known_id(transaction, &id_key)?
+            let stored = known_id(transaction, &namespace, &self.message.id)?
                 .filter(|stored| stored.seq > transaction.heads(&namespace).trimmed);
             match rules::verdict(stored.as_ref(), &known) {
                 Verdict::New => {}
@@ -100,6 +120,9 @@ impl Draft {
         // Nobody else has the message yet, so nothing is copied.
         let message = Arc::make_mut(&mut self.message);
         message.seq = heads.seq;
+        if let Naming::Made { salt } = self.naming {
+            message.id = MessageId::made(message.accepted_at, heads.seq, salt);
+        }
         let mut entries = Vec::with_capacity(message.topics.len());
         for (topic, offset) in &mut message.topics {
             let (at, entry) = transaction.next_entry(&namespace, topic, heads.seq)?;
@@ -118,11 +141,15 @@ impl Draft {
         if self.message.is_scheduled() {
             index::mark(transaction, &namespace, heads.seq, &Term::Scheduled, true)?;
         }
-        let value = message_id::value(&id_key, &known);
-        bytes += id_key.len() + value.len();
+        // An id that was made leads to its message by itself.
+        if !matches!(self.naming, Naming::Made { .. }) {
+            let key = message_id::key(&namespace, &self.message.id);
+            let value = message_id::value(&key, &known);
+            bytes += key.len() + value.len();
+            transaction.put(Keyspace::MessageId, key, value);
+        }
         transaction.count(&self.message, bytes)?;
         transaction.remember(&self.message);
-        transaction.put(Keyspace::MessageId, id_key, value);
         transaction.set_heads(&namespace, heads);
         for (at, what) in rules::deadlines(&self.message) {
             transaction.leave(at, what, &self.message);
@@ -160,8 +187,18 @@ impl Draft {
     }
 }
 
-fn known_id(transaction: &Transaction<'_>, key: &[u8]) -> Result<Option<KnownId>, StoreError> {
-    let stored = transaction.get(Keyspace::MessageId, key)?;
-    let stored = stored.map(|value| message_id::decode(key, &value)).transpose();
-    stored.map_err(|broken| Keyspace::MessageId.damaged(key, broken))
+/// What is known under an id.
+fn known_id(
+    transaction: &Transaction<'_>,
+    namespace: &NamespaceName,
+    id: &MessageId,
+) -> Result<Option<KnownId>, StoreError> {
+    let key = message_id::key(namespace, id);
+    if let Some(value) = transaction.get(Keyspace::MessageId, &key)? {
+        let stored = message_id::decode(&key, &value);
+        return stored.map(Some).map_err(|broken| Keyspace::MessageId.damaged(&key, broken));
+    }
+    let Some(seq) = id.number() else { return Ok(None) };
+    let made = transaction.message(namespace, seq)?.filter(|message| message.id == *id);
+    Ok(made.map(|message| KnownId { seq, accepted_at: message.accepted_at, fingerprint: [0; 16] }))
 }
