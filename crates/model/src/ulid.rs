@@ -6,6 +6,9 @@ use crate::Timestamp;
 /// Crockford's base 32: no I, L, O or U, so that an id can be read aloud.
 pub const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
+/// How many bits follow the time.
+pub const LOW_BITS: u32 = 80;
+
 /// The digits of the time, and of the two halves of what follows it.
 const DIGITS: [usize; 3] = [10, 8, 8];
 
@@ -47,7 +50,7 @@ mod tests {
 
     #[test]
     fn ids_read_back_and_sort_like_their_numbers() {
-        let most = (1u128 << 80) - 1;
+        let most = (1u128 << LOW_BITS) - 1;
         let table = [
             (0, 0, "00000000000000000000000000"),
             (0, 1 << 40, "00000000000000000100000000"),
