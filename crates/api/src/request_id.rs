@@ -164,14 +164,19 @@ pub(crate) fn timed_out(limit: Duration) -> Response {
     Problem::new(ErrorCode::DEPENDENCY_UNAVAILABLE, detail).into_response()
 }
 
-/// One line for each call. Probes and scrapes come every few seconds and say nothing.
+/// A call that takes so long is worth a line although nothing is wrong with it.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// One line for each call that did not do what its caller wanted, or took long; all others only at `debug`, because a line
+/// costs as much as a push. `readyz` says no while it is meant to.
 fn log(method: &Method, route: &str, status: StatusCode, started: Instant, id: &HeaderValue) {
+    let took = started.elapsed();
     let (status, id) = (status.as_u16(), id.to_str().unwrap_or_default());
-    let ms = started.elapsed().as_secs_f64() * 1e3;
-    let ms = (ms * 1e3).round() / 1e3;
-    if matches!(route, "/healthz" | "/readyz" | "/metrics") {
-        tracing::debug!(%method, route, status, ms, request_id = id, "call");
+    let ms = || (took.as_secs_f64() * 1e6).round() / 1e3;
+    let is_probe = matches!(route, "/healthz" | "/readyz" | "/metrics");
+    if !is_probe && (status >= 400 || took >= SLOW) {
+        tracing::info!(%method, route, status, ms = ms(), request_id = id, "call");
     } else {
-        tracing::info!(%method, route, status, ms, request_id = id, "call");
+        tracing::debug!(%method, route, status, ms = ms(), request_id = id, "call");
     }
 }

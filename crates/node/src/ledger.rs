@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roaring::RoaringBitmap;
-use rustc_hash::FxHashMap;
 use tidings_hub::Event;
 use tidings_hub::shard::Ordinals;
 use tidings_model::{DropReason, Durability, Message, NamespaceName, Ordinal, Seq, Timestamp};
@@ -29,6 +28,7 @@ use crate::{Clock, Metrics};
 mod entry;
 pub mod report;
 mod seen;
+mod shelf;
 mod watch;
 
 pub(crate) use entry::{Claim, Entry, Tried, bucket_of, percentile};
@@ -133,7 +133,7 @@ impl Ledger {
             tally: Arc::clone(tally),
             receipts: Arc::clone(receipts),
             observers: Arc::clone(observers),
-            entries: FxHashMap::default(),
+            shelf: shelf::Shelf::default(),
             dirty: Vec::new(),
             settled: HashMap::new(),
             watchers: watch::Watchers::default(),
@@ -266,14 +266,14 @@ struct Books {
     receipts: Arc<Receipts>,
     observers: Arc<Observers>,
     /// Nobody outside chooses the keys.
-    entries: FxHashMap<Key, Entry>,
+    shelf: shelf::Shelf,
     dirty: Vec<Key>,
     settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
     watchers: watch::Watchers,
     /// Answers that wait until everything is written down.
     promised: Vec<(oneshot::Sender<Vec<Acked>>, Vec<Acked>)>,
-    /// When what happened is written down at the latest.
-    write_at: Option<Instant>,
+    /// When what happened is written down at the latest, and the shortest wait that was asked for since it was last.
+    write_at: Option<(Instant, Duration)>,
 }
 
 impl Books {
@@ -282,7 +282,7 @@ impl Books {
         let mut let_go = tokio::time::interval(LET_GO_EVERY);
         let_go.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let write_at = self.write_at.unwrap_or_else(|| Instant::now() + LET_GO_EVERY);
+            let write_at = self.write_at.map_or_else(|| Instant::now() + LET_GO_EVERY, |(at, _)| at);
             tokio::select! {
                 // Neither may starve the other, hence not biased.
                 count = entered.recv_many(&mut batch, 256) => {
@@ -305,11 +305,18 @@ impl Books {
         }
     }
 
-    /// Brings the books of the messages that `batch` is about into memory, with as few reads as possible.
+    /// Brings the books of the messages that `batch` is about into memory, with as few reads as possible: those of new
+    /// messages are opened at once, because what has happened to them already may be in the same batch.
     async fn load_missing(&mut self, batch: &[Entered]) {
+        let now = self.clock.now();
+        for one in batch {
+            if let Entered::Opened(messages) = one {
+                messages.iter().for_each(|(message, _)| self.shelf.open(message, None, now));
+            }
+        }
         let mut missing: HashMap<NamespaceName, Vec<Seq>> = HashMap::new();
         let mut want = |namespace: &NamespaceName, seq: Seq| {
-            if !self.entries.contains_key(&(namespace.clone(), seq)) {
+            if !self.shelf.has(namespace, seq) {
                 missing.entry(namespace.clone()).or_default().push(seq);
             }
         };
@@ -356,10 +363,9 @@ impl Books {
             }
         };
         let now = self.clock.now();
-        for ((seq, message), record) in seqs.into_iter().zip(messages).zip(receipts) {
+        for (message, record) in messages.into_iter().zip(receipts) {
             if let Some(message) = message {
-                let entry = Entry::new(&message, record, now);
-                self.entries.insert((namespace.clone(), seq), entry);
+                self.shelf.open(&message, record, now);
             }
         }
     }
@@ -369,13 +375,13 @@ impl Books {
         match one {
             Entered::Opened(messages) => {
                 for (message, superseded) in messages {
-                    self.opened(&message, &superseded, now);
+                    self.superseded(&message, &superseded, now);
                 }
             }
             Entered::Trimmed(namespace, device, seqs) => {
                 for seq in seqs {
                     let by = Ordinals::One(device.0);
-                    self.update((namespace.clone(), seq), |entry, metrics| {
+                    self.update((namespace.clone(), seq), now, |entry, metrics| {
                         if entry.dropped(DropReason::Trimmed, &by, now) != Ordinals::None {
                             metrics.trimmed.inc();
                         }
@@ -384,7 +390,7 @@ impl Books {
             }
             Entered::Expired(namespace, seqs) => {
                 for seq in seqs {
-                    let entry = self.entries.get(&(namespace.clone(), seq));
+                    let entry = self.shelf.get(&namespace, seq);
                     seen::expired(&self.observers, &namespace, seq, entry, now);
                     let expired = entry.map_or(0, |entry| report::counts(entry, None, now).expired);
                     self.metrics.expired.inc_by(expired);
@@ -392,7 +398,7 @@ impl Books {
                 }
             }
             Entered::Change(Change { namespace, seq, durability, change, done }) => {
-                self.update((namespace, seq), |entry, _| change(entry, now));
+                self.update((namespace, seq), now, |entry, _| change(entry, now));
                 let written = match durability {
                     Durability::Durable => self.write_receipts(durability).await,
                     Durability::Memory => true,
@@ -413,20 +419,19 @@ impl Books {
                 self.write_within(WRITE_AFTER);
             }
             Entered::Look(namespace, seqs, tell) => {
-                let found = seqs.into_iter().map(|seq| self.entries.get(&(namespace.clone(), seq)).cloned());
+                let found = seqs.into_iter().map(|seq| self.shelf.get(&namespace, seq).cloned());
                 let _ = tell.send(found.collect());
             }
             Entered::Standing(namespace, device, seqs, tell) => {
-                let entry = |seq| self.entries.get(&(namespace.clone(), seq));
+                let entry = |seq| self.shelf.get(&namespace, seq);
                 let found = seqs.into_iter().map(|seq| entry(seq).map(|entry| entry.standing(device)));
                 let _ = tell.send(found.collect());
             }
             Entered::Watch(namespace, seq, mut devices, done) => {
-                let key = (namespace, seq);
-                if let Some(entry) = self.entries.get(&key) {
+                if let Some(entry) = self.shelf.get(&namespace, seq) {
                     devices -= &entry.record.acked;
                 }
-                self.watchers.watch(key, devices, done);
+                self.watchers.watch((namespace, seq), devices, done);
             }
             Entered::Flush(tell) => {
                 self.write_all().await;
@@ -435,56 +440,57 @@ impl Books {
         }
     }
 
-    fn opened(&mut self, message: &Message, superseded: &[Arc<Message>], now: Timestamp) {
-        let key = (message.namespace.clone(), message.seq);
-        // A shard may have been faster.
-        self.entries.entry(key).or_insert_with(|| Entry::new(message, None, now));
+    /// A message takes the place of others, for those for whom both are meant.
+    fn superseded(&mut self, message: &Message, superseded: &[Arc<Message>], now: Timestamp) {
         for old in superseded {
             let both = Ordinals::Many(&*old.meant & &*message.meant);
             let key = (old.namespace.clone(), old.seq);
-            self.update(key, |entry, _| drop(entry.dropped(DropReason::Collapsed, &both, now)));
+            self.update(key, now, |entry, _| drop(entry.dropped(DropReason::Collapsed, &both, now)));
         }
     }
 
     /// Changes the books of a message. Without an entry they could not be read; writing down others would lose what is
     /// in them.
-    fn update(&mut self, key: Key, change: impl FnOnce(&mut Entry, &Metrics)) {
-        if let Some(entry) = self.entries.get_mut(&key) {
+    fn update(&mut self, key: Key, now: Timestamp, change: impl FnOnce(&mut Entry, &Metrics)) {
+        if let Some(entry) = self.shelf.get_mut(&key.0, key.1) {
             let counting = Counting::of(&entry.record);
             seen::during(&self.observers, &key, entry, |entry| change(entry, &self.metrics));
-            self.tally.count(&key.0, self.clock.now(), counting, &entry.record);
+            self.tally.count(&key.0, now, counting, &entry.record);
             mark(&mut self.dirty, entry, key);
             self.write_within(WRITE_AFTER);
         }
     }
 
     fn write_within(&mut self, wait: Duration) {
-        let at = Instant::now() + wait;
-        self.write_at = Some(self.write_at.map_or(at, |before| before.min(at)));
+        // Who asked before for as little is served by then.
+        if self.write_at.is_none_or(|(_, asked)| wait < asked) {
+            let at = Instant::now() + wait;
+            self.write_at = Some(self.write_at.map_or((at, wait), |(before, _)| (before.min(at), wait)));
+        }
     }
 
     fn happened(&mut self, event: Event, now: Timestamp) {
         match event {
             Event::Written { message, by } => {
                 let key = (message.namespace.clone(), message.seq);
-                self.update(key, |entry, metrics| {
+                self.update(key, now, |entry, metrics| {
                     metrics.deliveries.inc_by(entry.written(&by, now));
                 });
             }
             Event::Unwritten { namespace, seq, ordinal, why } => {
-                self.update((namespace, seq), |entry, metrics| {
+                self.update((namespace, seq), now, |entry, metrics| {
                     let count = entry.unwritten(ordinal, why, now);
                     metrics.unwritten.get_or_create(&Why::of_unwritten(why)).inc_by(count);
                 });
             }
             Event::Dropped { namespace, seq, why, by } => {
-                self.update((namespace, seq), |entry, metrics| {
+                self.update((namespace, seq), now, |entry, metrics| {
                     let count = entry.let_go(why, &by, now);
                     metrics.unwritten.get_or_create(&Why::of_drop(why)).inc_by(count);
                 });
             }
             Event::Befallen { namespace, seq, device, step } => {
-                self.update((namespace, seq), |entry, _| entry.note(now, step, &Ordinals::One(device.0)));
+                self.update((namespace, seq), now, |entry, _| entry.note(now, step, &Ordinals::One(device.0)));
             }
             Event::Slow(_) | Event::EndOnPurpose(_) => {}
         }
@@ -492,7 +498,7 @@ impl Books {
 
     fn ack(&mut self, ack: Ack) -> Acked {
         let key = (ack.namespace, ack.seq);
-        let entry = self.entries.get_mut(&key).filter(|entry| entry.meant.contains(ack.device.0));
+        let entry = self.shelf.get_mut(&key.0, key.1).filter(|entry| entry.meant.contains(ack.device.0));
         let Some(entry) = entry else {
             self.metrics.acks_refused.inc();
             return Acked { meant: false, announced: None };
@@ -549,7 +555,7 @@ impl Books {
         let keys = std::mem::take(&mut self.dirty);
         let mut books = Vec::with_capacity(keys.len());
         for key in &keys {
-            if let Some(entry) = self.entries.get_mut(key) {
+            if let Some(entry) = self.shelf.get_mut(&key.0, key.1) {
                 books.push(entry.recording(key.0.clone(), key.1));
             }
         }
@@ -559,7 +565,7 @@ impl Books {
         let Err(why) = self.store.record(books, durability).await else { return true };
         tracing::error!(error = %why, "receipts could not be written down; kept in memory");
         for key in keys {
-            if let Some(entry) = self.entries.get_mut(&key) {
+            if let Some(entry) = self.shelf.get_mut(&key.0, key.1) {
                 mark(&mut self.dirty, entry, key);
             }
         }
@@ -584,13 +590,10 @@ impl Books {
 
     fn let_go(&mut self) {
         self.watchers.let_go();
-        let idle = if self.entries.len() > MESSAGES_IN_MEMORY { IDLE_MS / 10 } else { IDLE_MS };
+        let idle = if self.shelf.len() > MESSAGES_IN_MEMORY { IDLE_MS / 10 } else { IDLE_MS };
         let before = Timestamp(self.clock.now().0.saturating_sub(idle));
-        self.entries.retain(|_, entry| entry.dirty || entry.touched_at > before);
-        if self.entries.capacity() > 4 * self.entries.len() + 1024 {
-            self.entries.shrink_to_fit();
-        }
-        self.metrics.ledger_messages.set(i64::try_from(self.entries.len()).unwrap_or(i64::MAX));
+        self.shelf.retain(|entry| entry.dirty || entry.touched_at > before);
+        self.metrics.ledger_messages.set(i64::try_from(self.shelf.len()).unwrap_or(i64::MAX));
     }
 }
 
