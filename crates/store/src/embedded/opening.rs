@@ -49,8 +49,10 @@ const CURSOR_MEMTABLE_BYTES: u64 = 1 << 20;
 /// Largest memtable of every other keyspace, in bytes.
 const MEMTABLE_BYTES: u64 = 8 << 20;
 
-/// Threads that write out memtables and merge tables. Two, so that neither waits for the other.
-const WORKERS: usize = 2;
+/// Threads that write out memtables and merge tables. Two, so that neither waits for the other; and one more, because the
+/// first of them does not merge: it puts what is to be merged back into the queue and takes it out again, as fast as it can, for
+/// as long as all others are busy.
+const WORKERS: usize = 3;
 
 /// An open directory.
 pub(super) struct Opened {
