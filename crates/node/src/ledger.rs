@@ -490,7 +490,9 @@ impl Books {
                 });
             }
             Event::Befallen { namespace, seq, device, step } => {
-                self.update((namespace, seq), now, |entry, _| entry.note(now, step, &Ordinals::One(device.0)));
+                self.update((namespace, seq), now, |entry, _| {
+                    entry.note(now, step, &Ordinals::One(device.0))
+                });
             }
             Event::Slow(_) | Event::EndOnPurpose(_) => {}
         }

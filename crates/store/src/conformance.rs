@@ -46,7 +46,7 @@ macro_rules! store_conformance {
                     another_push_under_an_id_is_a_conflict, an_id_is_free_after_a_day,
                     an_id_that_is_kept_is_never_looked_up, an_id_that_is_made_leads_to_its_message,
                     a_scheduled_message_keeps_the_id_that_was_made, an_unknown_number_is_none,
-                    reading_after_a_number, reading_after_an_offset, the_newest_are_kept,
+                    reading_after_a_number, reading_after_an_offset, the_newest_are_kept, a_long_log_is_read_like_a_short_one,
                     an_empty_topic_is_empty, topics_with_like_names_are_apart,
                     namespaces_have_their_own_messages, memory_is_readable_too,
                     a_topic_is_read_back_from_anywhere, a_collapse_key_takes_the_place_of_older_messages,

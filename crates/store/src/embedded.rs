@@ -69,8 +69,12 @@ const QUEUE_CHANGES: usize = 4_096;
 /// Most KiB of changes that wait for the writer. A single larger one is let in when it is alone.
 const QUEUE_KIB: u32 = 64 * 1024;
 
-/// Longest list of messages, devices or log entries that is read on the caller's thread.
+/// Longest list of messages, devices or deadlines that is read on the caller's thread.
 const INLINE_READS: usize = 64;
+
+/// Most log entries that are read on the caller's thread. They are small; and whoever connects asks for very many of each of
+/// its topics, of which hardly ever more than a few are there.
+const INLINE_ENTRIES: usize = 256;
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -233,7 +237,7 @@ impl Shared {
     }
 
     /// The same, asked when it is needed.
-    fn trimmed_later(self: &Arc<Self>, namespace: &NamespaceName) -> impl FnOnce() -> Seq + Send + use<> {
+    fn trimmed_later(self: &Arc<Self>, namespace: &NamespaceName) -> impl Fn() -> Seq + Clone + Send + use<> {
         let (shared, namespace) = (Arc::clone(self), namespace.clone());
         move || shared.trimmed(&namespace)
     }
@@ -277,9 +281,18 @@ impl Messages for EmbeddedStore {
     ) -> Answer<'_, LogSlice> {
         let prefix = crate::kv::topic_entry::prefix(namespace, topic);
         let trimmed = self.shared.trimmed_later(namespace);
-        Box::pin(
-            self.read(limit <= INLINE_READS, move |disk| read::topic(disk, &prefix, from, limit, trimmed)),
-        )
+        let slice = move |limit| {
+            let (prefix, trimmed) = (prefix.clone(), trimmed.clone());
+            move |disk: &Disk| read::topic(disk, &prefix, from, limit, trimmed)
+        };
+        Box::pin(async move {
+            let few = limit.min(INLINE_ENTRIES);
+            let found = self.read(true, slice(few)).await?;
+            if few == limit || !found.truncated {
+                return Ok(found);
+            }
+            self.read(false, slice(limit)).await
+        })
     }
 
     fn read_topic_back(

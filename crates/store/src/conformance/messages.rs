@@ -397,6 +397,29 @@ pub async fn reading_after_an_offset(store: &impl Store) {
     }
 }
 
+pub async fn a_long_log_is_read_like_a_short_one(store: &impl Store) {
+    let messages = (1..=600).map(|index| message(&format!("m{index}"), &["all"]));
+    let first = append(store, messages.collect()).await.into_iter().next();
+    let Some(Appended::New(first, _)) = first else { panic!("{first:?}") };
+    for (after, limit, expected, truncated) in [
+        (0, 1_000, 1..=600, false),
+        (0, 600, 1..=600, false),
+        (0, 599, 2..=600, true),
+        (0, 255, 346..=600, true),
+        (0, 257, 344..=600, true),
+        (300, 1_000, 301..=600, false),
+        (400, 1_000, 401..=600, false),
+        (599, 1_000, 600..=600, false),
+    ] {
+        for from in [From::AfterOffset(after), From::After(Seq(first.seq.0 - 1 + after))] {
+            let slice = store.read_topic(&demo(), &Topic::All, from, limit).await.unwrap();
+            let offsets: Vec<_> = slice.entries.iter().map(|(offset, _)| *offset).collect();
+            assert_eq!(offsets, expected.clone().collect::<Vec<_>>(), "{from:?} {limit}");
+            assert_eq!((slice.truncated, slice.head), (truncated, 600), "{from:?} {limit}");
+        }
+    }
+}
+
 pub async fn the_newest_are_kept(store: &impl Store) {
     let seqs = ten(store).await;
     for (from, limit, expected, truncated) in [
