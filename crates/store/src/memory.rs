@@ -322,7 +322,7 @@ impl Receipts for MemoryStore {
                 if record.recalled_at.is_some() {
                     namespace.terms.entry(Term::Recalled).or_default().insert(seq);
                 }
-                namespace.receipts.insert(seq, record);
+                namespace.receipts.insert(seq, Arc::unwrap_or_clone(record));
                 if !steps.is_empty() {
                     namespace.steps.entry(seq).or_default().extend(steps);
                 }

@@ -520,8 +520,8 @@ pub struct Recording {
     pub namespace: NamespaceName,
     /// The message.
     pub seq: Seq,
-    /// Its receipts.
-    pub record: ReceiptRecord,
+    /// Its receipts. Whoever brings them may go on with the same ones once they are answered.
+    pub record: Arc<ReceiptRecord>,
     /// What has happened.
     pub steps: Vec<TraceStep>,
 }

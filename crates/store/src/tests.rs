@@ -190,7 +190,8 @@ pub(crate) async fn fill(store: &impl crate::Store) {
         };
         let by = (0..9).collect();
         let step = TraceStep { at: Timestamp(index), step: Step::Written, by, detail: String::new() };
-        let books = Recording { namespace: demo(), seq: Seq(index + 1), record, steps: vec![step] };
+        let books =
+            Recording { namespace: demo(), seq: Seq(index + 1), record: record.into(), steps: vec![step] };
         store.record(vec![books], Durability::Memory).await.unwrap();
         let hour = Interval { namespace: demo(), granularity: Granularity::Hour, at: Timestamp(index) };
         let numbers = Numbers { pushes: index, ack_times: vec![0, index], ..Numbers::default() };

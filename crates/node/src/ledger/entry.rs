@@ -1,5 +1,6 @@
 //! The books of one message.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -20,7 +21,7 @@ pub(crate) struct Entry {
     pub(crate) sent_at: Timestamp,
     pub(crate) expires_at: Timestamp,
     pub(crate) keep: bool,
-    pub(crate) record: ReceiptRecord,
+    pub(crate) record: Shared,
     /// What has happened since the books were last written down.
     pub(crate) steps: Vec<TraceStep>,
     /// Whether steps are kept apart from the record by now: later ones must not come before them.
@@ -28,6 +29,30 @@ pub(crate) struct Entry {
     pub(crate) touched_at: Timestamp,
     /// Whether `record` is to be written down.
     pub(crate) dirty: bool,
+}
+
+/// Receipts that may be on their way to the store: who changes them meanwhile changes a copy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared(Arc<ReceiptRecord>);
+
+impl From<ReceiptRecord> for Shared {
+    fn from(record: ReceiptRecord) -> Self {
+        Self(Arc::new(record))
+    }
+}
+
+impl Deref for Shared {
+    type Target = ReceiptRecord;
+
+    fn deref(&self) -> &ReceiptRecord {
+        &self.0
+    }
+}
+
+impl DerefMut for Shared {
+    fn deref_mut(&mut self) -> &mut ReceiptRecord {
+        Arc::make_mut(&mut self.0)
+    }
 }
 
 /// For whom a rung of the ladder is to be tried.
@@ -65,7 +90,7 @@ impl Entry {
             sent_at: message.sent_at,
             expires_at: message.expires_at,
             keep: message.keep,
-            record: record.unwrap_or_default(),
+            record: Shared::from(record.unwrap_or_default()),
             steps: Vec::new(),
             touched_at: now,
             dirty: false,
@@ -83,7 +108,7 @@ impl Entry {
             first.append(&mut steps);
         }
         self.apart |= !steps.is_empty();
-        Recording { namespace, seq, record: self.record.clone(), steps }
+        Recording { namespace, seq, record: Arc::clone(&self.record.0), steps }
     }
 
     /// How a device stands to the message.
@@ -143,16 +168,16 @@ impl Entry {
 
     /// It was in outboxes of these devices and is let go. Answers how many of them will not get it.
     pub(crate) fn let_go(&mut self, why: DropReason, by: &Ordinals, now: Timestamp) -> u64 {
-        let acked = &self.record.acked;
-        let never_left = |written: &mut RoaringBitmap, device| {
+        let ReceiptRecord { acked, written, .. } = &mut *self.record;
+        let mut never_left = |device| {
             if !acked.contains(device) {
                 written.remove(device);
             }
         };
         match by {
             Ordinals::None => {}
-            Ordinals::One(one) => never_left(&mut self.record.written, *one),
-            Ordinals::Many(many) => many.iter().for_each(|one| never_left(&mut self.record.written, one)),
+            Ordinals::One(one) => never_left(*one),
+            Ordinals::Many(many) => many.iter().for_each(never_left),
         }
         count(&self.dropped(why, by, now))
     }
@@ -442,7 +467,7 @@ mod tests {
             expires_at: Timestamp(1_000_000),
             keep: true,
             apart: known.is_some(),
-            record: known.unwrap_or_default(),
+            record: Shared::from(known.unwrap_or_default()),
             steps: Vec::new(),
             touched_at: Timestamp(0),
             dirty: false,

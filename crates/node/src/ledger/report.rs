@@ -311,7 +311,7 @@ mod tests {
     use proptest::prelude::*;
     use tidings_hub::Unwritten;
     use tidings_hub::shard::Ordinals;
-    use tidings_store::port::ReceiptRecord;
+    use crate::ledger::entry::Shared;
 
     use super::*;
 
@@ -327,7 +327,7 @@ mod tests {
                 sent_at: Timestamp(0),
                 expires_at: Timestamp(100),
                 keep,
-                record: ReceiptRecord::default(),
+                record: Shared::default(),
                 steps: Vec::new(),
                 apart: false,
                 touched_at: Timestamp(0),

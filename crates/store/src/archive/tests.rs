@@ -121,12 +121,8 @@ fn an_imported_store_goes_on() {
         let first = append_new(&store, chosen("m", 1, 1_000)).await;
         let by =
             |at| TraceStep { at: Timestamp(at), step: Happened::Written, by: [1].into(), detail: "x".into() };
-        let book = |at| Recording {
-            namespace: demo(),
-            seq: first.seq,
-            record: ReceiptRecord::default(),
-            steps: vec![by(at)],
-        };
+        let book =
+            |at| Recording { namespace: demo(), seq: first.seq, record: Arc::default(), steps: vec![by(at)] };
         for at in 0..20 {
             store.record(vec![book(at)], Durability::Durable).await.unwrap();
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tidings_model::{Durability, Seq, Timestamp};
 
@@ -134,7 +135,10 @@ pub async fn what_was_recalled_is_known(store: &impl Store) {
     let book = |seq, recalled_at: Option<u64>| Recording {
         namespace: demo(),
         seq: Seq(seq),
-        record: ReceiptRecord { recalled_at: recalled_at.map(Timestamp), ..ReceiptRecord::default() },
+        record: Arc::new(ReceiptRecord {
+            recalled_at: recalled_at.map(Timestamp),
+            ..ReceiptRecord::default()
+        }),
         steps: vec![],
     };
     let books = vec![book(1, None), book(2, Some(5)), book(4, Some(6))];

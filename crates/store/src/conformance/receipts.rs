@@ -2,6 +2,8 @@
 #![allow(missing_docs, reason = "each function is a sentence of the port, and its name says which")]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
 
+use std::sync::Arc;
+
 use roaring::RoaringBitmap;
 use tidings_model::{Durability, NamespaceName, Seq, Step, Timestamp};
 
@@ -26,7 +28,8 @@ fn record(written: std::ops::Range<u32>, acked: std::ops::Range<u32>, times: usi
 }
 
 fn books(records: Vec<(NamespaceName, Seq, ReceiptRecord)>) -> Vec<Recording> {
-    let plain = |(namespace, seq, record)| Recording { namespace, seq, record, steps: Vec::new() };
+    let plain =
+        |(namespace, seq, record)| Recording { namespace, seq, record: Arc::new(record), steps: Vec::new() };
     records.into_iter().map(plain).collect()
 }
 
@@ -49,7 +52,7 @@ pub async fn steps_are_added(store: &impl Store) {
         (step(5, Step::Written, &[1, 2]), step(6, Step::Acked, &[2]), step(4, Step::ConnectionLost, &[1]));
     let of = |seq, steps: &[&TraceStep]| {
         let steps = steps.iter().map(|step| (*step).clone()).collect();
-        Recording { namespace: demo(), seq: Seq(seq), record: ReceiptRecord::default(), steps }
+        Recording { namespace: demo(), seq: Seq(seq), record: Arc::default(), steps }
     };
     // Twice in one call, in another call, of another message.
     store.record(vec![of(1, &[&one]), of(2, &[&one]), of(1, &[&two])], Durability::Memory).await.unwrap();

@@ -33,7 +33,7 @@ async fn record(store: &impl Store, seq: Seq) {
     let by = [1].into_iter().collect();
     let step = TraceStep { at: Timestamp(1), step: Step::Written, by, detail: String::new() };
     let record = ReceiptRecord { acked: [1].into_iter().collect(), ..ReceiptRecord::default() };
-    let book = Recording { namespace: demo(), seq, record, steps: vec![step] };
+    let book = Recording { namespace: demo(), seq, record: record.into(), steps: vec![step] };
     store.record(vec![book], Durability::Durable).await.unwrap_or_else(|error| panic!("record: {error}"));
 }
 

@@ -107,7 +107,7 @@ pub(crate) async fn take(store: &impl Store, step: &Step) -> String {
                 let acked = acked.iter().copied().collect();
                 let recalled_at = seq.is_multiple_of(3).then_some(Timestamp(5));
                 let record = ReceiptRecord { acked, recalled_at, ..ReceiptRecord::default() };
-                Recording { namespace: demo(), seq: Seq(*seq), record, steps: steps(*seq) }
+                Recording { namespace: demo(), seq: Seq(*seq), record: record.into(), steps: steps(*seq) }
             });
             format!("{:?}", store.record(records.collect(), Durability::Memory).await.unwrap())
         }
