@@ -14,7 +14,7 @@ use crate::conformance::given::{append, append_new, chosen, demo, device, messag
 use crate::conformance::run;
 use crate::embedded::testing;
 use crate::kv::Keyspace;
-use crate::port::{Interval, ReceiptRecord, Recording, TraceStep};
+use crate::port::{Interval, Recording, TraceStep};
 use crate::tests::model::{Step, step, take};
 use crate::tests::{directory, everything, fill, open};
 use crate::{EmbeddedStore, Messages, Options, Receipts, Retention, Settings};
