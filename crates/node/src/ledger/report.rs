@@ -308,10 +308,10 @@ pub(crate) fn state_of(entry: &Entry, ordinal: u32, now: Timestamp) -> State {
 
 #[cfg(test)]
 mod tests {
+    use crate::ledger::entry::Shared;
     use proptest::prelude::*;
     use tidings_hub::Unwritten;
     use tidings_hub::shard::Ordinals;
-    use crate::ledger::entry::Shared;
 
     use super::*;
 

@@ -25,7 +25,7 @@ use crate::kv::{Keyspace, bucket, codec, collapse, message, message_id, term, to
 /// The name of the thread that gives space back.
 const THREAD: &str = "store-sweeper";
 
-/// A keyspace with fewer dead entries than this is not worth rewriting.
+/// Fewer dead messages than this are not worth rewriting anything for.
 const DEAD_MIN: u64 = 10_000;
 
 /// The keyspaces whose keys are a namespace and the number of a message: what is trimmed lies side by side.
@@ -238,8 +238,8 @@ impl Sweeper {
     /// Starts the thread, which looks at once.
     pub(super) fn spawn(shared: Arc<Shared>) -> Result<Self, StoreError> {
         let (asked, asks) = mpsc::sync_channel(ASKED);
+        let mut swept = Swept::since(shared.trims());
         let run = move || {
-            let mut swept = Swept::default();
             loop {
                 // Nothing waits for this, and the next trim comes by here again.
                 let _ = shield(|| sweep(&shared, &mut swept));
@@ -272,12 +272,41 @@ impl Drop for Sweeper {
 }
 
 /// What the thread has done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Swept {
     /// Up to which message the tables of each namespace have been let go.
     through: HashMap<NamespaceName, Seq>,
-    /// How many ids there were when they were last rewritten.
-    ids: u64,
+    dead: Dead,
+}
+
+impl Swept {
+    /// Nothing, since this much has been trimmed.
+    fn since(trims: Vec<(NamespaceName, Seq)>) -> Self {
+        let dead = Dead { seen: trims.into_iter().collect(), messages: 0 };
+        Self { through: HashMap::new(), dead }
+    }
+}
+
+/// The messages that have been trimmed since what is scattered was last rewritten. What had been trimmed before this process
+/// began is not among them: ordinary merges leave it out as they come by.
+#[derive(Debug, Default)]
+struct Dead {
+    /// Up to which message those of each namespace have been counted.
+    seen: HashMap<NamespaceName, Seq>,
+    messages: u64,
+}
+
+impl Dead {
+    /// A namespace has been trimmed up to this message.
+    fn trimmed(&mut self, name: &NamespaceName, through: Seq) {
+        let before = self.seen.insert(name.clone(), through).unwrap_or_default();
+        self.messages += through.0.saturating_sub(before.0);
+    }
+
+    /// Whether there are as many as there are live ones, and enough to be worth it.
+    fn are_half(&self, live: u64) -> bool {
+        self.messages >= live.saturating_add(DEAD_MIN)
+    }
 }
 
 fn sweep(shared: &Shared, swept: &mut Swept) -> Result<(), StoreError> {
@@ -293,6 +322,7 @@ fn sweep(shared: &Shared, swept: &mut Swept) -> Result<(), StoreError> {
         }
         let (first, kept) = (term::prefix(&name, 0), term::prefix(&name, term::place(trimmed.next()).0));
         shared.disk()?.drop_tables(Keyspace::Term, &first, &kept)?;
+        swept.dead.trimmed(&name, trimmed);
         swept.through.insert(name, trimmed);
         any = true;
     }
@@ -307,13 +337,36 @@ fn sweep(shared: &Shared, swept: &mut Swept) -> Result<(), StoreError> {
         let bucket = bucket::decode(&key, &value);
         live += bucket.map_err(|broken| Keyspace::Bucket.damaged(&key, broken))?.1.messages;
     }
-    let ids = disk.about(Keyspace::MessageId);
-    if ids < 2 * live + DEAD_MIN || ids < swept.ids + DEAD_MIN {
+    if !swept.dead.are_half(live) {
         return Ok(());
     }
     for keyspace in SCATTERED {
         disk.rewrite(keyspace)?;
     }
-    swept.ids = disk.about(Keyspace::MessageId);
+    swept.dead.messages = 0;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_trimmed_before_does_not_count_and_nothing_counts_twice() {
+        let name = |text: &str| NamespaceName::new(text).unwrap();
+        let mut dead = Dead { seen: [(name("old"), Seq(1_000_000))].into(), messages: 0 };
+        for (namespace, through, expected) in [
+            ("old", 1_000_000, 0),
+            ("old", 1_004_000, 4_000),
+            ("old", 1_004_000, 4_000),
+            ("new", 5_000, 9_000),
+            // A namespace that was removed, and made again.
+            ("new", 10, 9_000),
+            ("new", 1_010, 10_000),
+        ] {
+            dead.trimmed(&name(namespace), Seq(through));
+            assert_eq!(dead.messages, expected, "{namespace} {through}");
+        }
+        assert_eq!([0, 1, u64::MAX].map(|live| dead.are_half(live)), [true, false, false]);
+    }
 }

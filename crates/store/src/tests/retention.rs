@@ -1,5 +1,7 @@
 //! What is left on disk of what has been trimmed, and that nothing that was to stay goes with it.
 
+use std::time::{Duration, Instant};
+
 use tidings_model::{Durability, Seq};
 
 use super::{directory, everything, image, open};
@@ -7,7 +9,7 @@ use crate::conformance::given::{append_new, demo, message, topic};
 use crate::conformance::run;
 use crate::embedded::testing;
 use crate::kv::Keyspace;
-use crate::port::From;
+use crate::port::{From, NewId, NewMessage};
 use crate::{EmbeddedStore, Messages, Retention};
 
 /// Messages to `all`, every third one also to a room, every tenth to a room of its own.
@@ -86,6 +88,28 @@ fn the_newest_entry_that_is_on_disk_stays() {
         assert_eq!(testing::entries(&store, Keyspace::TopicEntry), 2 + 3, "all: 3 and 4");
         drop(store);
         assert_eq!(head(&open(synced.path()), "all").await, 3);
+    });
+}
+
+#[test]
+fn places_in_topics_go_when_half_of_them_are_dead() {
+    let directory = directory();
+    run(async {
+        let store = open(directory.path());
+        for part in 0..12u32 {
+            let made = |salt| NewMessage { id: NewId::Made { salt }, ..message("x", &["all"]) };
+            let messages = (part * 1_000..(part + 1) * 1_000).map(made).collect();
+            store.append(messages, Durability::Memory).await.unwrap();
+        }
+        testing::write_out(&store);
+        assert_eq!(counts(&store), [12_000, 0, 12_000]);
+        store.trim(&demo(), Seq(12_000)).await.unwrap();
+        // The sweeper has a thread of its own. The newest entry stays, whatever happens.
+        let begun = Instant::now();
+        while testing::entries(&store, Keyspace::TopicEntry) > 1 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", counts(&store));
+            std::thread::yield_now();
+        }
     });
 }
 

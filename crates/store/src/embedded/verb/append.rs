@@ -199,7 +199,9 @@ fn known_id(
         return stored.map(Some).map_err(|broken| Keyspace::MessageId.damaged(&key, broken));
     }
     // Callers make ULIDs too: most of those lead far beyond what there is.
-    let Some(seq) = id.number().filter(|seq| *seq <= transaction.heads(namespace).seq) else { return Ok(None) };
+    let Some(seq) = id.number().filter(|seq| *seq <= transaction.heads(namespace).seq) else {
+        return Ok(None);
+    };
     let made = transaction.message(namespace, seq)?.filter(|message| message.id == *id);
     Ok(made.map(|message| KnownId { seq, accepted_at: message.accepted_at, fingerprint: [0; 16] }))
 }
