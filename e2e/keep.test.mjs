@@ -160,7 +160,7 @@ test('what cannot be done is said in one line, and leaves nothing', async (t) =>
   for (const [text, pattern] of [
     ['', /cut off after line 0/],
     [`${JSON.stringify(header)}\n`, /cut off after line 1/],
-    [`${JSON.stringify({ ...header, version: 9 })}\n`, /format version 9, and this program reads version 1/],
+    [`${JSON.stringify({ ...header, version: 9 })}\n`, /format version 9, and this program reads version 2/],
     [`${JSON.stringify(header)}\n{"type":"namespace","name":"Demo"}\n`, /line 2: missing field `newest`/],
   ]) {
     writeFileSync(at('text'), text);

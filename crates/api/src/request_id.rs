@@ -167,14 +167,19 @@ pub(crate) fn timed_out(limit: Duration) -> Response {
 /// A call that takes so long is worth a line although nothing is wrong with it.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// One line for each call that did not do what its caller wanted, or took long; all others only at `debug`, because a line
-/// costs as much as a push. `readyz` says no while it is meant to.
+/// Whether an operator wants to read of a call that failed or did not, and took so long. Of all others there is a line at
+/// `debug` only, because it costs as much as a push.
+pub(crate) fn is_worth_a_line(failed: bool, took: Duration) -> bool {
+    failed || took >= SLOW
+}
+
+/// One line for each call. `readyz` says no while it is meant to.
 fn log(method: &Method, route: &str, status: StatusCode, started: Instant, id: &HeaderValue) {
     let took = started.elapsed();
     let (status, id) = (status.as_u16(), id.to_str().unwrap_or_default());
     let ms = || (took.as_secs_f64() * 1e6).round() / 1e3;
     let is_probe = matches!(route, "/healthz" | "/readyz" | "/metrics");
-    if !is_probe && (status >= 400 || took >= SLOW) {
+    if !is_probe && is_worth_a_line(status >= 400, took) {
         tracing::info!(%method, route, status, ms = ms(), request_id = id, "call");
     } else {
         tracing::debug!(%method, route, status, ms = ms(), request_id = id, "call");

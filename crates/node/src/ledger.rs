@@ -305,8 +305,9 @@ impl Books {
         }
     }
 
-    /// Brings the books of the messages that `batch` is about into memory, with as few reads as possible: those of new
-    /// messages are opened at once, because what has happened to them already may be in the same batch.
+    /// Brings the books of the messages that `batch` is about into memory, with as few reads as possible. Those of new
+    /// messages are opened at once: what has happened to them already may be in the same batch, and nothing is on record,
+    /// unless the publisher has been held up for so long that receipts came and went before it could say that there is a message.
     async fn load_missing(&mut self, batch: &[Entered]) {
         let now = self.clock.now();
         for one in batch {

@@ -32,7 +32,10 @@ const AS_THEY_ARE: &[Keyspace] = &[Keyspace::Stat, Keyspace::Notice];
 const FORMAT: &str = "tidings-export";
 
 /// The version of the format. It changes when an older program would misunderstand a newer text.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The version before, which has a line for the id of every message; it is read like this one.
+const VERSION_1: u32 = 1;
 
 /// Why a text was not imported. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]

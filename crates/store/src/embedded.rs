@@ -69,7 +69,7 @@ const QUEUE_CHANGES: usize = 4_096;
 /// Most KiB of changes that wait for the writer. A single larger one is let in when it is alone.
 const QUEUE_KIB: u32 = 64 * 1024;
 
-/// Longest list of messages, devices or deadlines that is read on the caller's thread.
+/// Longest list of messages, devices, deadlines, or log entries from the newest back, that is read on the caller's thread.
 const INLINE_READS: usize = 64;
 
 /// Most log entries that are read on the caller's thread. They are small; and whoever connects asks for very many of each of
@@ -288,7 +288,7 @@ impl Messages for EmbeddedStore {
         Box::pin(async move {
             let few = limit.min(INLINE_ENTRIES);
             let found = self.read(true, slice(few)).await?;
-            if few == limit || !found.truncated {
+            if few == limit || !found.truncated || found.entries.len() < few {
                 return Ok(found);
             }
             self.read(false, slice(limit)).await

@@ -29,7 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use self::answer::{Refusal, plain};
 use self::auth::Need;
-use crate::ApiState;
+use crate::{ApiState, request_id};
 
 /// What is set.
 #[derive(Clone, Debug)]
@@ -100,7 +100,12 @@ async fn timed(State(state): State<ApiState>, request: Request, next: Next) -> R
     let answered = tokio::time::timeout(state.request_timeout, next.run(request)).await;
     let mut response = answered.unwrap_or_else(|_| Refusal::failed("the call took too long").into_response());
     let (took, route) = (started.elapsed(), route.as_ref().map_or("none", MatchedPath::as_str));
-    tracing::info!(%method, route, status = response.status().as_u16(), ms = millis(took), "call");
+    let (status, ms) = (response.status().as_u16(), millis(took));
+    if request_id::is_worth_a_line(status >= 400, took) {
+        tracing::info!(%method, route, status, ms, "call");
+    } else {
+        tracing::debug!(%method, route, status, ms, "call");
+    }
     state.metrics.called(&method, route, response.status(), took);
     if let Ok(took) = HeaderValue::try_from(format!("{}ms", took.as_millis())) {
         response.headers_mut().insert(RESPONSE_TIME, took);

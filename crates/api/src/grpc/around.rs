@@ -71,7 +71,12 @@ pub(super) async fn around(
     let mut response = refused(response, &text);
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
     let took = started.elapsed();
-    tracing::info!(method, code = ?code, ms = took.as_secs_f64() * 1e3, request_id = text, "gRPC call");
+    let ms = took.as_secs_f64() * 1e3;
+    if request_id::is_worth_a_line(code != Code::Ok, took) {
+        tracing::info!(method, code = ?code, ms, request_id = text, "gRPC call");
+    } else {
+        tracing::debug!(method, code = ?code, ms, request_id = text, "gRPC call");
+    }
     state.metrics.called_by_grpc(method, code as i32, (lasts == Lasts::Call).then_some(took));
     response.headers_mut().insert(X_REQUEST_ID, id);
     response

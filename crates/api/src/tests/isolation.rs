@@ -6,7 +6,6 @@ use tidings_node::notify::{Hook, HookUrl, NoticeKind, Secret};
 
 use super::*;
 
-// The user is lulu: a name in letters that ids made up by the server, which are in answers too, do not have.
 const EVERYTHING: &str = r#"["push","read","manage"]"#;
 
 fn text(answer: &Answer, field: &str) -> String {
@@ -67,6 +66,7 @@ async fn ids_of_another_namespace_are_unknown() {
         let (method, path) = call.split_once(' ').unwrap();
         let answer = world.with_key(&key, &format!("{method} /v1/namespaces/other/{path}"), "").await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{call}: {}", answer.body);
+        // A name in letters that ids made up by the server, which are in answers too, do not have.
         assert!(!answer.body.contains("lulu"), "{call}: {}", answer.body);
         // And with the path of their namespace the key opens nothing.
         let answer = world.with_key(&key, &format!("{method} /v1/namespaces/demo/{path}"), "").await;

@@ -14,7 +14,7 @@ use super::line::{
     self, BucketLine, CollapseLine, DeviceLine, DueLine, EndLine, HeaderLine, IdLine, MessageLine,
     NamespaceLine, ReceiptLine, RecordLine, SettingLine, Stride, TopicLine, TraceLine, TypeOnly, Wrong,
 };
-use super::{AS_THEY_ARE, FORMAT, ImportError, VERSION};
+use super::{AS_THEY_ARE, FORMAT, ImportError, VERSION, VERSION_1};
 use crate::embedded::Fresh;
 use crate::kv::device::Identity;
 use crate::kv::device_cursor::Progress;
@@ -222,7 +222,7 @@ impl Import {
         if least.format != FORMAT {
             return Err(Failure::Line(format!("format: {:?} is not {FORMAT:?}", least.format)));
         }
-        if least.version != VERSION {
+        if !(VERSION_1..=VERSION).contains(&least.version) {
             return Err(Failure::Version(least.version));
         }
         let _: HeaderLine<'_> = parse(text)?;

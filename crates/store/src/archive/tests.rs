@@ -14,7 +14,7 @@ use crate::conformance::given::{append, append_new, chosen, demo, device, messag
 use crate::conformance::run;
 use crate::embedded::testing;
 use crate::kv::Keyspace;
-use crate::port::{Interval, Recording, TraceStep};
+use crate::port::{Interval, NewId, NewMessage, Recording, TraceStep};
 use crate::tests::model::{Step, step, take};
 use crate::tests::{directory, everything, fill, open};
 use crate::{EmbeddedStore, Messages, Options, Receipts, Retention, Settings};
@@ -112,6 +112,23 @@ fn a_store_comes_back_as_it_was() {
     });
 }
 
+/// Of the version before, and an id that was made still leads to its message.
+#[test]
+fn the_version_before_is_read() {
+    let (place, other) = (directory(), directory());
+    run(async {
+        let store = open(place.path());
+        let made = NewMessage { id: NewId::Made { salt: 7 }, ..message("x", &["all"]) };
+        let made = append_new(&store, made).await;
+        let text = text_of(&store, 1).await;
+        let before = text.replacen("\"version\":2", "\"version\":1", 1);
+        assert_ne!(before, text);
+        import_text(other.path(), &before).unwrap();
+        let other = open(other.path());
+        assert_eq!(other.find(&demo(), &made.id).await.unwrap(), Some(made.seq));
+    });
+}
+
 /// What an imported store adds comes after what it brought.
 #[test]
 fn an_imported_store_goes_on() {
@@ -177,8 +194,8 @@ fn what_is_wrong_is_told_by_line_and_field_and_nothing_is_left() {
             ),
             (format!("{text}x"), "line 12: something follows the last line"),
             (
-                swap("\"version\":1", "\"version\":2"),
-                "this is an export of format version 2, and this program reads version 1",
+                swap("\"version\":2", "\"version\":3"),
+                "this is an export of format version 3, and this program reads version 2",
             ),
             (swap("tidings-export", "other"), "line 1: format: \"other\" is not \"tidings-export\""),
             (

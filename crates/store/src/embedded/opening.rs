@@ -30,6 +30,7 @@ pub(super) const TREE: &str = "db";
 const KEYSPACES: &str = "keyspaces";
 const BEGINNING: &str = "BEGINNING";
 const CHANGING: &str = "CHANGING";
+const SWEPT: &str = "SWEPT";
 /// While this is there, the directory is being filled: see [`super::fresh`].
 pub(super) const UNFINISHED: &str = "UNFINISHED";
 const EVIDENCE: &str = "unreadable.jnl";
@@ -153,6 +154,11 @@ impl Directory {
         note[8..].copy_from_slice(&crc32fast::hash(&batch.to_be_bytes()).to_be_bytes());
         self.synced.seek(SeekFrom::Start(0))?;
         self.synced.write_all(&note)
+    }
+
+    /// Where it is written down what has been given back.
+    pub(super) fn swept(&self) -> PathBuf {
+        self.path.join(SWEPT)
     }
 
     /// Looks through all tables for a damaged one, and names it.

@@ -4,12 +4,14 @@
 //! Three ways, from cheap to dear. Tables that hold nothing but trimmed messages of one namespace are let go unread.
 //! Whenever the tree merges tables for reasons of its own, a filter leaves out what has been trimmed. And where keys do
 //! not follow the order of messages (ids, topics), so that tables may never be merged, all of a keyspace is rewritten
-//! once more than half of it is dead.
+//! once as many messages have been trimmed, since that was last done, as are left.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak, mpsc};
 use std::thread::JoinHandle;
+use std::{fs, io};
 
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
@@ -145,7 +147,7 @@ struct Filter {
 impl CompactionFilter for Filter {
     fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
         if self.ours && self.ground.hurried() {
-            return Err(std::io::Error::from(std::io::ErrorKind::Interrupted).into());
+            return Err(io::Error::from(io::ErrorKind::Interrupted).into());
         }
         if self.floors.is_empty() {
             return Ok(Verdict::Keep);
@@ -235,11 +237,11 @@ pub(super) struct Sweeper {
 const ASKED: usize = 1;
 
 impl Sweeper {
-    /// Starts the thread, which looks at once.
-    pub(super) fn spawn(shared: Arc<Shared>) -> Result<Self, StoreError> {
+    /// Starts the thread, which looks at once. What it has done is written down in `note`.
+    pub(super) fn spawn(shared: Arc<Shared>, note: PathBuf) -> Result<Self, StoreError> {
         let (asked, asks) = mpsc::sync_channel(ASKED);
-        let mut swept = Swept::since(shared.trims());
         let run = move || {
+            let mut swept = Swept::read(note);
             loop {
                 // Nothing waits for this, and the next trim comes by here again.
                 let _ = shield(|| sweep(&shared, &mut swept));
@@ -276,42 +278,43 @@ impl Drop for Sweeper {
 struct Swept {
     /// Up to which message the tables of each namespace have been let go.
     through: HashMap<NamespaceName, Seq>,
-    dead: Dead,
+    /// Up to which message each namespace had been trimmed when what is scattered was last rewritten.
+    rewritten: HashMap<NamespaceName, Seq>,
+    /// Where that is written down, a number and a name on each line. Without it something is rewritten once more than it need be.
+    note: PathBuf,
 }
 
 impl Swept {
-    /// Nothing, since this much has been trimmed.
-    fn since(trims: Vec<(NamespaceName, Seq)>) -> Self {
-        let dead = Dead { seen: trims.into_iter().collect(), messages: 0 };
-        Self { through: HashMap::new(), dead }
-    }
-}
-
-/// The messages that have been trimmed since what is scattered was last rewritten. What had been trimmed before this process
-/// began is not among them: ordinary merges leave it out as they come by.
-#[derive(Debug, Default)]
-struct Dead {
-    /// Up to which message those of each namespace have been counted.
-    seen: HashMap<NamespaceName, Seq>,
-    messages: u64,
-}
-
-impl Dead {
-    /// A namespace has been trimmed up to this message.
-    fn trimmed(&mut self, name: &NamespaceName, through: Seq) {
-        let before = self.seen.insert(name.clone(), through).unwrap_or_default();
-        self.messages += through.0.saturating_sub(before.0);
+    /// What was done before this process began.
+    fn read(note: PathBuf) -> Self {
+        let text = fs::read_to_string(&note).unwrap_or_default();
+        let line = |line: &str| {
+            let (seq, name) = line.split_once(' ')?;
+            Some((NamespaceName::new(name).ok()?, Seq(seq.parse().ok()?)))
+        };
+        Self { through: HashMap::new(), rewritten: text.lines().filter_map(line).collect(), note }
     }
 
-    /// Whether there are as many as there are live ones, and enough to be worth it.
-    fn are_half(&self, live: u64) -> bool {
-        self.messages >= live.saturating_add(DEAD_MIN)
+    /// What is scattered has been rewritten, without all that had been trimmed by then.
+    fn rewrote(&mut self, trims: Vec<(NamespaceName, Seq)>) -> io::Result<()> {
+        let text: String = trims.iter().map(|(name, seq)| format!("{} {name}\n", seq.0)).collect();
+        self.rewritten = trims.into_iter().collect();
+        let new = self.note.with_extension("new");
+        fs::write(&new, text)?;
+        fs::rename(&new, &self.note)
+    }
+
+    /// How many messages have been trimmed since.
+    fn dead(&self, trims: &[(NamespaceName, Seq)]) -> u64 {
+        let before = |name| self.rewritten.get(name).copied().unwrap_or_default();
+        trims.iter().map(|(name, trimmed)| trimmed.0.saturating_sub(before(name).0)).sum()
     }
 }
 
 fn sweep(shared: &Shared, swept: &mut Swept) -> Result<(), StoreError> {
     let mut any = false;
-    for (name, trimmed) in shared.trims() {
+    let trims = shared.trims();
+    for (name, trimmed) in trims.iter().cloned() {
         if swept.through.get(&name).is_some_and(|through| *through >= trimmed) {
             continue;
         }
@@ -322,7 +325,6 @@ fn sweep(shared: &Shared, swept: &mut Swept) -> Result<(), StoreError> {
         }
         let (first, kept) = (term::prefix(&name, 0), term::prefix(&name, term::place(trimmed.next()).0));
         shared.disk()?.drop_tables(Keyspace::Term, &first, &kept)?;
-        swept.dead.trimmed(&name, trimmed);
         swept.through.insert(name, trimmed);
         any = true;
     }
@@ -337,14 +339,13 @@ fn sweep(shared: &Shared, swept: &mut Swept) -> Result<(), StoreError> {
         let bucket = bucket::decode(&key, &value);
         live += bucket.map_err(|broken| Keyspace::Bucket.damaged(&key, broken))?.1.messages;
     }
-    if !swept.dead.are_half(live) {
+    if swept.dead(&trims) < live + DEAD_MIN {
         return Ok(());
     }
     for keyspace in SCATTERED {
         disk.rewrite(keyspace)?;
     }
-    swept.dead.messages = 0;
-    Ok(())
+    swept.rewrote(trims).map_err(|error| io_error(THREAD, &error))
 }
 
 #[cfg(test)]
@@ -352,21 +353,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_trimmed_before_does_not_count_and_nothing_counts_twice() {
-        let name = |text: &str| NamespaceName::new(text).unwrap();
-        let mut dead = Dead { seen: [(name("old"), Seq(1_000_000))].into(), messages: 0 };
-        for (namespace, through, expected) in [
-            ("old", 1_000_000, 0),
-            ("old", 1_004_000, 4_000),
-            ("old", 1_004_000, 4_000),
-            ("new", 5_000, 9_000),
-            // A namespace that was removed, and made again.
-            ("new", 10, 9_000),
-            ("new", 1_010, 10_000),
-        ] {
-            dead.trimmed(&name(namespace), Seq(through));
-            assert_eq!(dead.messages, expected, "{namespace} {through}");
+    fn what_is_dead_is_known_after_a_restart() {
+        let place = tempfile::tempdir().unwrap();
+        let trims = |list: &[(&str, u64)]| {
+            let trim = |&(name, seq): &(&str, u64)| (NamespaceName::new(name).unwrap(), Seq(seq));
+            list.iter().map(trim).collect::<Vec<_>>()
+        };
+        let mut swept = Swept::read(place.path().join("SWEPT"));
+        assert_eq!(swept.dead(&trims(&[("a", 1_000), ("b", 20)])), 1_020, "there is no note");
+        swept.rewrote(trims(&[("a", 1_000), ("b", 20)])).unwrap();
+        for swept in [&swept, &Swept::read(swept.note.clone())] {
+            for (now, expected) in [
+                (&[("a", 1_000), ("b", 20)][..], 0),
+                (&[("a", 1_500), ("b", 20), ("c", 7)], 507),
+                (&[("a", 10), ("b", 21)], 1),
+            ] {
+                assert_eq!(swept.dead(&trims(now)), expected, "{now:?}");
+            }
         }
-        assert_eq!([0, 1, u64::MAX].map(|live| dead.are_half(live)), [true, false, false]);
+        fs::write(&swept.note, "1000 a\n20 B!\nb\n\0\0\n").unwrap();
+        assert_eq!(
+            Swept::read(swept.note).dead(&trims(&[("a", 1_001), ("b", 20)])),
+            21,
+            "half of the note is damaged"
+        );
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn spawn(
     opened: Opened,
     queue: mpsc::Receiver<Command>,
 ) -> Result<JoinHandle<()>, StoreError> {
-    let sweeper = Sweeper::spawn(Arc::clone(&shared))?;
+    let sweeper = Sweeper::spawn(Arc::clone(&shared), opened.directory.swept())?;
     let writer = Writer {
         shared,
         queue,

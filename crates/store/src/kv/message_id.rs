@@ -1,4 +1,4 @@
-//! `message_id`: the newest message with a public id, and what tells a retry from another push.
+//! `message_id`: the newest message with a public id, unless the id was made for it, and what tells a retry from another push.
 //!
 //! Owner: the verb `append`. Lifetime: as long as the message that it points at.
 //! Key: namespace, id (name). Value: message number (8), accepted at (8), fingerprint (16).

@@ -78,10 +78,18 @@ impl Level {
 
 /// What is let through.
 fn filter(log: &Log) -> EnvFilter {
-    // At `info` the storage engine tells of every file that it writes, which is no news to an operator.
-    let quiet = format!("{},fjall=warn,lsm_tree=warn", log.level);
-    let directives = if log.level.eq_ignore_ascii_case("info") { &quiet } else { &log.level };
-    EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
+    EnvFilter::try_new(directives(&log.level)).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// At `info` the storage engine tells of every file that it writes, which is no news to an operator. Who names it in a list hears
+/// of it: of two directives for the same, the later one counts.
+fn directives(level: &str) -> String {
+    let is_list = level.contains('=');
+    if is_list || level.eq_ignore_ascii_case("info") {
+        format!("fjall=warn,lsm_tree=warn,{level}")
+    } else {
+        level.to_owned()
+    }
 }
 
 /// Starts logging. The second and later calls do nothing: there is one log.
@@ -104,6 +112,28 @@ pub(crate) fn start(log: &Log) -> Level {
             let handle = builder.reload_handle();
             let _ = builder.try_init();
             Level(Box::new(move |filter| drop(handle.reload(filter))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_storage_engine_is_quiet_unless_it_is_asked() {
+        for (level, expected) in [
+            ("info", "fjall=warn,lsm_tree=warn,info"),
+            ("debug", "debug"),
+            ("info,tidings_api=debug", "fjall=warn,lsm_tree=warn,info,tidings_api=debug"),
+            ("info,fjall=info", "lsm_tree=warn,fjall=info,info"),
+        ] {
+            let mut parts: Vec<_> =
+                EnvFilter::new(directives(level)).to_string().split(',').map(str::to_owned).collect();
+            let mut wanted: Vec<_> = expected.split(',').map(str::to_owned).collect();
+            parts.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(parts, wanted, "{level}");
         }
     }
 }
