@@ -8,7 +8,7 @@ import { Disk, numbersBelow } from './disk.mjs';
 import { seeded } from '../lib/seeded.mjs';
 import { FATES } from './fates.mjs';
 import { Load, PROMISE } from './load.mjs';
-import { Trace } from './trace.mjs';
+import { Trace, watched } from './trace.mjs';
 
 /** One in so many servers that come back loses its power, too. */
 const AGAIN_EVERY = 6;
@@ -67,7 +67,7 @@ export class Cuts {
     leave(untouched);
     const numbers = numbersBelow(target);
     writeFileSync(log, '');
-    const env = { LD_PRELOAD: this.shim, POWERCUT_ROOT: target, POWERCUT_LOG: log };
+    const env = watched(this.shim, target, log);
     const wrong = await check(target, owed, this.said, { ...options, env });
     const trace = new Trace(log, { promise: PROMISE });
     try {

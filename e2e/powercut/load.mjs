@@ -8,6 +8,7 @@ import { Api, describe } from '../lib/api.mjs';
 import { connected } from '../lib/clients.mjs';
 import { Server } from '../lib/server.mjs';
 import { seeded } from '../lib/seeded.mjs';
+import { watched } from './trace.mjs';
 
 export const ADMIN_KEY = 'tk_0123456789abcdef';
 /** Where the store is on the disk that forgets: deep, so that the directories above it have to be kept, too. */
@@ -67,7 +68,7 @@ export class Load {
     this.log = path.join(directory, 'log');
     mkdirSync(this.disk, { recursive: true });
     writeFileSync(this.log, '');
-    const env = { LD_PRELOAD: shim, POWERCUT_ROOT: this.disk, POWERCUT_LOG: this.log, POWERCUT_SYNC_US: String(SYNC_US), TIDINGS_ADMIN_KEY: ADMIN_KEY };
+    const env = { ...watched(shim, this.disk, this.log), POWERCUT_SYNC_US: String(SYNC_US), TIDINGS_ADMIN_KEY: ADMIN_KEY };
     this.server = new Server({ store: path.join(this.disk, STORE), adminKey: ADMIN_KEY, env });
     this.api = new Api(this.server);
   }

@@ -7,6 +7,14 @@ const WINDOW = 1 << 20;
 /** Longer than any name that is searched for, and what surrounds it. */
 const SEAM = 120;
 
+/**
+ * The environment of a process of which that is written down. Its allocator does without a thread of its own: while it makes
+ * one, signals are blocked, and a system call that is to arrive at the shim then would end the process (SIGSYS).
+ */
+export function watched(shim, root, log) {
+  return { LD_PRELOAD: shim, POWERCUT_ROOT: root, POWERCUT_LOG: log, _RJEM_MALLOC_CONF: 'background_thread:false' };
+}
+
 export class Trace {
   /** In the order in which it happened. `op` says what; `at` is where the bytes of a write are in the log. */
   records = [];
