@@ -418,6 +418,14 @@ pub async fn a_long_log_is_read_like_a_short_one(store: &impl Store) {
             assert_eq!((slice.truncated, slice.head), (truncated, 600), "{from:?} {limit}");
         }
     }
+    // What was trimmed is missing, whether what is left is much or little.
+    for (trimmed, expected) in [(100, 101..=600), (400, 401..=600)] {
+        store.trim(&demo(), Seq(first.seq.0 - 1 + trimmed)).await.unwrap();
+        let slice = store.read_topic(&demo(), &Topic::All, From::AfterOffset(0), 1_000).await.unwrap();
+        let offsets: Vec<_> = slice.entries.iter().map(|(offset, _)| *offset).collect();
+        assert_eq!(offsets, expected.collect::<Vec<_>>(), "{trimmed}");
+        assert!(slice.truncated, "{trimmed}");
+    }
 }
 
 pub async fn the_newest_are_kept(store: &impl Store) {
