@@ -110,6 +110,11 @@ describe('namespaces by file', () => {
 describe('reload', () => {
   test('takes up what can change, and names what cannot', async (t) => {
     const { server, admin, reload, show, write } = await configured(t, SHOP);
+    // At `info` only calls that fail have a line.
+    assert.equal((await show('shop')).state, 'active');
+    assert.equal((await admin.call('GET', '/v1/namespaces/nobody')).status, 404);
+    await until('the call that failed is logged', () => / INFO call .*status=404/.test(server.output));
+    assert.doesNotMatch(server.output, / call .*status=2/);
     write(`admin_key = "another-key-0123456789"\n[log]\nlevel = "debug"\n[server]\nbacklog = 100\ndrain_window = "1s"\n${SHOP}history.keep = "1d"\n[namespaces.new]\nauth.mode = "open"\n`);
     const answer = await reload();
     assert.equal(answer.status, 200, answer.text);
