@@ -273,9 +273,12 @@ impl Directory {
     #[must_use]
     pub fn connections_of(&self, set: &RoaringBitmap) -> u64 {
         // The usual device has one connection: count those by set algebra and walk the rest.
-        let several = self.several.iter().filter(|device| set.contains(*device));
-        let more = several.map(|device| self.shards(device).len() as u64 - 1);
-        self.online.intersection_len(set) + more.sum::<u64>()
+        let online = self.online.intersection_len(set);
+        if self.several.is_disjoint(set) {
+            return online;
+        }
+        let several = &self.several & set;
+        online + several.iter().map(|device| self.shards(device).len() as u64 - 1).sum::<u64>()
     }
 
     /// The shards that have connections of any of these devices, one bit each.
