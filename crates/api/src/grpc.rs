@@ -31,7 +31,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use self::around::Lasts;
 use self::health::Pulse;
@@ -39,9 +38,9 @@ use self::pb::push_service_server::PushServiceServer;
 use self::pushes::STREAM_MESSAGE_MAX;
 use self::transcode::Caller;
 use self::twins::Twin;
+use crate::ApiState;
 use crate::extract::BODY_MAX;
 use crate::rest::batch::BATCH_BODY_MAX;
-use crate::{ApiState, problem};
 
 /// How the service is called.
 const NAME: &str = "tidings.v1.PushService";
@@ -119,7 +118,5 @@ fn reflection() -> Router {
 }
 
 fn around(router: Router, state: &ApiState, lasts: Lasts) -> Router {
-    router
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn_with_state((state.clone(), lasts), around::around))
+    router.layer(from_fn_with_state((state.clone(), lasts), around::around))
 }

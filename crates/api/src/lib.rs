@@ -27,6 +27,7 @@ pub mod size;
 mod tests;
 mod wrong;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,6 @@ use prometheus_client::registry::Registry;
 use tidings_model::Timestamp;
 pub use tidings_model::duration;
 use tidings_node::Node;
-use tower_http::catch_panic::CatchPanicLayer;
 
 pub use health::Readiness;
 pub use metrics::Metrics;
@@ -43,9 +43,13 @@ pub use problem::Problem;
 pub use rest::namespaces::declared;
 pub use rest::reload::Reloads;
 
-/// What the API answers from.
+/// What the API answers from. A call hands it on many times over, so it is in one place for all of them.
 #[derive(Clone)]
-pub struct ApiState {
+pub struct ApiState(Arc<ApiParts>);
+
+/// What [`ApiState`] is made of.
+#[derive(Clone)]
+pub struct ApiParts {
     /// The use cases.
     pub node: Arc<Node>,
     /// Every number of this process, for `/metrics`.
@@ -66,6 +70,20 @@ pub struct ApiState {
     pub request_timeout: Duration,
 }
 
+impl From<ApiParts> for ApiState {
+    fn from(parts: ApiParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for ApiState {
+    type Target = ApiParts;
+
+    fn deref(&self) -> &ApiParts {
+        &self.0
+    }
+}
+
 /// Every path of the API, and an answer for every other path. A router that is merged into this one
 /// keeps its own middleware, and brings no fallback.
 pub fn router(state: ApiState) -> Router {
@@ -75,7 +93,5 @@ pub fn router(state: ApiState) -> Router {
         .fallback(problem::no_such_path)
         .with_state(state.clone());
     let grpc = grpc::routes(&state, rest.clone());
-    rest.layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(axum::middleware::from_fn_with_state(state, request_id::around))
-        .merge(grpc)
+    request_id::surround(rest, &state).merge(grpc)
 }

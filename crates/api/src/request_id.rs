@@ -1,15 +1,18 @@
 //! What surrounds every call: its id, its line in the log, its numbers, its time limit, the headers
 //! that browsers want, and errors as `application/problem+json`. It knows no path and no body.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_EXPOSE_HEADERS,
     ACCESS_CONTROL_MAX_AGE, ALLOW, CONTENT_LENGTH, ORIGIN,
@@ -20,7 +23,7 @@ use tidings_model::origin::EVERY_PAGE;
 use tracing::Instrument as _;
 
 use crate::rest::namespaces;
-use crate::{ApiState, Problem};
+use crate::{ApiState, Problem, problem};
 
 /// The header that names a request.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,14 +31,26 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// Longest id that is taken from a caller, in characters.
 const ID_MAX: usize = 64;
 
-/// Gives every request an id, and every response the id of its request. For what surrounds routes that
-/// are not the API's too: whoever answers finds the id in the request.
-pub async fn name(mut request: Request, next: Next) -> Response {
+/// Gives a request an id, whatever route it is for: whoever answers finds it in the request.
+pub fn name(request: &mut Request) -> HeaderValue {
     let id = id_of(request.headers());
     request.headers_mut().insert(X_REQUEST_ID, id.clone());
-    let mut response = next.run(request).await;
-    response.headers_mut().insert(X_REQUEST_ID, id);
-    response
+    id
+}
+
+/// Gives a response the id of its request.
+pub fn tell(id: &HeaderValue, response: &mut Response) {
+    response.headers_mut().insert(X_REQUEST_ID, id.clone());
+}
+
+/// Surrounds the calls of a router, each route by itself: `OPTIONS` is answered, and a call that panics is.
+pub(crate) fn surround(router: Router, state: &ApiState) -> Router {
+    router.layer(from_fn_with_state(state.clone(), around))
+}
+
+/// What a call answers, also when it panics.
+pub(crate) async fn answered(call: impl Future<Output = Response>) -> Response {
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(problem::panicked)
 }
 
 /// How much longer a call may take than others, because its caller wants it to wait.
@@ -72,7 +87,7 @@ impl Patience {
 }
 
 /// Surrounds a call.
-pub(crate) async fn around(
+async fn around(
     State(state): State<ApiState>,
     parameters: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
@@ -89,7 +104,7 @@ pub(crate) async fn around(
     } else {
         let patience = Patience::default();
         request.extensions_mut().insert(patience.clone());
-        let call = next.run(request).instrument(span);
+        let call = answered(next.run(request)).instrument(span);
         match patience.within(state.request_timeout, call).await {
             Ok(response) => response,
             Err(limit) => timed_out(limit),

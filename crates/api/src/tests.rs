@@ -46,7 +46,7 @@ use tidings_store::memory::MemoryStore;
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
-use crate::{ApiState, Metrics, Readiness, Reloads, router};
+use crate::{ApiParts, ApiState, Metrics, Readiness, Reloads, router};
 
 const KEY: &str = "tk_test";
 
@@ -97,7 +97,7 @@ impl World {
         node.create_namespace(demo, Settings::new("Demo", AuthMode::Open, Timestamp(NOW))).await.unwrap();
         let ready = Readiness::default();
         ready.ready();
-        let state = ApiState {
+        let state = ApiState::from(ApiParts {
             node,
             registry: Arc::new(registry),
             metrics,
@@ -108,7 +108,7 @@ impl World {
             commit: None,
             started_at: Timestamp(NOW),
             request_timeout: Duration::from_secs(5),
-        };
+        });
         Self { router: router(state.clone()), state, time, inboxes }
     }
 

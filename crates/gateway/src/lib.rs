@@ -41,7 +41,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use drain::Plan;
 pub use settings::Settings;
-pub use stream::Stream;
+pub use stream::{Noted, Stream};
 
 use command::{Command, ShardHandle};
 use pressure::Pressure;

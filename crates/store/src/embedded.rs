@@ -86,13 +86,16 @@ pub struct Options {
     /// Most disk space for journals before older ones are cleared away, in bytes; at least 64 MiB. It is
     /// also what has to be read again after a crash.
     pub journal_bytes: u64,
+    /// The first thing that the writer's thread does, which every push waits for: a process may have something to
+    /// arrange with its system.
+    pub prepare_writer: fn(),
 }
 
 impl Options {
-    /// The defaults: 64 MiB of cache, 256 MiB of journals.
+    /// The defaults: 64 MiB of cache, 256 MiB of journals, nothing to prepare.
     #[must_use]
     pub fn new(epoch_if_new: Epoch) -> Self {
-        Self { epoch_if_new, cache_bytes: 64 << 20, journal_bytes: 256 << 20 }
+        Self { epoch_if_new, cache_bytes: 64 << 20, journal_bytes: 256 << 20, prepare_writer: || () }
     }
 }
 
@@ -146,6 +149,7 @@ impl EmbeddedStore {
     /// wrote it, [`StoreError::Damaged`] when something that had reached the disk is not there any more or
     /// is not what it was (nothing has been changed then), [`StoreError::Full`] and [`StoreError::Io`].
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, StoreError> {
+        let prepare_writer = options.prepare_writer;
         let opened = opening::open(path.as_ref(), options)?;
         let ends = opened.heads.iter().map(|(name, heads)| (name.clone(), Ends::new(heads)));
         let shared = Arc::new(Shared {
@@ -155,7 +159,7 @@ impl EmbeddedStore {
             stats: WriterStats::default(),
         });
         let (queue, waiting) = mpsc::channel(QUEUE_CHANGES);
-        let writer = writer::spawn(Arc::clone(&shared), opened, waiting)?;
+        let writer = writer::spawn(Arc::clone(&shared), opened, waiting, prepare_writer)?;
         let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
         Ok(Self { shared, queue: Some(queue), writer: Some(writer), room, indexing: Mutex::default() })
     }

@@ -173,7 +173,6 @@ impl Listeners {
         router: Router,
         systems: Vec<System>,
         shared: &Shared,
-        around: impl Fn(Router) -> Router,
     ) -> Result<(Self, Places), Fatal> {
         let listen = |at: &Address, bound, router| {
             let (manners, metrics) = (shared.manners.clone(), shared.metrics.clone());
@@ -191,11 +190,11 @@ impl Listeners {
                 return Err(Fatal::Listen(at, io::ErrorKind::AddrNotAvailable.into()));
             };
             let (_, bound) = taken.remove(index);
-            let listener = listen(&at, bound, around(router))?;
+            let listener = listen(&at, bound, router)?;
             places.push((name, listener.address().map_err(|why| Fatal::Listen(at.clone(), why))?));
             others.push(listener);
         }
-        let main = listen(&address, main, around(on_main))?;
+        let main = listen(&address, main, on_main)?;
         Ok((Self { main, others }, places))
     }
 

@@ -8,14 +8,16 @@ mod sources;
 pub(crate) mod tls;
 mod waiting;
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tidings_gateway::Stream;
+use tidings_gateway::{Noted, Stream};
 use tidings_model::ClientAddress;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{oneshot, watch};
@@ -25,7 +27,7 @@ use bind::Door;
 pub(crate) use bind::{Address, Bound, Manner, bind};
 use metrics::Cut;
 pub(crate) use metrics::Metrics;
-use request::Requests;
+use request::{Look, Requests};
 use sources::NoSource;
 pub(crate) use sources::Sources;
 use tls::Tls;
@@ -80,13 +82,13 @@ pub(crate) struct Manners {
     pub(crate) tls: Option<Arc<Tls>>,
     /// How long a new connection may take until its first request is there, whatever it sends meanwhile.
     pub(crate) first_request_timeout: Duration,
-    /// How long the head of a request may take, and how long HTTP/1 may be silent between two requests.
+    /// How long the head of a request may take, from its first byte on, where it is not the first.
     pub(crate) head_timeout: Duration,
     /// Largest head of a request, in bytes.
     pub(crate) head_size: usize,
     /// Most headers of a request.
     pub(crate) headers: usize,
-    /// How long an HTTP/2 connection may be without a request.
+    /// How long a connection may be without a request.
     pub(crate) idle_timeout: Duration,
     /// Most connections that have not asked for anything yet.
     pub(crate) waiting: usize,
@@ -168,7 +170,8 @@ fn http(manners: &Manners) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(manners.head_timeout)
+        // Silence between two requests would count as part of the next head.
+        .header_read_timeout(None)
         .max_buf_size(manners.head_size)
         .max_headers(manners.headers);
     http.http2()
@@ -208,12 +211,19 @@ impl Shared {
         };
         let requests = Requests::new(place, client);
         let service = requests.answered_from(self.router.clone(), self.manners.sources.clone());
-        let connection = self.http.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let stream = TokioIo::new(Noted::new(stream, requests.heard()));
+        let connection = self.http.serve_connection_with_upgrades(stream, service);
         let mut connection = std::pin::pin!(connection);
         let (mut asked, mut idle, mut stopped) = (false, false, false);
         let outcome = loop {
+            let begun = poll_fn(|_| if requests.head_has_begun() { Poll::Ready(()) } else { Poll::Pending });
             tokio::select! {
+                biased;
                 outcome = connection.as_mut() => break outcome,
+                // Asked whenever the connection has been looked at, and by nothing else woken.
+                () = begun, if asked && !idle => {
+                    timer.as_mut().reset(Instant::now() + self.manners.head_timeout);
+                }
                 _ = &mut told, if !asked => {
                     if !requests.have_come() {
                         return self.cut(client, Cut::Crowded);
@@ -221,16 +231,17 @@ impl Shared {
                     asked = true;
                     timer.as_mut().reset(Instant::now() + self.manners.idle_timeout);
                 }
-                () = &mut timer, if !requests.are_http1() && !stopped => {
+                () = &mut timer, if !stopped => {
                     if !asked {
                         return self.cut(client, Cut::Silent);
                     }
                     if idle {
                         return;
                     }
-                    match requests.next_idle(self.manners.idle_timeout) {
-                        Some(at) => timer.as_mut().reset(at),
-                        None => {
+                    match requests.look(self.manners.idle_timeout, self.manners.head_timeout) {
+                        Look::Again(at) => timer.as_mut().reset(at),
+                        Look::SlowHead => return self.cut(client, Cut::Head),
+                        Look::Idle => {
                             self.cut(client, Cut::Idle);
                             idle = true;
                             connection.as_mut().graceful_shutdown();

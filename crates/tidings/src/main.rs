@@ -17,6 +17,7 @@ mod networks;
 mod reload;
 mod run;
 mod signals;
+mod slice;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use prometheus_client::registry::Registry;
-use tidings_api::{ApiState, Problem, Readiness, Reloads};
+use tidings_api::{ApiParts, ApiState, Problem, Readiness, Reloads};
 use tidings_gateway::{Gateway, Plan};
 use tidings_hub::outbox::Bounds;
 use tidings_model::Epoch;
@@ -26,7 +26,7 @@ use crate::listener::tls::{Tls, TlsError};
 use crate::listener::{self, Address, Bound, Manners};
 use crate::reload::Reload;
 use crate::signals::{Hangups, Stop};
-use crate::{bridge, control, greeting, limits, reload};
+use crate::{bridge, control, greeting, limits, reload, slice};
 
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -143,12 +143,16 @@ pub(crate) fn serve(config: Config, again: Again, dev: bool) -> Result<(), Fatal
     let others = compat::take(&config.compat, server.manner)?;
     others.iter().for_each(|(_, bound)| bound.bound_unsent(config.outbox.unsent));
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
-    let options =
-        Options { cache_bytes: config.store.cache, ..Options::new(Epoch(u32::from_le_bytes(ids::random()))) };
+    let options = Options {
+        cache_bytes: config.store.cache,
+        prepare_writer: slice::be_brief,
+        ..Options::new(Epoch(u32::from_le_bytes(ids::random())))
+    };
     let store = EmbeddedStore::open(&config.store.path, options).map_err(in_store)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("http")
+        .on_thread_start(slice::be_brief)
         .build()
         .map_err(|why| Fatal::System("the runtime cannot be started", why))?;
     let way = Way { bound, others, tls, files };
@@ -217,7 +221,7 @@ async fn run(
     reload::bring_about(&node, &config.namespaces).await.map_err(Fatal::Namespaces)?;
     let ready = Readiness::default();
     let (reloads, asked) = Reloads::new();
-    let state = ApiState {
+    let state = ApiState::from(ApiParts {
         started_at: node.now(),
         node: Arc::clone(&node),
         registry: Arc::new(registry),
@@ -227,14 +231,13 @@ async fn run(
         version: VERSION,
         commit: COMMIT,
         request_timeout: REQUEST_TIMEOUT,
-    };
+    });
     let systems = Systems { node: &node, gateway: &gateway, api: &state, heard };
     let systems = systems.build(&config.compat).await.map_err(in_store)?;
     let mut router = tidings_api::router(state).merge(gateway.router());
     if dev {
         router = router.merge(demo(&node).await.map_err(in_store)?);
     }
-    let around = |router: Router| router.layer(axum::middleware::from_fn(tidings_api::request_id::name));
     let in_listen = |why| Fatal::Listen(config.server.listen.clone(), why);
     let shared = Shared {
         backlog: config.server.backlog,
@@ -242,7 +245,7 @@ async fn run(
         metrics: listener_metrics,
     };
     let main = (config.server.listen.clone(), bound);
-    let (listeners, places) = Listeners::start(main, others, router, systems, &shared, around)?;
+    let (listeners, places) = Listeners::start(main, others, router, systems, &shared)?;
     let address = listeners.address().map_err(in_listen)?;
     let hangups = Hangups::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
     if let Some(tls) = &tls {

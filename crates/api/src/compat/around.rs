@@ -2,15 +2,13 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use tidings_model::{ClientAddress, NamespaceName};
 use tidings_node::keys::{Holder, Scope};
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth::{self, Need};
-use crate::{ApiState, Problem, problem, request_id};
+use crate::{ApiState, Problem, request_id};
 
 /// Who calls, as far as it says.
 #[derive(Clone, Debug)]
@@ -41,7 +39,5 @@ impl Caller {
 
 /// Gives calls an id, a time limit, a line in the log, and the headers that browsers want; answers `OPTIONS`.
 pub(crate) fn around(router: Router, state: &ApiState) -> Router {
-    router
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn_with_state(state.clone(), request_id::around))
+    request_id::surround(router, state)
 }

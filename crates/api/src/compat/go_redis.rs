@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
@@ -13,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use tidings_model::{ErrorCode, NamespaceName, RoomName};
 use tidings_node::channels::ChannelError;
 use tidings_node::keys::Scope;
-use tower_http::catch_panic::CatchPanicLayer;
 
+use super::around::around;
 use super::door::{Caller, Door};
-use crate::{ApiState, Problem, extract, problem, request_id};
+use crate::{ApiState, Problem, extract};
 
 /// What is set.
 #[derive(Clone, Debug)]
@@ -39,11 +38,7 @@ const NOT_CHANNEL: &str = "notChannel";
 /// Its paths.
 pub fn router(state: ApiState, settings: Settings) -> Router {
     let door = Door { state: state.clone(), namespace: settings.namespace, open: settings.open };
-    Router::new()
-        .route("/set", get(list).post(change))
-        .with_state(Arc::new(door))
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn_with_state(state, request_id::around))
+    around(Router::new().route("/set", get(list).post(change)).with_state(Arc::new(door)), &state)
 }
 
 /// What a call is about.

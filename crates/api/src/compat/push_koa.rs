@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
@@ -29,12 +28,12 @@ use tidings_node::publish::Accepted;
 use tidings_wire::compat::Aside;
 use tidings_wire::compat::push_koa::{CHANGE_ROOM, CHANGE_ROOM_ID, device_id};
 use tidings_wire::nesting;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use self::said::Said;
+use super::around::around;
 use super::door::{Caller, Door};
 use crate::request_id::Patience;
-use crate::{ApiState, Problem, extract, problem, request_id};
+use crate::{ApiState, Problem, extract};
 
 mod said;
 
@@ -88,9 +87,7 @@ pub fn router(state: ApiState, settings: Settings) -> Router {
         let answer = move |request: Request| async move { pusher.answer(call, request).await };
         router = router.route(path, post(answer));
     }
-    router
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn_with_state(state, request_id::around))
+    around(router, &state)
 }
 
 /// Why nothing was pushed.

@@ -55,7 +55,7 @@ pub(super) async fn around(
     };
     request.extensions_mut().insert(caller);
     let span = tracing::info_span!("grpc", request_id = %text);
-    let call = next.run(request).instrument(span);
+    let call = request_id::answered(next.run(request)).instrument(span);
     let response = match lasts {
         Lasts::Call => match patience.within(state.request_timeout, call).await {
             Ok(response) => response,

@@ -536,17 +536,12 @@ async fn probes_and_numbers() {
 #[tokio::test]
 async fn a_panic_is_an_error_with_an_id() {
     let world = World::new().await;
-    let router = axum::Router::new()
-        .route(
-            "/panic",
-            axum::routing::get(|| async {
-                if true {
-                    panic!("on purpose")
-                }
-            }),
-        )
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(crate::problem::panicked))
-        .layer(axum::middleware::from_fn_with_state(world.state.clone(), crate::request_id::around));
+    let panics = axum::routing::get(|| async {
+        if true {
+            panic!("on purpose")
+        }
+    });
+    let router = crate::request_id::surround(axum::Router::new().route("/panic", panics), &world.state);
     let world = World { router, ..world };
     world
         .check(

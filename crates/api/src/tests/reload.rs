@@ -11,7 +11,7 @@ const CALL: &str = "POST /v1/reload";
 async fn what_has_come_of_it_is_answered() {
     let world = World::new().await;
     let (reloads, mut asked) = Reloads::new();
-    let state = ApiState { reloads, ..world.state.clone() };
+    let state = ApiState::from(ApiParts { reloads, ..ApiParts::clone(&world.state) });
     let world = World { router: router(state.clone()), state, ..world };
     let answers = [
         Ok(Reloaded { applied: vec!["namespaces.demo".to_owned()], needs_restart: Vec::new() }),

@@ -15,7 +15,7 @@ use crate::command::Upgraded;
 use crate::door::Place;
 use crate::settings::Settings;
 use crate::socket::Detached;
-use crate::stream::Stream;
+use crate::stream::Noted;
 
 /// A handshake that may go on.
 pub(super) struct Handshake {
@@ -112,7 +112,7 @@ fn take_socket(
     deflate: Option<Window>,
     place: Option<Place>,
 ) -> Option<Upgraded> {
-    let parts = auto::upgrade::downcast::<TokioIo<Stream>>(upgraded).ok()?;
-    let (socket, leftover) = Detached::new(parts.io.into_inner(), parts.read_buf).ok()?;
+    let parts = auto::upgrade::downcast::<TokioIo<Noted>>(upgraded).ok()?;
+    let (socket, leftover) = Detached::new(parts.io.into_inner().into_inner(), parts.read_buf).ok()?;
     Some(Upgraded { socket, leftover, deflate, place })
 }

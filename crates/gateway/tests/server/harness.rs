@@ -8,7 +8,7 @@ use axum::serve::Listener;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tidings_gateway::{Gateway, Settings, Stream};
+use tidings_gateway::{Gateway, Noted, Settings, Stream};
 use tidings_model::{
     Durability, Epoch, EventName, Except, MessageId, NamespaceName, Priority, Push, RoomName, Target,
     Timestamp, UserId,
@@ -132,16 +132,16 @@ struct Streams {
 }
 
 impl Listener for Streams {
-    type Io = Stream;
+    type Io = Noted;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Stream, SocketAddr) {
+    async fn accept(&mut self) -> (Noted, SocketAddr) {
         let (socket, peer) = self.listener.accept().await.unwrap();
         let stream = match &self.tls {
             None => Stream::Tcp(socket),
             Some(acceptor) => Stream::Tls(Box::new(acceptor.accept(socket).await.unwrap())),
         };
-        (stream, peer)
+        (Noted::new(stream, Arc::default()), peer)
     }
 
     fn local_addr(&self) -> std::io::Result<SocketAddr> {

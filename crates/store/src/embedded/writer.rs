@@ -48,11 +48,12 @@ enum After {
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
-/// Starts the writer.
+/// Starts the writer, whose thread calls `prepare` first.
 pub(super) fn spawn(
     shared: Arc<Shared>,
     opened: Opened,
     queue: mpsc::Receiver<Command>,
+    prepare: fn(),
 ) -> Result<JoinHandle<()>, StoreError> {
     let sweeper = Sweeper::spawn(Arc::clone(&shared), opened.directory.swept())?;
     let writer = Writer {
@@ -70,7 +71,10 @@ pub(super) fn spawn(
     };
     std::thread::Builder::new()
         .name("store-writer".to_owned())
-        .spawn(move || writer.run())
+        .spawn(move || {
+            prepare();
+            writer.run();
+        })
         .map_err(|error| StoreError::Io(error.to_string()))
 }
 

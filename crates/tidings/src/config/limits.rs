@@ -86,8 +86,8 @@ pub(super) const SECTION: Section = Section {
             name: "limits.head_timeout",
             default: "10s",
             allowed: "a duration from 100ms to 1h",
-            doc: "How long the head of a request may take to arrive, and how long an HTTP/1 connection may be silent \
-                between two requests. A proxy that keeps connections to this server must let go of them earlier.",
+            doc: "How long the head of a request may take to arrive, from its first byte on; the first one of a connection has \
+                `first_request_timeout`.",
             flag: "",
             secret: false,
         },
@@ -117,9 +117,10 @@ pub(super) const SECTION: Section = Section {
         },
         Key {
             name: "limits.idle_timeout",
-            default: "60s",
+            default: "75s",
             allowed: "a duration from 100ms to 1h",
-            doc: "How long an HTTP/2 connection may be without a request. An event stream is one.",
+            doc: "How long an HTTP connection may be without a request. An event stream is one. Proxies and HTTP clients that \
+                keep connections must let go of them earlier, or they ask on one that is just being closed: nginx does after 60 s.",
             flag: "",
             secret: false,
         },

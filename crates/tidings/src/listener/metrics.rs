@@ -31,8 +31,10 @@ pub(crate) enum Cut {
     Tls,
     /// It speaks something else than TLS where that is spoken.
     NoTls,
-    /// An HTTP/2 connection on which nothing was asked for a long time.
+    /// Nothing was asked on it for a long time.
     Idle,
+    /// The head of a request, not its first, did not come to an end.
+    Head,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,6 +53,7 @@ impl Cut {
             Self::Tls => "tls",
             Self::NoTls => "no_tls",
             Self::Idle => "idle",
+            Self::Head => "head",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Version};
+use tidings_api::request_id;
 use tidings_model::ClientAddress;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
@@ -30,11 +31,31 @@ struct State {
     place: Place,
     /// Who has sent them.
     peer: ClientAddress,
-    /// What comes over HTTP/1 ends by itself when it is silent for too long.
     http1: AtomicBool,
-    /// Requests of HTTP/2 that have not been answered to their end.
+    /// Whether bytes have come since this was last looked at.
+    heard: Arc<AtomicBool>,
+    /// Requests that have not been answered to their end.
     running: AtomicUsize,
-    idle_since: Mutex<Instant>,
+    quiet: Mutex<Quiet>,
+}
+
+/// A connection on which no request is being answered.
+#[derive(Clone, Copy, Debug)]
+struct Quiet {
+    since: Instant,
+    /// When the client has begun with the next request, if that is not there yet. Only known of HTTP/1.
+    head_since: Option<Instant>,
+}
+
+/// What is to be done about a connection when it is time to look at it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nothing; look again then.
+    Again(Instant),
+    /// Nothing has been asked for a long time.
+    Idle,
+    /// The client has begun with a request and does not come to the end of its head.
+    SlowHead,
 }
 
 impl Requests {
@@ -43,9 +64,15 @@ impl Requests {
             place,
             peer,
             http1: AtomicBool::new(false),
+            heard: Arc::default(),
             running: AtomicUsize::new(0),
-            idle_since: Mutex::new(Instant::now()),
+            quiet: Mutex::new(Quiet { since: Instant::now(), head_since: None }),
         }))
+    }
+
+    /// To be set when bytes come.
+    pub(super) fn heard(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0.heard)
     }
 
     /// Whether one has come.
@@ -53,18 +80,33 @@ impl Requests {
         self.0.place.has_left()
     }
 
-    /// Whether they come over HTTP/1; only known once one has come.
-    pub(super) fn are_http1(&self) -> bool {
-        self.0.http1.load(Ordering::Relaxed)
+    /// Whether the client has begun with a request since this was last asked, and it is not there yet. To be asked after
+    /// what has come was looked at. Of HTTP/2 it is not known: there, other frames come between requests, too.
+    pub(super) fn head_has_begun(&self) -> bool {
+        let State { http1, heard, running, .. } = &*self.0;
+        let begun = heard.load(Ordering::Relaxed)
+            && http1.load(Ordering::Relaxed)
+            && running.load(Ordering::Acquire) == 0;
+        if begun {
+            heard.store(false, Ordering::Relaxed);
+            self.0.quiet().head_since.get_or_insert_with(Instant::now);
+        }
+        begun
     }
 
-    /// When to look again whether there has been none for `timeout`; `None` when that is so now.
-    pub(super) fn next_idle(&self, timeout: Duration) -> Option<Instant> {
+    /// What is to be done about the connection now, where it may be without a request for `idle`, and a head may take `head`.
+    pub(super) fn look(&self, idle: Duration, head: Duration) -> Look {
+        let now = Instant::now();
         if self.0.running.load(Ordering::Acquire) > 0 {
-            return Some(Instant::now() + timeout);
+            return Look::Again(now + idle);
         }
-        let since = *self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(since + timeout).filter(|at| *at > Instant::now())
+        let Quiet { since, head_since } = *self.0.quiet();
+        match head_since {
+            Some(begun) if begun + head <= now => Look::SlowHead,
+            Some(begun) => Look::Again(begun + head),
+            None if since + idle <= now => Look::Idle,
+            None => Look::Again(since + idle),
+        }
     }
 
     /// Answers them from `router`, which finds the client's address in each.
@@ -75,22 +117,26 @@ impl Requests {
     ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<> {
         let requests = self.clone();
         service_fn(move |request: Request<Incoming>| {
-            let http2 = request.version() == Version::HTTP_2;
-            requests.0.http1.store(!http2, Ordering::Relaxed);
+            requests.0.http1.store(request.version() != Version::HTTP_2, Ordering::Relaxed);
             requests.0.place.leave();
-            let running = http2.then(|| Running::new(&requests.0));
+            let running = Running::new(&requests.0);
             let client = sources.of_request(requests.0.peer, request.headers());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(client);
+            let id = request_id::name(&mut request);
             let answer = router.clone().oneshot(request);
             async move {
-                let answer = answer.await?;
-                Ok(match running {
-                    Some(running) => answer.map(|body| Body::new(Counted { body, _running: running })),
-                    None => answer,
-                })
+                let mut answer = answer.await?;
+                request_id::tell(&id, &mut answer);
+                Ok(answer.map(|body| Body::new(Counted { body, _running: running })))
             }
         })
+    }
+}
+
+impl State {
+    fn quiet(&self) -> MutexGuard<'_, Quiet> {
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,13 +147,16 @@ struct Running(Arc<State>);
 impl Running {
     fn new(state: &Arc<State>) -> Self {
         state.running.fetch_add(1, Ordering::AcqRel);
+        state.quiet().head_since = None;
         Self(Arc::clone(state))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        *self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.quiet().since = Instant::now();
+        // What came until now was of the request that ends here.
+        self.0.heard.store(false, Ordering::Relaxed);
         self.0.running.fetch_sub(1, Ordering::AcqRel);
     }
 }
