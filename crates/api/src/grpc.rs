@@ -87,14 +87,13 @@ pub(crate) fn routes(state: &ApiState, rest: Router) -> Router {
         .route_service("/tidings.v1.PushService/PushBatch", batch)
         .route_service("/grpc.health.v1.Health/{method}", health.clone());
     let streams = Router::new()
+        .route_service("/grpc.health.v1.Health/Watch", health)
         .route_service("/tidings.v1.PushService/PushStream", stream)
         .route_service("/tidings.v1.PushService/Events", events);
-    let open = reflection().route_service("/grpc.health.v1.Health/Watch", health);
-    around(calls, state, Lasts::Call).merge(around(streams, state, Lasts::Stream)).merge(around(
-        open,
-        state,
-        Lasts::Open,
-    ))
+    let lasting = |router, lasts| around(router, state, lasts);
+    lasting(calls, Lasts::Call)
+        .merge(lasting(streams, Lasts::Stream))
+        .merge(lasting(reflection(), Lasts::Open))
 }
 
 /// What there is, for who has not got the contract: in the version of today, and the one that older tools ask for.

@@ -41,7 +41,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use drain::Plan;
 pub use settings::Settings;
-pub use stream::{Noted, Stream};
+pub use stream::{Noted, Stream, Traffic};
 
 use command::{Command, ShardHandle};
 use pressure::Pressure;

@@ -82,18 +82,56 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A connection of which is noted when bytes have come, for who wants to know whether a client has begun to say something.
+/// What has gone on on a connection, for who has to know whether its client is silent. Both sides are of one task.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    heard: AtomicBool,
+    stuck: AtomicBool,
+    freed: AtomicBool,
+}
+
+impl Traffic {
+    /// Whether bytes have come since this was last taken back.
+    pub fn heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that have come until now do not count.
+    pub fn forget_heard(&self) {
+        self.heard.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether bytes wait for the client to take those before them.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client has taken such bytes since this was last asked.
+    pub fn take_freed(&self) -> bool {
+        self.freed.swap(false, Ordering::Relaxed)
+    }
+
+    fn wrote<T>(&self, outcome: Poll<T>) -> Poll<T> {
+        let stuck = outcome.is_pending();
+        if self.stuck.swap(stuck, Ordering::Relaxed) && !stuck {
+            self.freed.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
+/// A connection, and what goes on on it.
 #[derive(Debug)]
 pub struct Noted {
     stream: Stream,
-    heard: Arc<AtomicBool>,
+    traffic: Arc<Traffic>,
 }
 
 impl Noted {
-    /// Sets `heard` whenever bytes have come.
+    /// Notes what goes on in `traffic`.
     #[must_use]
-    pub fn new(stream: Stream, heard: Arc<AtomicBool>) -> Self {
-        Self { stream, heard }
+    pub fn new(stream: Stream, traffic: Arc<Traffic>) -> Self {
+        Self { stream, traffic }
     }
 
     pub(crate) fn into_inner(self) -> Stream {
@@ -110,7 +148,7 @@ impl AsyncRead for Noted {
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.heard.store(true, Ordering::Relaxed);
+            self.traffic.heard.store(true, Ordering::Relaxed);
         }
         outcome
     }
@@ -122,7 +160,8 @@ impl AsyncWrite for Noted {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.traffic.wrote(outcome)
     }
 
     fn poll_write_vectored(
@@ -130,7 +169,8 @@ impl AsyncWrite for Noted {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.traffic.wrote(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -138,7 +178,8 @@ impl AsyncWrite for Noted {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        self.traffic.wrote(outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -211,19 +211,20 @@ impl Shared {
         };
         let requests = Requests::new(place, client);
         let service = requests.answered_from(self.router.clone(), self.manners.sources.clone());
-        let stream = TokioIo::new(Noted::new(stream, requests.heard()));
+        let stream = TokioIo::new(Noted::new(stream, requests.traffic()));
         let connection = self.http.serve_connection_with_upgrades(stream, service);
         let mut connection = std::pin::pin!(connection);
         let (mut asked, mut idle, mut stopped) = (false, false, false);
         let outcome = loop {
-            let begun = poll_fn(|_| if requests.head_has_begun() { Poll::Ready(()) } else { Poll::Pending });
+            let served = poll_fn(|context| match connection.as_mut().poll(context) {
+                Poll::Pending if asked && !idle && requests.head_has_begun() => Poll::Ready(None),
+                served => served.map(Some),
+            });
             tokio::select! {
-                biased;
-                outcome = connection.as_mut() => break outcome,
-                // Asked whenever the connection has been looked at, and by nothing else woken.
-                () = begun, if asked && !idle => {
-                    timer.as_mut().reset(Instant::now() + self.manners.head_timeout);
-                }
+                served = served => match served {
+                    Some(outcome) => break outcome,
+                    None => timer.as_mut().reset(Instant::now() + self.manners.head_timeout),
+                },
                 _ = &mut told, if !asked => {
                     if !requests.have_come() {
                         return self.cut(client, Cut::Crowded);
@@ -231,7 +232,7 @@ impl Shared {
                     asked = true;
                     timer.as_mut().reset(Instant::now() + self.manners.idle_timeout);
                 }
-                () = &mut timer, if !stopped => {
+                () = &mut timer, if !stopped || !asked => {
                     if !asked {
                         return self.cut(client, Cut::Silent);
                     }

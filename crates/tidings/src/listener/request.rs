@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Version};
 use tidings_api::request_id;
+use tidings_gateway::Traffic;
 use tidings_model::ClientAddress;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
@@ -32,8 +33,7 @@ struct State {
     /// Who has sent them.
     peer: ClientAddress,
     http1: AtomicBool,
-    /// Whether bytes have come since this was last looked at.
-    heard: Arc<AtomicBool>,
+    traffic: Arc<Traffic>,
     /// Requests that have not been answered to their end.
     running: AtomicUsize,
     quiet: Mutex<Quiet>,
@@ -64,15 +64,15 @@ impl Requests {
             place,
             peer,
             http1: AtomicBool::new(false),
-            heard: Arc::default(),
+            traffic: Arc::default(),
             running: AtomicUsize::new(0),
             quiet: Mutex::new(Quiet { since: Instant::now(), head_since: None }),
         }))
     }
 
-    /// To be set when bytes come.
-    pub(super) fn heard(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0.heard)
+    /// Where to note what goes on on the connection.
+    pub(super) fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.0.traffic)
     }
 
     /// Whether one has come.
@@ -80,27 +80,31 @@ impl Requests {
         self.0.place.has_left()
     }
 
-    /// Whether the client has begun with a request since this was last asked, and it is not there yet. To be asked after
-    /// what has come was looked at. Of HTTP/2 it is not known: there, other frames come between requests, too.
+    /// Whether the client has just begun with a request that is not there yet: true once for each. To be asked after what has
+    /// come was looked at. Of HTTP/2 it is not known: there, other frames come between requests, too.
     pub(super) fn head_has_begun(&self) -> bool {
-        let State { http1, heard, running, .. } = &*self.0;
-        let begun = heard.load(Ordering::Relaxed)
-            && http1.load(Ordering::Relaxed)
-            && running.load(Ordering::Acquire) == 0;
-        if begun {
-            heard.store(false, Ordering::Relaxed);
-            self.0.quiet().head_since.get_or_insert_with(Instant::now);
+        let State { http1, traffic, .. } = &*self.0;
+        if !traffic.heard() || !http1.load(Ordering::Relaxed) || self.0.is_answering() {
+            return false;
         }
-        begun
+        traffic.forget_heard();
+        let mut quiet = self.0.quiet();
+        let first = quiet.head_since.is_none();
+        quiet.head_since.get_or_insert_with(Instant::now);
+        first
     }
 
     /// What is to be done about the connection now, where it may be without a request for `idle`, and a head may take `head`.
     pub(super) fn look(&self, idle: Duration, head: Duration) -> Look {
         let now = Instant::now();
-        if self.0.running.load(Ordering::Acquire) > 0 {
+        if self.0.is_answering() {
             return Look::Again(now + idle);
         }
-        let Quiet { since, head_since } = *self.0.quiet();
+        let mut quiet = self.0.quiet();
+        if self.0.traffic.take_freed() {
+            quiet.since = now;
+        }
+        let Quiet { since, head_since } = *quiet;
         match head_since {
             Some(begun) if begun + head <= now => Look::SlowHead,
             Some(begun) => Look::Again(begun + head),
@@ -135,6 +139,11 @@ impl Requests {
 }
 
 impl State {
+    /// Whether a request is being answered, or the client has not taken an answer yet.
+    fn is_answering(&self) -> bool {
+        self.running.load(Ordering::Acquire) > 0 || self.traffic.is_stuck()
+    }
+
     fn quiet(&self) -> MutexGuard<'_, Quiet> {
         self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -156,7 +165,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.quiet().since = Instant::now();
         // What came until now was of the request that ends here.
-        self.0.heard.store(false, Ordering::Relaxed);
+        self.0.traffic.forget_heard();
         self.0.running.fetch_sub(1, Ordering::AcqRel);
     }
 }
