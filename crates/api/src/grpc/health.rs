@@ -126,7 +126,7 @@ mod tests {
     #[tokio::test]
     async fn who_watches_is_told_of_the_end_before_it_comes() {
         use ServingStatus::{NotServing, ServiceUnknown, Serving};
-        let (up, down): (fn(&Readiness), fn(&Readiness)) = (Readiness::ready, Readiness::drain);
+        let (up, down): (Happens, Happens) = (Readiness::ready, Readiness::drain);
         let left = Err(tonic::Code::Unavailable);
         for (service, happens, expected) in [
             ("", &[up, down][..], &[Ok(NotServing), Ok(Serving), Ok(NotServing), left][..]),
