@@ -94,12 +94,10 @@ mod tests {
 
     use super::*;
 
+    type Happens = fn(&Readiness);
+
     /// What somebody who watches is told, while these things happen one after the other.
-    async fn check(
-        service: &str,
-        happens: &[fn(&Readiness)],
-        expected: &[Result<ServingStatus, tonic::Code>],
-    ) {
+    async fn check(service: &str, happens: &[Happens], expected: &[Result<ServingStatus, tonic::Code>]) {
         let readiness = Readiness::default();
         let request = Request::new(HealthCheckRequest { service: service.to_owned() });
         let mut told = Pulse(readiness.clone()).watch(request).await.unwrap().into_inner();
