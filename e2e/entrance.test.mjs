@@ -354,7 +354,7 @@ describe('handshakes that dawdle', () => {
   });
 
   test('a kept connection may be silent for some time, and not dawdle with its next request', async (t) => {
-    const server = await start(t, { TIDINGS_LIMITS__HEAD_TIMEOUT: '200ms', TIDINGS_LIMITS__IDLE_TIMEOUT: '1s' });
+    const server = await start(t, { TIDINGS_LIMITS__HEAD_TIMEOUT: '200ms', TIDINGS_LIMITS__IDLE_TIMEOUT: '2s' });
     const get = 'GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n';
     const post = 'POST /v1/namespaces/demo/acks?device=x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n';
     const [kept, dawdling, drip, silent, streaming] = [get, get, get, get, `GET ${SSE}?device=x HTTP/1.1\r\nHost: a\r\n\r\n`].map((asked) => speak(t, server, asked));

@@ -86,8 +86,9 @@ pub(super) const SECTION: Section = Section {
             name: "limits.head_timeout",
             default: "10s",
             allowed: "a duration from 100ms to 1h",
-            doc: "How long the head of a request may take to arrive, from its first byte on; the first one of a connection has \
-                `first_request_timeout`.",
+            doc: "How long the head of a request on HTTP/1 may take to arrive, from the first byte that comes after the answer \
+                before it; the first one of a connection has `first_request_timeout`. On HTTP/2, how long a client may take to \
+                answer a ping.",
             flag: "",
             secret: false,
         },
