@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{RawPathParams, Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
@@ -15,7 +12,7 @@ use tidings_model::{ClientAddress, ErrorCode};
 use tidings_node::Node;
 use tidings_node::keys::{Access, Denied, Holder, Scope};
 
-use crate::{ApiState, Problem};
+use crate::{Problem, extract};
 
 /// What a call needs a key for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,26 +23,18 @@ pub(crate) enum Need {
     Scope(Scope),
 }
 
-/// Lets only those through whose key opens what is needed.
-pub(crate) async fn need_key(
-    State((state, need)): State<(ApiState, Need)>,
-    parameters: Result<RawPathParams, RawPathParamsRejection>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// Lets only those through whose key opens what is needed; who it is goes along with the request.
+pub(crate) async fn admit(node: &Arc<Node>, need: Need, request: &mut Request) -> Result<(), Problem> {
     let from = request.extensions().get::<ClientAddress>().copied().unwrap_or(ClientAddress::LOCAL);
-    let holder = match access(&state.node, request.headers().get(AUTHORIZATION), from).await {
-        Ok(holder) => holder,
-        Err(problem) => return problem.into_response(),
-    };
+    let holder = access(node, request.headers().get(AUTHORIZATION), from).await?;
     // A path that cannot be read names no namespace.
-    let namespace = parameters.iter().flatten().find(|(name, _)| *name == "ns").map(|(_, value)| value);
-    match refusal(&holder.access, need, namespace) {
+    let namespace = extract::namespace_in(request.uri().path());
+    match refusal(&holder.access, need, namespace.as_deref()) {
         None => {
             request.extensions_mut().insert(holder);
-            next.run(request).await
+            Ok(())
         }
-        Some(why) => Problem::new(ErrorCode::FORBIDDEN, why).into_response(),
+        Some(why) => Err(Problem::new(ErrorCode::FORBIDDEN, why)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What handlers take from a request: path, query and body, with errors that are problems.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::HttpBody as _;
@@ -11,12 +12,16 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
+use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use tidings_model::{ErrorCode, Ordinal, Timestamp};
 use tidings_node::{Namespace, Node};
 use tidings_wire::time::parse_rfc3339;
 
 use crate::{Problem, shape};
+
+/// What comes before the name of a namespace in a path.
+const NAMESPACES: &str = "/v1/namespaces/";
 
 /// Largest body of a call that is not a batch, in bytes.
 pub(crate) const BODY_MAX: usize = 256 * 1024;
@@ -61,6 +66,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for InQuery<T> {
 /// The namespace that a path names.
 pub(crate) fn namespace(node: &Node, name: &str) -> Result<Arc<Namespace>, Problem> {
     node.namespace(name).ok_or_else(|| Problem::no_namespace(name))
+}
+
+/// The name of the namespace that a path is about, if it is about one and can be read.
+pub(crate) fn namespace_in(path: &str) -> Option<Cow<'_, str>> {
+    let name = path.strip_prefix(NAMESPACES)?.split('/').next()?;
+    percent_decode_str(name).decode_utf8().ok()
 }
 
 /// A name in a path or query.

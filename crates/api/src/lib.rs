@@ -9,6 +9,7 @@
 //! `grpc` (the same for gRPC), [`compat`] (what backends of the older systems call).
 
 mod auth;
+mod call;
 pub mod compat;
 pub mod demo;
 mod extract;
@@ -87,11 +88,7 @@ impl Deref for ApiState {
 /// Every path of the API, and an answer for every other path. A router that is merged into this one
 /// keeps its own middleware, and brings no fallback.
 pub fn router(state: ApiState) -> Router {
-    let rest = rest::routes(&state)
-        .router
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .fallback(problem::no_such_path)
-        .with_state(state.clone());
+    let rest = rest::routes().router.with_state(state.clone());
     let grpc = grpc::routes(&state, rest.clone());
-    request_id::surround(rest, &state).merge(grpc)
+    rest.merge(grpc)
 }

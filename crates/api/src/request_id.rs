@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
@@ -23,10 +22,13 @@ use tidings_model::origin::EVERY_PAGE;
 use tracing::Instrument as _;
 
 use crate::rest::namespaces;
-use crate::{ApiState, Problem, problem};
+use crate::{ApiState, Problem, extract, problem};
 
 /// The header that names a request.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What routes about a namespace begin with.
+const ABOUT_A_NAMESPACE: &str = "/v1/namespaces/{ns}";
 
 /// Longest id that is taken from a caller, in characters.
 const ID_MAX: usize = 64;
@@ -45,7 +47,11 @@ pub fn tell(id: &HeaderValue, response: &mut Response) {
 
 /// Surrounds the calls of a router, each route by itself: `OPTIONS` is answered, and a call that panics is.
 pub(crate) fn surround(router: Router, state: &ApiState) -> Router {
-    router.layer(from_fn_with_state(state.clone(), around))
+    router.layer(from_fn_with_state(state.clone(), layer))
+}
+
+async fn layer(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    around(&state, request, |request| next.run(request)).await
 }
 
 /// What a call answers, also when it panics.
@@ -87,24 +93,24 @@ impl Patience {
 }
 
 /// Surrounds a call.
-async fn around(
-    State(state): State<ApiState>,
-    parameters: Result<RawPathParams, RawPathParamsRejection>,
+pub(crate) async fn around<F: Future<Output = Response>>(
+    state: &ApiState,
     mut request: Request,
-    next: Next,
+    answer: impl FnOnce(Request) -> F,
 ) -> Response {
     let started = Instant::now();
     let origin = request.headers().get(ORIGIN).cloned();
     let id = id_of(request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let about = namespace_of(route.as_ref().map(MatchedPath::as_str), request.uri().path());
     let span = tracing::info_span!("api", request_id = %id.to_str().unwrap_or_default());
     let mut response = if method == Method::OPTIONS {
         preflight(route.as_ref().map(MatchedPath::as_str), request.uri().path())
     } else {
         let patience = Patience::default();
         request.extensions_mut().insert(patience.clone());
-        let call = answered(next.run(request)).instrument(span);
+        let call = answered(answer(request)).instrument(span);
         match patience.within(state.request_timeout, call).await {
             Ok(response) => response,
             Err(limit) => timed_out(limit),
@@ -117,9 +123,8 @@ async fn around(
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, id);
     // By the rules that hold now: a call may have changed them.
-    let named = parameters.iter().flatten().find(|(name, _)| *name == "ns");
-    let named = named.and_then(|(_, name)| state.node.namespace(name.split(':').next().unwrap_or(name)));
-    let settings = named.map(|namespace| namespace.settings());
+    let namespace = about.and_then(|name| state.node.namespace(&name));
+    let settings = namespace.map(|namespace| namespace.settings());
     let origins = settings.as_ref().map_or(&EVERY_PAGE, |settings| &settings.origins);
     namespaces::origins::answer(origins, origin.as_ref(), headers);
     headers.insert(
@@ -127,6 +132,12 @@ async fn around(
         HeaderValue::from_static("x-request-id, retry-after, allow, www-authenticate"),
     );
     response
+}
+
+/// The name of the namespace that a call is about, without what is done with it.
+fn namespace_of(route: Option<&str>, path: &str) -> Option<String> {
+    let name = route?.starts_with(ABOUT_A_NAMESPACE).then(|| extract::namespace_in(path))??;
+    name.split(':').next().map(str::to_owned)
 }
 
 /// With its problem as a body, if it has one.
@@ -165,7 +176,7 @@ fn preflight(route: Option<&str>, path: &str) -> Response {
     ];
     let mut response = (StatusCode::NO_CONTENT, headers).into_response();
     // Of all others the router knows the methods.
-    if route == Some("/v1/namespaces/{ns}") {
+    if route == Some(ABOUT_A_NAMESPACE) {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(namespaces::methods(path)));
     }
     response

@@ -24,13 +24,14 @@ pub(crate) mod trace;
 pub(crate) mod users;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, on};
 
 use tidings_node::keys::Scope;
 
 use crate::auth::Need;
-use crate::{ApiState, auth, health, metrics, openapi};
+use crate::call::{Answering, Call};
+use crate::{ApiState, health, metrics, openapi, problem};
 
 /// A router, and what it answers.
 pub(crate) struct Routes {
@@ -39,19 +40,41 @@ pub(crate) struct Routes {
     pub(crate) list: Vec<(&'static str, &'static str)>,
 }
 
+macro_rules! methods {
+    ($($name:ident $filter:ident $word:literal;)*) => {
+        $(fn $name<T: 'static>(
+            self,
+            path: &'static str,
+            need: Option<Need>,
+            handler: impl Handler<T, ApiState, Future = Answering>,
+        ) -> Self {
+            self.described($word, path).on(MethodFilter::$filter, path, need, handler)
+        })*
+    };
+}
+
 impl Routes {
     fn new() -> Self {
         Self { router: Router::new(), list: Vec::new() }
     }
 
-    fn route(mut self, method: &'static str, path: &'static str, answer: MethodRouter<ApiState>) -> Self {
-        self.list.push((method, path));
-        Self { router: self.router.route(path, answer), list: self.list }
+    methods! {
+        get GET "get";
+        post POST "post";
+        put PUT "put";
+        patch PATCH "patch";
+        delete DELETE "delete";
     }
 
-    /// A path that is several to callers: each is described by itself.
-    fn hidden(self, path: &'static str, answer: MethodRouter<ApiState>) -> Self {
-        Self { router: self.router.route(path, answer), list: self.list }
+    /// What answers a path; that it does is described by itself.
+    fn on<T: 'static>(
+        self,
+        method: MethodFilter,
+        path: &'static str,
+        need: Option<Need>,
+        handler: impl Handler<T, ApiState, Future = Answering>,
+    ) -> Self {
+        Self { router: self.router.route(path, on(method, Call::new(need, handler))), list: self.list }
     }
 
     fn described(mut self, method: &'static str, path: &'static str) -> Self {
@@ -65,92 +88,90 @@ impl Routes {
     }
 }
 
-/// Every path.
-pub(crate) fn routes(state: &ApiState) -> Routes {
-    open().merge(keyed(state))
+/// Every path, and an answer for every other one.
+pub(crate) fn routes() -> Routes {
+    let Routes { router, list } = open().merge(keyed());
+    let router = router
+        .method_not_allowed_fallback(Call::new(None, problem::method_not_allowed))
+        .fallback(Call::new(None, problem::no_such_path));
+    Routes { router, list }
 }
 
 /// What needs a key, and for what.
-fn keyed(state: &ApiState) -> Routes {
-    const PUSH: Need = Need::Scope(Scope::Push);
-    const READ: Need = Need::Scope(Scope::Read);
-    const MANAGE: Need = Need::Scope(Scope::Manage);
-    let needs = |need, answer: MethodRouter<ApiState>| {
-        answer.route_layer(from_fn_with_state((state.clone(), need), auth::need_key))
-    };
+fn keyed() -> Routes {
+    const ADMIN: Option<Need> = Some(Need::Admin);
+    const PUSH: Option<Need> = Some(Need::Scope(Scope::Push));
+    const READ: Option<Need> = Some(Need::Scope(Scope::Read));
+    const MANAGE: Option<Need> = Some(Need::Scope(Scope::Manage));
     Routes::new()
-        .route("get", "/v1/namespaces", needs(Need::Admin, get(namespaces::list)))
-        .route("post", "/v1/namespaces", needs(Need::Admin, post(namespaces::create)))
-        .route("get", "/v1/namespaces/{ns}", needs(READ, get(namespaces::show)))
-        .route("patch", "/v1/namespaces/{ns}", needs(MANAGE, patch(namespaces::change)))
-        .route("delete", "/v1/namespaces/{ns}", needs(Need::Admin, delete(namespaces::delete)))
-        .hidden("/v1/namespaces/{ns}", needs(Need::Admin, post(namespaces::act)))
+        .get("/v1/namespaces", ADMIN, namespaces::list)
+        .post("/v1/namespaces", ADMIN, namespaces::create)
+        .get("/v1/namespaces/{ns}", READ, namespaces::show)
+        .patch("/v1/namespaces/{ns}", MANAGE, namespaces::change)
+        .delete("/v1/namespaces/{ns}", ADMIN, namespaces::delete)
+        .on(MethodFilter::POST, "/v1/namespaces/{ns}", ADMIN, namespaces::act)
         .described("post", "/v1/namespaces/{ns}:clear")
         .described("post", "/v1/namespaces/{ns}:suspend")
         .described("post", "/v1/namespaces/{ns}:resume")
-        .route("post", "/v1/reload", needs(Need::Admin, post(reload::reload)))
-        .route("get", "/v1/alerts", needs(Need::Admin, get(alerts::list)))
-        .route("get", "/v1/nodes", needs(Need::Admin, get(nodes::list)))
-        .hidden("/v1/nodes/{node}", needs(Need::Admin, post(nodes::act)))
+        .post("/v1/reload", ADMIN, reload::reload)
+        .get("/v1/alerts", ADMIN, alerts::list)
+        .get("/v1/nodes", ADMIN, nodes::list)
+        .on(MethodFilter::POST, "/v1/nodes/{node}", ADMIN, nodes::act)
         .described("post", "/v1/nodes/{node}:drain")
-        .route("get", "/v1/namespaces/{ns}/keys", needs(MANAGE, get(keys::list)))
-        .route("post", "/v1/namespaces/{ns}/keys", needs(MANAGE, post(keys::make)))
-        .route("delete", "/v1/namespaces/{ns}/keys/{id}", needs(MANAGE, delete(keys::revoke)))
-        .route("get", "/v1/namespaces/{ns}/messages", needs(READ, get(history::list)))
-        .route("post", "/v1/namespaces/{ns}/messages", needs(PUSH, post(messages::push)))
-        .route("post", "/v1/namespaces/{ns}/messages:batch", needs(PUSH, post(batch::push)))
-        .route("get", "/v1/namespaces/{ns}/messages/{id}", needs(READ, get(messages::show)))
-        .route("delete", "/v1/namespaces/{ns}/messages/{id}", needs(PUSH, delete(messages::recall)))
-        .route("get", "/v1/namespaces/{ns}/messages/{id}/report", needs(READ, get(report::show)))
-        .route("get", "/v1/namespaces/{ns}/messages/{id}/receipts", needs(READ, get(receipts::list)))
-        .route("get", "/v1/namespaces/{ns}/messages/{id}/trace", needs(READ, get(trace::show)))
-        .route("get", "/v1/namespaces/{ns}/devices", needs(READ, get(devices::list)))
-        .route("post", "/v1/namespaces/{ns}/devices:purge", needs(MANAGE, post(devices::purge)))
-        .route("get", "/v1/namespaces/{ns}/devices/{device}", needs(READ, get(devices::show)))
-        .route("put", "/v1/namespaces/{ns}/devices/{device}", needs(MANAGE, put(devices::put)))
-        .route("patch", "/v1/namespaces/{ns}/devices/{device}", needs(MANAGE, patch(devices::change)))
-        .route("delete", "/v1/namespaces/{ns}/devices/{device}", needs(MANAGE, delete(devices::forget)))
-        .route("get", "/v1/namespaces/{ns}/connections", needs(READ, get(connections::list)))
-        .route("delete", "/v1/namespaces/{ns}/connections/{id}", needs(MANAGE, delete(connections::end)))
-        .route("get", "/v1/namespaces/{ns}/events", needs(READ, get(events::stream)))
-        .route("get", "/v1/namespaces/{ns}/hooks", needs(READ, get(hooks::list)))
-        .route("get", "/v1/namespaces/{ns}/hooks/{hook}/dead", needs(READ, get(hooks::dead)))
-        .route("get", "/v1/namespaces/{ns}/hooks/{hook}/log", needs(READ, get(hooks::log)))
-        .route("post", "/v1/namespaces/{ns}/hooks/{hook}/test", needs(MANAGE, post(hooks::test)))
-        .route("get", "/v1/namespaces/{ns}/hooks/{hook}", needs(READ, get(hooks::show)))
-        .route("post", "/v1/namespaces/{ns}/hooks/{hook}/replay", needs(MANAGE, post(hooks::replay)))
-        .route("get", "/v1/namespaces/{ns}/rooms", needs(READ, get(rooms::list)))
-        .route("get", "/v1/namespaces/{ns}/rooms/{room}", needs(READ, get(rooms::show)))
-        .route("patch", "/v1/namespaces/{ns}/rooms/{room}", needs(MANAGE, patch(rooms::change)))
-        .route("get", "/v1/namespaces/{ns}/rooms/{room}/members", needs(READ, get(rooms::members)))
-        .route("post", "/v1/namespaces/{ns}/rooms/{room}/members", needs(MANAGE, post(rooms::add)))
-        .route("delete", "/v1/namespaces/{ns}/rooms/{room}/members", needs(MANAGE, delete(rooms::remove)))
-        .route("get", "/v1/namespaces/{ns}/blocks", needs(READ, get(blocks::list)))
-        .route("post", "/v1/namespaces/{ns}/blocks", needs(MANAGE, post(blocks::set)))
-        .route("delete", "/v1/namespaces/{ns}/blocks/{id}", needs(MANAGE, delete(blocks::lift)))
-        .route("get", "/v1/namespaces/{ns}/simulations", needs(READ, get(simulations::list)))
-        .route("post", "/v1/namespaces/{ns}/simulations", needs(MANAGE, post(simulations::begin)))
-        .route("delete", "/v1/namespaces/{ns}/simulations/{id}", needs(MANAGE, delete(simulations::end)))
-        .route("get", "/v1/namespaces/{ns}/stats", needs(READ, get(stats::list)))
-        .route("get", "/v1/namespaces/{ns}/stats/current", needs(READ, get(stats::current)))
-        .route("post", "/v1/namespaces/{ns}/tokens", needs(MANAGE, post(tokens::mint)))
-        .route("post", "/v1/namespaces/{ns}/tokens:revoke", needs(MANAGE, post(tokens::revoke)))
-        .route("post", "/v1/namespaces/{ns}/users:status", needs(READ, post(users::status)))
-        .route("get", "/v1/namespaces/{ns}/users/{user}", needs(READ, get(users::show)))
-        .route(
-            "delete",
-            "/v1/namespaces/{ns}/users/{user}/connections",
-            needs(MANAGE, delete(users::disconnect)),
-        )
+        .get("/v1/namespaces/{ns}/keys", MANAGE, keys::list)
+        .post("/v1/namespaces/{ns}/keys", MANAGE, keys::make)
+        .delete("/v1/namespaces/{ns}/keys/{id}", MANAGE, keys::revoke)
+        .get("/v1/namespaces/{ns}/messages", READ, history::list)
+        .post("/v1/namespaces/{ns}/messages", PUSH, messages::push)
+        .post("/v1/namespaces/{ns}/messages:batch", PUSH, batch::push)
+        .get("/v1/namespaces/{ns}/messages/{id}", READ, messages::show)
+        .delete("/v1/namespaces/{ns}/messages/{id}", PUSH, messages::recall)
+        .get("/v1/namespaces/{ns}/messages/{id}/report", READ, report::show)
+        .get("/v1/namespaces/{ns}/messages/{id}/receipts", READ, receipts::list)
+        .get("/v1/namespaces/{ns}/messages/{id}/trace", READ, trace::show)
+        .get("/v1/namespaces/{ns}/devices", READ, devices::list)
+        .post("/v1/namespaces/{ns}/devices:purge", MANAGE, devices::purge)
+        .get("/v1/namespaces/{ns}/devices/{device}", READ, devices::show)
+        .put("/v1/namespaces/{ns}/devices/{device}", MANAGE, devices::put)
+        .patch("/v1/namespaces/{ns}/devices/{device}", MANAGE, devices::change)
+        .delete("/v1/namespaces/{ns}/devices/{device}", MANAGE, devices::forget)
+        .get("/v1/namespaces/{ns}/connections", READ, connections::list)
+        .delete("/v1/namespaces/{ns}/connections/{id}", MANAGE, connections::end)
+        .get("/v1/namespaces/{ns}/events", READ, events::stream)
+        .get("/v1/namespaces/{ns}/hooks", READ, hooks::list)
+        .get("/v1/namespaces/{ns}/hooks/{hook}/dead", READ, hooks::dead)
+        .get("/v1/namespaces/{ns}/hooks/{hook}/log", READ, hooks::log)
+        .post("/v1/namespaces/{ns}/hooks/{hook}/test", MANAGE, hooks::test)
+        .get("/v1/namespaces/{ns}/hooks/{hook}", READ, hooks::show)
+        .post("/v1/namespaces/{ns}/hooks/{hook}/replay", MANAGE, hooks::replay)
+        .get("/v1/namespaces/{ns}/rooms", READ, rooms::list)
+        .get("/v1/namespaces/{ns}/rooms/{room}", READ, rooms::show)
+        .patch("/v1/namespaces/{ns}/rooms/{room}", MANAGE, rooms::change)
+        .get("/v1/namespaces/{ns}/rooms/{room}/members", READ, rooms::members)
+        .post("/v1/namespaces/{ns}/rooms/{room}/members", MANAGE, rooms::add)
+        .delete("/v1/namespaces/{ns}/rooms/{room}/members", MANAGE, rooms::remove)
+        .get("/v1/namespaces/{ns}/blocks", READ, blocks::list)
+        .post("/v1/namespaces/{ns}/blocks", MANAGE, blocks::set)
+        .delete("/v1/namespaces/{ns}/blocks/{id}", MANAGE, blocks::lift)
+        .get("/v1/namespaces/{ns}/simulations", READ, simulations::list)
+        .post("/v1/namespaces/{ns}/simulations", MANAGE, simulations::begin)
+        .delete("/v1/namespaces/{ns}/simulations/{id}", MANAGE, simulations::end)
+        .get("/v1/namespaces/{ns}/stats", READ, stats::list)
+        .get("/v1/namespaces/{ns}/stats/current", READ, stats::current)
+        .post("/v1/namespaces/{ns}/tokens", MANAGE, tokens::mint)
+        .post("/v1/namespaces/{ns}/tokens:revoke", MANAGE, tokens::revoke)
+        .post("/v1/namespaces/{ns}/users:status", READ, users::status)
+        .get("/v1/namespaces/{ns}/users/{user}", READ, users::show)
+        .delete("/v1/namespaces/{ns}/users/{user}/connections", MANAGE, users::disconnect)
 }
 
 /// What needs none: probes, and what clients call.
 fn open() -> Routes {
     Routes::new()
-        .route("post", "/v1/namespaces/{ns}/acks", post(acks::take))
-        .route("get", "/healthz", get(health::healthz))
-        .route("get", "/readyz", get(health::readyz))
-        .route("get", "/version", get(health::version))
-        .route("get", "/metrics", get(metrics::metrics))
-        .route("get", "/openapi.json", get(openapi::document))
+        .post("/v1/namespaces/{ns}/acks", None, acks::take)
+        .get("/healthz", None, health::healthz)
+        .get("/readyz", None, health::readyz)
+        .get("/version", None, health::version)
+        .get("/metrics", None, metrics::metrics)
+        .get("/openapi.json", None, openapi::document)
 }

@@ -115,7 +115,7 @@ async fn a_tenant_opens_nothing_of_another() {
     world.other_namespace().await;
     let (id, own) = world.key("demo", r#"["push","read","manage"]"#).await;
     let (_, key) = world.key("other", r#"["push","read","manage"]"#).await;
-    for (method, path) in crate::rest::routes(&world.state).list {
+    for (method, path) in crate::rest::routes().list {
         let path = path.replace("{ns}", "demo").replace("{id}", &id).replace(['{', '}'], "");
         if path.ends_with("/acks") || !path.starts_with("/v1/") {
             continue;

@@ -1,0 +1,64 @@
+//! A call of REST as one handler: what answers it, and in front of that, whatever a call is asked and given. Layers of axum do the
+//! same, but each layer copies all that is inside of it whenever there is a call. It knows no path.
+
+use std::pin::Pin;
+
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::response::{IntoResponse as _, Response};
+
+use crate::auth::Need;
+use crate::request_id::{Patience, around};
+use crate::{ApiState, auth};
+
+/// What a handler is going to answer.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// What answers a request.
+pub(crate) type Answer = Box<dyn FnOnce(Request) -> Answering + Send>;
+
+/// A handler, what its caller needs a key for, and what surrounds every call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<H> {
+    need: Option<Need>,
+    handler: H,
+}
+
+impl<H> Call<H> {
+    pub(crate) fn new(need: Option<Need>, handler: H) -> Self {
+        Self { need, handler }
+    }
+}
+
+impl<T, H> Handler<T, ApiState> for Call<H>
+where
+    T: 'static,
+    H: Handler<T, ApiState, Future = Answering>,
+{
+    type Future = Answering;
+
+    fn call(self, request: Request, state: ApiState) -> Answering {
+        let Self { need, handler } = self;
+        let inner = state.clone();
+        let answer: Answer = Box::new(move |request| handler.call(request, inner));
+        Box::pin(surrounded(state, need, request, answer))
+    }
+}
+
+/// The same for all handlers. A call that comes out of a call of gRPC is surrounded there.
+async fn surrounded(state: ApiState, need: Option<Need>, request: Request, answer: Answer) -> Response {
+    if request.extensions().get::<Patience>().is_some() {
+        return admitted(state, need, request, answer).await;
+    }
+    let inner = state.clone();
+    around(&state, request, |request| admitted(inner, need, request, answer)).await
+}
+
+async fn admitted(state: ApiState, need: Option<Need>, mut request: Request, answer: Answer) -> Response {
+    if let Some(need) = need
+        && let Err(problem) = auth::admit(&state.node, need, &mut request).await
+    {
+        return problem.into_response();
+    }
+    answer(request).await
+}
