@@ -27,7 +27,8 @@ pub(crate) use body::SHAPE;
 /// A push that may be given to the node.
 #[derive(Debug)]
 pub(crate) struct Parsed {
-    pub(crate) push: Push,
+    /// It is large.
+    pub(crate) push: Box<Push>,
     /// Only say who would be meant.
     pub(crate) dry_run: bool,
     /// How long the answer is to wait for receipts.
@@ -70,7 +71,7 @@ pub(crate) fn parse(json: &[u8], key: Option<&str>, now: Timestamp) -> Result<Pa
         wrong.add("ack.wait", "does not go with deliver_at: nobody has it before that");
     }
     let (Some(event), true) = (event, wrong.is_empty()) else { return Err(wrong.into_problem()) };
-    let mut push = Push {
+    let mut push = Box::new(Push {
         to,
         except,
         event,
@@ -87,7 +88,7 @@ pub(crate) fn parse(json: &[u8], key: Option<&str>, now: Timestamp) -> Result<Pa
         offline: said(&offline),
         from: None,
         aside: Bytes::new(),
-    };
+    });
     // Only a push with an id of the caller's can be a retry.
     if push.id.is_some() {
         push.fingerprint = fingerprint::of(&push, &offline);

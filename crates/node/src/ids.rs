@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use tidings_model::{DeviceId, NoticeId, Ordinal, Seq, Timestamp, ulid};
 
@@ -80,7 +80,20 @@ pub fn is_passing(device: &DeviceId) -> bool {
 /// 128 random bits as 26 letters and digits.
 #[must_use]
 pub fn token() -> String {
-    let number = u128::from_le_bytes(random());
+    spelled(u128::from_le_bytes(random()))
+}
+
+/// What looks like a [`token`], for what has to be unlike all others but is no secret: the operating system is not asked.
+#[must_use]
+pub fn distinct() -> String {
+    static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let [high, low] = KEYS.each_ref().map(|keys| u128::from(keys.hash_one(count)));
+    spelled(high << 64 | low)
+}
+
+fn spelled(number: u128) -> String {
     (0..26)
         .map(|i| char::from(ulid::ALPHABET[(number >> (5 * i)) as usize & 31].to_ascii_lowercase()))
         .collect()
@@ -100,6 +113,15 @@ pub fn random<const N: usize>() -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_are_alike() {
+        let made: std::collections::HashSet<_> = (0..1_000).map(|_| distinct()).collect();
+        assert_eq!(made.len(), 1_000);
+        assert!(
+            made.iter().all(|name| name.len() == 26 && name.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+        );
+    }
 
     #[test]
     fn the_id_of_a_notice_is_the_same_whenever_it_is_made() {

@@ -103,7 +103,8 @@ pub(crate) type Direct = Vec<Box<[u32]>>;
 
 /// A push on its way to the store.
 pub(crate) struct Job {
-    message: NewMessage,
+    /// It is large, and a job is handed on many times.
+    message: Box<NewMessage>,
     durability: Durability,
     rest: Rest,
 }
@@ -160,8 +161,12 @@ impl Node {
     ///
     /// # Errors
     /// [`PublishError`]; nothing was accepted then.
-    pub async fn publish(&self, namespace: &NamespaceName, push: Push) -> Result<Accepted, PublishError> {
-        let (job, pending) = self.draft(namespace, push).await?;
+    pub async fn publish(
+        &self,
+        namespace: &NamespaceName,
+        push: impl Into<Box<Push>>,
+    ) -> Result<Accepted, PublishError> {
+        let (job, pending) = self.draft(namespace, push.into()).await?;
         self.submit(job)?;
         pending.await.map_err(|_| StoreError::Closed)?
     }
@@ -171,11 +176,12 @@ impl Node {
     pub async fn publish_batch(
         &self,
         namespace: &NamespaceName,
-        pushes: impl IntoIterator<Item = Push>,
+        pushes: impl IntoIterator<Item: Into<Box<Push>>>,
     ) -> Vec<Result<Accepted, PublishError>> {
-        let mut drafts = Vec::new();
+        let pushes = pushes.into_iter();
+        let mut drafts = Vec::with_capacity(pushes.size_hint().0);
         for push in pushes {
-            drafts.push(self.draft(namespace, push).await);
+            drafts.push(self.draft(namespace, push.into()).await);
         }
         let submit = |draft: Result<(Job, Pending), PublishError>| {
             let (job, pending) = draft?;
@@ -204,7 +210,11 @@ impl Node {
     }
 
     /// Checks a push against what holds here, and finds out whom it is for.
-    async fn draft(&self, namespace: &NamespaceName, push: Push) -> Result<(Job, Pending), PublishError> {
+    async fn draft(
+        &self,
+        namespace: &NamespaceName,
+        push: Box<Push>,
+    ) -> Result<(Job, Pending), PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
         let settings = namespace.settings();
         if namespace.is_gone() {
@@ -253,7 +263,7 @@ impl Node {
         let waiting = Waiting { backlog: Arc::clone(&self.backlog), bytes };
         let was_scheduled = message.replaces.is_some();
         let rest = Rest { namespace, direct, was_scheduled, expected: None, reply, _waiting: waiting };
-        let job = Job { message, durability, rest };
+        let job = Job { message: Box::new(message), durability, rest };
         self.publisher.send(job).await.map_err(|_| StoreError::Closed)?;
         Ok(receiver)
     }
@@ -299,7 +309,7 @@ impl Node {
     async fn job(
         &self,
         namespace: Arc<Namespace>,
-        push: Push,
+        push: Box<Push>,
         reply: oneshot::Sender<Result<Accepted, PublishError>>,
         waiting: Waiting,
     ) -> Result<Job, StoreError> {
@@ -313,7 +323,7 @@ impl Node {
         let sent_at = later.unwrap_or(now);
         let lives = push.keep && push.ttl > Duration::ZERO;
         Ok(Job {
-            message: NewMessage {
+            message: Box::new(NewMessage {
                 namespace: namespace.name.clone(),
                 id: push.id.map_or_else(|| self.made_id(), NewId::Chosen),
                 fingerprint: push.fingerprint,
@@ -340,7 +350,7 @@ impl Node {
                 from: push.from,
                 aside: push.aside,
                 replaces: None,
-            },
+            }),
             durability: push.durability,
             rest: Rest { namespace, direct, was_scheduled: false, expected, reply, _waiting: waiting },
         })
@@ -404,7 +414,7 @@ pub(crate) async fn run(node: Weak<Node>, mut jobs: mpsc::Receiver<Job>) {
     let Some(store) = node.upgrade().map(|node| Arc::clone(&node.store)) else { return };
     let mut appends = FuturesOrdered::new();
     loop {
-        let mut batch = Vec::new();
+        let mut batch = Vec::with_capacity(jobs.len().min(APPEND_MESSAGES_MAX));
         tokio::select! {
             biased;
             // What is on disk is delivered before anything else is taken up.
@@ -418,8 +428,11 @@ pub(crate) async fn run(node: Weak<Node>, mut jobs: mpsc::Receiver<Job>) {
                 }
                 let durable = batch.iter().any(|job: &Job| job.durability == Durability::Durable);
                 let durability = if durable { Durability::Durable } else { Durability::Memory };
-                let (messages, rest): (Vec<_>, Vec<_>) =
-                    batch.into_iter().map(|job| (job.message, job.rest)).unzip();
+                let (mut messages, mut rest) = (Vec::with_capacity(count), Vec::with_capacity(count));
+                for job in batch {
+                    messages.push(*job.message);
+                    rest.push(job.rest);
+                }
                 let store = Arc::clone(&store);
                 appends.push_back(async move { (rest, store.append(messages, durability).await) });
             }

@@ -156,7 +156,7 @@ async fn push_all(
     parsed: Vec<Result<Parsed, Problem>>,
 ) -> Vec<Became> {
     let mut results: Vec<Option<Became>> = Vec::with_capacity(parsed.len());
-    let (mut pushes, mut places) = (Vec::new(), Vec::new());
+    let (mut pushes, mut places) = (Vec::with_capacity(parsed.len()), Vec::with_capacity(parsed.len()));
     for (place, entry) in parsed.into_iter().enumerate() {
         results.push(match entry {
             Err(why) => Some(refused(&why)),

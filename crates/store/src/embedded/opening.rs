@@ -1,7 +1,6 @@
 //! How the directory is opened, and begun: the lock, the order in which things come to be, and what is
 //! checked before anything is believed.
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fjall::{CompressionType, Database, KeyspaceCreateOptions};
-use tidings_model::{Epoch, NamespaceName};
+use tidings_model::Epoch;
 
 use super::Options;
 use super::damage;
@@ -18,6 +17,7 @@ use super::disk::{CommitError, Disk, engine_error, io_error, shield};
 use super::journal;
 use super::owned::Owned;
 use super::sweep::Ground;
+use super::transaction::ByNamespace;
 use crate::StoreError;
 use crate::kv::codec::Broken;
 use crate::kv::namespace_head::{self, Heads};
@@ -60,7 +60,7 @@ pub(super) struct Opened {
     pub(super) directory: Directory,
     pub(super) disk: Arc<Disk>,
     pub(super) epoch: Epoch,
-    pub(super) heads: HashMap<NamespaceName, Heads>,
+    pub(super) heads: ByNamespace<Heads>,
     /// The newest batch.
     pub(super) batch: u64,
 }
@@ -114,7 +114,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Opened, StoreError> 
 /// A tree, and what the writer needs to know of it.
 pub(super) struct Tree {
     pub(super) disk: Arc<Disk>,
-    pub(super) heads: HashMap<NamespaceName, Heads>,
+    pub(super) heads: ByNamespace<Heads>,
     pub(super) batch: u64,
     epoch: Epoch,
 }
@@ -239,7 +239,7 @@ fn begin(directory: &Directory) -> Result<Tree, StoreError> {
     sync_directory(&directory.path)?;
     fs::remove_file(&beginning).map_err(error)?;
     sync_directory(&directory.path)?;
-    let (disk, heads) = (Arc::new(disk), HashMap::new());
+    let (disk, heads) = (Arc::new(disk), ByNamespace::default());
     directory.ground.opened(&disk, &heads);
     Ok(Tree { disk, heads, batch: FIRST_BATCH, epoch })
 }
@@ -480,7 +480,7 @@ fn batch(disk: &Disk) -> Result<u64, StoreError> {
     }
 }
 
-fn heads(disk: &Disk) -> Result<HashMap<NamespaceName, Heads>, StoreError> {
+fn heads(disk: &Disk) -> Result<ByNamespace<Heads>, StoreError> {
     let entries = disk.view().scan(Keyspace::NamespaceHead, &[]);
     entries
         .map(|entry| {

@@ -20,6 +20,7 @@ use tidings_model::{NamespaceName, Seq};
 
 use super::Shared;
 use super::disk::{Disk, io_error, shield};
+use super::transaction::ByNamespace;
 use crate::StoreError;
 use crate::kv::namespace_head::Heads;
 use crate::kv::{Keyspace, bucket, codec, collapse, message, message_id, term, topic_entry};
@@ -59,7 +60,7 @@ pub(super) struct Ground {
 
 impl Ground {
     /// The tree has been opened.
-    pub(super) fn opened(&self, disk: &Arc<Disk>, heads: &HashMap<NamespaceName, Heads>) {
+    pub(super) fn opened(&self, disk: &Arc<Disk>, heads: &ByNamespace<Heads>) {
         *self.disk.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(disk);
         // What was read back from the journal may not have reached the disk; a trim that is on disk came after
         // everything that it trims.
@@ -70,7 +71,7 @@ impl Ground {
     }
 
     /// Something has been trimmed from these namespaces, and everything up to these heads is on disk.
-    pub(super) fn trimmed(&self, names: &[NamespaceName], heads: &HashMap<NamespaceName, Heads>) {
+    pub(super) fn trimmed(&self, names: &[NamespaceName], heads: &ByNamespace<Heads>) {
         let mut floors = Floors::clone(&self.floors());
         for name in names {
             if let Some(heads) = heads.get(name) {

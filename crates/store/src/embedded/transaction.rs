@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use fjall::Slice;
+use rustc_hash::FxHashMap;
 use tidings_model::{Message, NamespaceName, Seq, Timestamp, Topic};
 
 use super::disk::Disk;
@@ -19,20 +20,23 @@ use crate::rules;
 /// Most topics whose newest offset is kept in memory. The others are looked up.
 const TOPIC_HEADS_MAX: usize = 65_536;
 
+/// Something of each of some namespaces. It is looked up for every message; only operators choose the names.
+pub(super) type ByNamespace<T> = FxHashMap<NamespaceName, T>;
+
 /// What the writer knows without looking: always as of the last batch that was committed.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// The newest numbers of every namespace there is.
-    pub(super) heads: HashMap<NamespaceName, Heads>,
+    pub(super) heads: ByNamespace<Heads>,
     /// The newest offset of some topics, by the prefix of their keys.
     topics: HashMap<Vec<u8>, u64>,
     /// The newest bucket of some namespaces; `None` when there is none.
-    buckets: HashMap<NamespaceName, Option<Bucket>>,
+    buckets: ByNamespace<Option<Bucket>>,
 }
 
 impl Memory {
-    pub(super) fn new(heads: HashMap<NamespaceName, Heads>) -> Self {
-        Self { heads, topics: HashMap::new(), buckets: HashMap::new() }
+    pub(super) fn new(heads: ByNamespace<Heads>) -> Self {
+        Self { heads, topics: HashMap::new(), buckets: ByNamespace::default() }
     }
 
     /// Takes over what a committed transaction has learned.
@@ -52,9 +56,9 @@ impl Memory {
 /// What a transaction has learned about numbers.
 #[derive(Debug, Default)]
 pub(super) struct Learned {
-    pub(super) heads: HashMap<NamespaceName, Heads>,
+    pub(super) heads: ByNamespace<Heads>,
     topics: HashMap<Vec<u8>, u64>,
-    buckets: HashMap<NamespaceName, Filled>,
+    buckets: ByNamespace<Filled>,
     /// The namespaces that something was trimmed from.
     pub(super) trimmed: Vec<NamespaceName>,
 }
@@ -81,7 +85,7 @@ pub(super) struct Transaction<'a> {
     /// Changed, and read through.
     changed: [BTreeMap<Vec<u8>, Option<Slice>>; Keyspace::ALL.len()],
     /// The messages of this batch by namespace, in the order of their numbers: their ids may come again.
-    fresh: HashMap<NamespaceName, Vec<Arc<Message>>>,
+    fresh: ByNamespace<Vec<Arc<Message>>>,
     /// What the messages of this batch leave to be done: what is due together shares an entry.
     due: BTreeMap<(Timestamp, DueKind, NamespaceName), Vec<Seq>>,
     /// The number of the batch.
@@ -97,7 +101,7 @@ impl<'a> Transaction<'a> {
             learned: Learned::default(),
             written: Vec::new(),
             changed: Default::default(),
-            fresh: HashMap::new(),
+            fresh: ByNamespace::default(),
             due: BTreeMap::new(),
             number,
             sync: false,
@@ -171,7 +175,10 @@ impl<'a> Transaction<'a> {
 
     /// Gives out numbers of a namespace.
     pub(super) fn set_heads(&mut self, namespace: &NamespaceName, heads: Heads) {
-        self.learned.heads.insert(namespace.clone(), heads);
+        match self.learned.heads.get_mut(namespace) {
+            Some(known) => *known = heads,
+            None => drop(self.learned.heads.insert(namespace.clone(), heads)),
+        }
     }
 
     /// Gives a message the next offset of a topic: the offset, and the entry to write for it.
@@ -204,13 +211,16 @@ impl<'a> Transaction<'a> {
     /// Counts a message that takes so many bytes.
     pub(super) fn count(&mut self, message: &Message, bytes: usize) -> Result<(), StoreError> {
         let namespace = &message.namespace;
-        if !self.learned.buckets.contains_key(namespace) {
-            let newest = self.newest_bucket(namespace)?;
-            self.learned.buckets.insert(namespace.clone(), Filled { before: Vec::new(), newest });
-        }
-        let filled = self.learned.buckets.entry(namespace.clone()).or_default();
-        let bucket = rules::fill(filled.newest, message, bytes as u64);
-        filled.before.extend(filled.newest.filter(|newest| newest.first != bucket.first));
+        let newest = match self.learned.buckets.get(namespace) {
+            Some(filled) => filled.newest,
+            None => self.newest_bucket(namespace)?,
+        };
+        let bucket = rules::fill(newest, message, bytes as u64);
+        let filled = match self.learned.buckets.get_mut(namespace) {
+            Some(filled) => filled,
+            None => self.learned.buckets.entry(namespace.clone()).or_default(),
+        };
+        filled.before.extend(newest.filter(|newest| newest.first != bucket.first));
         filled.newest = Some(bucket);
         Ok(())
     }
