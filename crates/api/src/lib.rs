@@ -5,7 +5,7 @@
 //! that a push means.
 //!
 //! Reading order: [`rest`] (the paths), `push` (a body becomes a push), [`problem`] (how an error
-//! becomes an answer), `request_id` (what surrounds every call), [`openapi`] (what all of it is for others),
+//! becomes an answer), `call` (a handler and who may ask it), `request_id` (what surrounds every call), [`openapi`] (what all of it is for others),
 //! `grpc` (the same for gRPC), [`compat`] (what backends of the older systems call).
 
 mod auth;

@@ -19,7 +19,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tidings_model::ErrorCode;
 use tidings_model::origin::EVERY_PAGE;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::rest::namespaces;
 use crate::{ApiState, Problem, extract, problem};
@@ -51,7 +51,7 @@ pub(crate) fn surround(router: Router, state: &ApiState) -> Router {
 }
 
 async fn layer(State(state): State<ApiState>, request: Request, next: Next) -> Response {
-    around(&state, request, |request| next.run(request)).await
+    around(&state, request, named, |request| next.run(request)).await
 }
 
 /// What a call answers, also when it panics.
@@ -92,10 +92,16 @@ impl Patience {
     }
 }
 
-/// Surrounds a call.
+/// Gives the lines in the log that are written during a call its id.
+pub(crate) fn named(id: &str) -> Span {
+    tracing::info_span!("api", request_id = id)
+}
+
+/// Surrounds a call. What is logged during it has `span` around it.
 pub(crate) async fn around<F: Future<Output = Response>>(
     state: &ApiState,
     mut request: Request,
+    span: fn(&str) -> Span,
     answer: impl FnOnce(Request) -> F,
 ) -> Response {
     let started = Instant::now();
@@ -104,7 +110,7 @@ pub(crate) async fn around<F: Future<Output = Response>>(
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let about = namespace_of(route.as_ref().map(MatchedPath::as_str), request.uri().path());
-    let span = tracing::info_span!("api", request_id = %id.to_str().unwrap_or_default());
+    let span = span(id.to_str().unwrap_or_default());
     let mut response = if method == Method::OPTIONS {
         preflight(route.as_ref().map(MatchedPath::as_str), request.uri().path())
     } else {
@@ -160,7 +166,7 @@ pub(crate) fn id_of(headers: &HeaderMap) -> HeaderValue {
         .get(X_REQUEST_ID)
         .filter(|value| printable(value))
         .cloned()
-        .or_else(|| HeaderValue::from_str(&tidings_node::ids::token()).ok())
+        .or_else(|| HeaderValue::from_str(&tidings_node::ids::distinct()).ok())
         .unwrap_or_else(|| HeaderValue::from_static("unknown"))
 }
 
