@@ -10,7 +10,11 @@ pub(crate) mod soak;
 pub(crate) mod storm;
 pub(crate) mod targeted;
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::{
     args::{Args, Plan, Scenario},
@@ -32,6 +36,10 @@ const ROOM: &str = "bench";
 const MISSING_MAX: usize = 40;
 /// How long surplus messages are waited for at the end.
 const LINGER: Duration = Duration::from_millis(300);
+/// How long the server may take to notice that everybody has gone.
+const GONE_MAX: Duration = Duration::from_secs(10);
+/// Between two looks at that.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Runs what was asked for and prints the report.
 pub(crate) fn run(args: Args) -> Result<(), BenchError> {
@@ -251,6 +259,23 @@ fn linger(crew: &mut Crew) -> Result<(), BenchError> {
     match crew.ask(&Order::Report)?.heard.received {
         0 => Ok(()),
         surplus => Err(BenchError::Lost(format!("{surplus} more messages arrived than were sent"))),
+    }
+}
+
+/// Waits until the server has noticed that nobody is connected, where it says how many are.
+fn gone(server: &Server) -> Result<(), BenchError> {
+    let end = Instant::now() + GONE_MAX;
+    loop {
+        let metrics = Metrics::read(server.address());
+        match metrics.and_then(|metrics| metrics.sum("tidings_connections")) {
+            Some(left) if left > 0.0 => {}
+            Some(_) | None => return Ok(()),
+        }
+        if Instant::now() > end {
+            let what = format!("still counts connections {GONE_MAX:?} after the last was closed");
+            return Err(BenchError::Protocol { who: "the server".to_owned(), what });
+        }
+        thread::sleep(LOOK);
     }
 }
 

@@ -1,19 +1,15 @@
 //! Devices come back for what they missed: everything, in order, without a gap.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Books, ROOM, assignment};
+use super::{Books, ROOM, assignment, gone};
 use crate::{
     args::{Durability, Plan},
     crew::{Crew, split},
     error::BenchError,
     fleet::FIRST_NUMBER,
-    metrics::Metrics,
     progress,
     publisher::To,
     report::{Row, Section},
@@ -31,10 +27,6 @@ const DEVICES_RATE: f64 = 2_000.0;
 const MESSAGES: usize = 100;
 /// Devices from which on the target holds.
 const JUDGED_FROM: usize = 1_000;
-/// How long the server may take to notice that everybody has gone.
-const GONE_MAX: Duration = Duration::from_secs(10);
-/// Between two looks at that.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What can be asked of this scenario.
 #[derive(Debug, Clone, clap::Args)]
@@ -116,23 +108,6 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
         received,
     };
     Ok(section(plan, &figures))
-}
-
-/// Waits until the server has noticed that nobody is connected, where it says how many are.
-fn gone(server: &Server) -> Result<(), BenchError> {
-    let end = Instant::now() + GONE_MAX;
-    loop {
-        let metrics = Metrics::read(server.address());
-        match metrics.and_then(|metrics| metrics.sum("tidings_connections")) {
-            Some(left) if left > 0.0 => {}
-            Some(_) | None => return Ok(()),
-        }
-        if Instant::now() > end {
-            let what = format!("still counts connections {GONE_MAX:?} after the last was closed");
-            return Err(BenchError::Protocol { who: "the server".to_owned(), what });
-        }
-        thread::sleep(LOOK);
-    }
 }
 
 fn section(plan: &Plan, figures: &Figures) -> Section {

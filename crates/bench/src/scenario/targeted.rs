@@ -1,13 +1,14 @@
 //! Many small pushes, each to one user: from the call of the backend to the frame at the client.
 //!
 //! First the ceiling (closed loop: as many as the answers allow), by single calls and by batches. Then the open loop:
-//! pushes at a steady rate whatever the server does, and their latency from the moment when each was due.
+//! pushes at a steady rate whatever the server does, and their latency from the moment when each was due. At last the
+//! ceiling once more when all users have gone, so that neither writing to them nor what they do themselves takes part.
 
 use std::{path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::{Books, assignment, linger};
+use super::{Books, assignment, gone, linger};
 use crate::{
     args::{Durability, Plan},
     clock,
@@ -21,6 +22,7 @@ use crate::{
     server::Server,
     source::{Pace, Source, drive_for},
     tally::Percentiles,
+    worker::Order,
 };
 
 /// Users, where nothing else is said.
@@ -76,6 +78,8 @@ struct Figures {
     single: Measured,
     batch: Option<Measured>,
     open: Vec<Measured>,
+    /// When all users have gone.
+    away: Option<Away>,
     accepted: u64,
     received: u64,
 }
@@ -94,6 +98,22 @@ struct Measured {
     answer: Percentiles,
     server_cpu_per_push_us: Option<f64>,
     bench_cpu_seconds: f64,
+}
+
+/// What pushes led to that were for nobody who was there.
+#[derive(Debug, Serialize)]
+struct Away {
+    single: Stored,
+    batch: Option<Stored>,
+}
+
+/// Pushes that were accepted, and nothing else.
+#[derive(Debug, Clone, Serialize)]
+struct Stored {
+    /// For each second, from the first push to the last answer.
+    rate: f64,
+    pushes: u64,
+    server_cpu_per_push_us: Option<f64>,
 }
 
 struct Run<'a> {
@@ -119,7 +139,7 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
     let source = Source::new(poster, lines, FIRST_NUMBER, filling, to)?;
     let mut run = Run { server, crew, source, books: Books::new(plan, server).of_single(), received: 0 };
     let duration = plan.seconds(options.duration);
-    let steps = 2 + options.rates.len().max(PARTS.len()) as u64;
+    let steps = 4 + options.rates.len().max(PARTS.len()) as u64;
     let bar = progress::bar("targeted", steps);
     run.measure(Pace::Closed, 1, duration / 4)?;
     let single = run.measure(Pace::Closed, 1, duration)?;
@@ -139,10 +159,13 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
         open.push(run.measure(Pace::Open(rate), most, duration)?);
         bar.inc(1);
     }
-    bar.finish_and_clear();
     linger(&mut run.crew)?;
+    // Sessions of polling outlive their connections.
+    let goes = plan.protocol.name != "polling";
+    let away = goes.then(|| run.away(plan, options, duration)).transpose()?;
+    bar.finish_and_clear();
     let (accepted, received) = (run.source.accepted(), run.received);
-    let figures = Figures { users, lines, single, batch, open, accepted, received };
+    let figures = Figures { users, lines, single, batch, open, away, accepted, received };
     if let Some(path) = &options.plot {
         plot(&figures, options).write(path)?;
     }
@@ -181,11 +204,37 @@ impl Run<'_> {
             bench_cpu_seconds: process::cpu_seconds(own)? - own_cpu,
         })
     }
+
+    /// Has all users go, and looks for the ceiling then.
+    fn away(&mut self, plan: &Plan, options: &Options, duration: Duration) -> Result<Away, BenchError> {
+        self.crew.ask(&Order::Drop)?;
+        gone(self.server)?;
+        let single = self.store(1, duration)?;
+        self.source.limit_calls(BATCH_CALLS.min(options.lines));
+        let batch = plan.publisher.batches.then(|| self.store(options.batch, duration)).transpose()?;
+        Ok(Away { single, batch })
+    }
+
+    /// Pushes as fast as they are accepted.
+    fn store(&mut self, batch: usize, duration: Duration) -> Result<Stored, BenchError> {
+        let cpu = self.server.cpu_seconds()?;
+        let (accepted, begun) = (self.source.accepted(), clock::now());
+        self.source.begin(Pace::Closed, batch, u64::MAX);
+        drive_for(&mut [&mut self.source], duration)?;
+        let seconds = clock::now().saturating_sub(begun).max(1) as f64 / 1e9;
+        let pushes = self.source.accepted() - accepted;
+        let cpu = self.server.cpu_seconds()?.zip(cpu).map(|(after, before)| after - before);
+        Ok(Stored {
+            rate: pushes as f64 / seconds,
+            pushes,
+            server_cpu_per_push_us: cpu.map(|cpu| cpu * 1e6 / pushes.max(1) as f64),
+        })
+    }
 }
 
 fn section(plan: &Plan, options: &Options, figures: &Figures) -> Section {
     let mut section = Section::new("targeted", figures);
-    let Figures { users, lines, single, batch, open, accepted, received } = figures;
+    let Figures { users, lines, single, batch, open, away, accepted, received } = figures;
     let durable = plan.durability_or(Durability::Durable) == Durability::Durable;
     let judge = |met: bool| Some(met).filter(|_| durable && !plan.quick);
     section.row(
@@ -200,6 +249,17 @@ fn section(plan: &Plan, options: &Options, figures: &Figures) -> Section {
         section.row(Row::of("targeted: batch calls, server CPU µs/push", batch.server_cpu_per_push_us));
     }
     section.row(Row::of("targeted: single calls, server CPU µs/push", single.server_cpu_per_push_us));
+    let calls = away.as_ref().map(|away| ("single", &away.single, "≥ 20 k", SINGLE_RATE));
+    let batches = away.as_ref().and_then(|away| away.batch.as_ref());
+    let batches = batches.map(|batch| ("batch", batch, "≥ 100 k", BATCH_RATE));
+    for (calls, stored, target, least) in calls.into_iter().chain(batches) {
+        section.row(
+            Row::of(format!("targeted: users away, {calls} calls, pushes/s"), Some(stored.rate))
+                .with_target(target, judge(stored.rate >= least)),
+        );
+        let cpu = stored.server_cpu_per_push_us;
+        section.row(Row::of(format!("targeted: users away, {calls} calls, server CPU µs/push"), cpu));
+    }
     let near = |measured: &&Measured| (measured.intended.unwrap_or(0.0) / single.rate - SHOWN).abs();
     if let Some(half) = open.iter().min_by(|one, other| near(one).total_cmp(&near(other))) {
         let rate = half.intended.unwrap_or_default();
@@ -213,7 +273,7 @@ fn section(plan: &Plan, options: &Options, figures: &Figures) -> Section {
     section.note(format!(
         "targeted: {users} users with one connection each, {lines} HTTP connections ({BATCH_CALLS} for batches of {}), \
          durability \"{}\"; {accepted} pushes accepted, {received} messages \
-         received, none lost or doubled",
+         received by those who were there, none lost or doubled",
         options.batch,
         plan.durability_or(Durability::Durable).word()
     ));
