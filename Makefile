@@ -4,8 +4,8 @@
 .PHONY: help run test check unit e2e badnetwork killloop powercut sim bench bench-peers autobahn fuzz doc
 
 CARGO ?= cargo
-BAD_NETWORK_SECONDS ?= 30
-KILL_ROUNDS ?= 50
+BAD_NETWORK_SECONDS ?= 15
+KILL_ROUNDS ?= 15
 POWER_CUTS ?= 600
 FUZZ_SECONDS ?= 60
 SEEDS ?= 2000
