@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, Path, Query, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
@@ -146,6 +146,11 @@ pub(crate) enum Format {
 /// What the body is written in, by its content type. Without one, or with the one that `curl -d` puts
 /// there by itself, it is taken for JSON.
 pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
+    if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        let encoding = shape::shown(encoding.to_str().unwrap_or_default());
+        let detail = format!("the body is encoded as {encoding}, must be sent as it is");
+        return Err(Problem::new(ErrorCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Format::Json) };
     let text = value.to_str().unwrap_or_default();
     let (media, parameters) = text.split_once(';').unwrap_or((text, ""));

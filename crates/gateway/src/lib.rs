@@ -11,6 +11,7 @@ mod command;
 pub mod compat;
 mod connection;
 mod connections;
+mod contention;
 mod dialect;
 mod door;
 mod drain;

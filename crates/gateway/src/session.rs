@@ -30,6 +30,9 @@ use crate::speak;
 
 mod own;
 
+// Whoever goes on from the positions that it was given can name all of them.
+const _: () = assert!(tidings_wire::json::POSITIONS_MAX >= tidings_model::limit::ROOMS_PER_DEVICE_MAX + 3);
+
 /// Messages of a mailbox that are read at once.
 const REPLAY_MESSAGES: usize = 64;
 

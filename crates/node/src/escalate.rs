@@ -27,6 +27,7 @@ use crate::ledger::{Claim, Entry, Tried};
 use crate::notify::{Notice, NoticeKind};
 use crate::presence::Interest;
 use crate::quiet::{Hush, hush};
+use crate::resume::reaches;
 use crate::{Namespace, Node};
 
 /// Devices that are looked at together.
@@ -104,7 +105,7 @@ impl Node {
             let ordinals = chunk.iter().copied().map(Ordinal).collect();
             let devices = self.store.devices(&namespace.name, Which::Ordinals(ordinals)).await?;
             let mut left = Vec::with_capacity(chunk.len());
-            for device in devices.into_iter().flatten() {
+            for device in devices.into_iter().flatten().filter(|device| reaches(message, device)) {
                 if self.user_has_it(namespace, &device, &books.record.acked).await? {
                     continue;
                 }

@@ -43,7 +43,7 @@ impl Node {
     ) -> Result<bool, StoreError> {
         let (node, namespace) = (Arc::clone(self), Arc::clone(namespace));
         crate::namespace::whole(async move {
-            let _turn = node.turns.of(device).await;
+            let _turn = node.turns.of(device.0.into()).await;
             let forgotten = node.store.forget(&namespace.name, vec![device]).await?;
             let Some(found) = forgotten.into_iter().next() else { return Ok(false) };
             let mask = {

@@ -41,7 +41,7 @@ pub enum JoinError {
 #[derive(Debug)]
 pub(crate) struct Turns([Arc<Mutex<()>>; TURNS]);
 
-/// Enough that two devices seldom wait for each other.
+/// Enough that two of them seldom wait for each other.
 const TURNS: usize = 64;
 
 impl Default for Turns {
@@ -51,8 +51,9 @@ impl Default for Turns {
 }
 
 impl Turns {
-    pub(crate) async fn of(&self, device: Ordinal) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.0[device.0 as usize % TURNS]).lock_owned().await
+    /// The turn of what has this number.
+    pub(crate) async fn of(&self, number: u64) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.0[(number % TURNS as u64) as usize]).lock_owned().await
     }
 }
 
@@ -99,7 +100,7 @@ impl Node {
         by_server: bool,
     ) -> Result<Vec<RoomName>, JoinError> {
         let limit = namespace.settings().most_rooms();
-        let turn = self.turns.of(device).await;
+        let turn = self.turns.of(device.0.into()).await;
         let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
         let found = found.into_iter().flatten().next().ok_or(JoinError::Gone)?;
         let person = Person::of(&found);
@@ -144,7 +145,7 @@ impl Node {
         device: Ordinal,
         rooms: Vec<RoomName>,
     ) -> Result<Vec<RoomName>, StoreError> {
-        let turn = self.turns.of(device).await;
+        let turn = self.turns.of(device.0.into()).await;
         let (node, namespace) = (Arc::clone(self), Arc::clone(namespace));
         whole(async move {
             let _turn = turn;

@@ -393,9 +393,12 @@ impl Books {
                 for seq in seqs {
                     let entry = self.shelf.get(&namespace, seq);
                     seen::expired(&self.observers, &namespace, seq, entry, now);
-                    let expired = entry.map_or(0, |entry| report::counts(entry, None, now).expired);
-                    self.metrics.expired.inc_by(expired);
-                    self.tally.expired(&namespace, now, expired);
+                    let Some(entry) = entry else { continue };
+                    let counts = report::counts(entry, None, now);
+                    self.metrics.expired.inc_by(counts.expired);
+                    // Who was not there is known for certain when its time is over, which for such a message is at once.
+                    let missed = counts.dropped.get(report::NOT_CONNECTED).copied().unwrap_or_default();
+                    self.tally.over(&namespace, now, counts.expired, missed);
                 }
             }
             Entered::Change(Change { namespace, seq, durability, change, done }) => {
@@ -456,7 +459,9 @@ impl Books {
         if let Some(entry) = self.shelf.get_mut(&key.0, key.1) {
             let counting = Counting::of(&entry.record);
             seen::during(&self.observers, &key, entry, |entry| change(entry, &self.metrics));
-            self.tally.count(&key.0, now, counting, &entry.record);
+            if !entry.announces {
+                self.tally.count(&key.0, now, counting, &entry.record);
+            }
             mark(&mut self.dirty, entry, key);
             self.write_within(WRITE_AFTER);
         }
@@ -513,9 +518,11 @@ impl Books {
             // A receipt may overtake the news that its message was written, which then finds nothing new.
             let delivered = entry.record.written.len() - before;
             self.metrics.deliveries.inc_by(delivered);
-            self.tally.acked(&key.0, ack.at, delivered, entry.sent_at);
+            if !entry.announces {
+                self.tally.acked(&key.0, ack.at, delivered, entry.sent_at);
+                self.receipts.acked(&key.0, key.1, ack.device, ack.at);
+            }
             self.watchers.acked(&key, ack.device.0);
-            self.receipts.acked(&key.0, key.1, ack.device, ack.at);
             mark(&mut self.dirty, entry, key);
             self.write_within(WRITE_RECEIPTS_AFTER);
         }

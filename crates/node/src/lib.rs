@@ -104,6 +104,8 @@ pub struct Node {
     pub(crate) observers: Arc<observe::Observers>,
     pub(crate) numbers: presence::Numbers,
     pub(crate) turns: join::Turns,
+    /// Recalls of messages, by their numbers.
+    pub(crate) recalls: join::Turns,
     pub(crate) limits: connect::ConnectionLimits,
     pub(crate) statistics: statistics::Statistics,
     pub(crate) simulations: simulate::Simulations,
@@ -180,6 +182,7 @@ impl Node {
             ids: ids::NoticeIds::default(),
             salts: ids::Salts::default(),
             turns: join::Turns::default(),
+            recalls: join::Turns::default(),
             namespaces: RwLock::new(namespaces),
             creating: Arc::default(),
             going: tokio::sync::watch::Sender::new(going.clone()),

@@ -10,9 +10,9 @@ use crate::Node;
 
 /// What is told of logins.
 pub trait Logins: Send + Sync {
-    /// The rooms that the backend has for a user who logs in; none when it cannot be asked now, which is no reason to keep anybody
-    /// out.
-    fn rooms(&self, uid: &str) -> BoxFuture<'_, Vec<RoomName>>;
+    /// The rooms that the backend has for a user who logs in; `None` when it cannot be asked now, which is no reason to keep
+    /// anybody out.
+    fn rooms(&self, uid: &str) -> BoxFuture<'_, Option<Vec<RoomName>>>;
 
     /// A user has logged in, and gets what is sent from now on.
     fn logged_in(&self, uid: &str) -> BoxFuture<'_, ()>;

@@ -3,6 +3,7 @@
 //! A mailbox is not counted while its device is away: that would cost a push something for each of a million
 //! devices. It is held to its limit when somebody looks into it, which is when the device comes back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidings_model::{Seq, Topic};
@@ -41,11 +42,15 @@ impl Node {
         let (asked, over): (Vec<_>, Vec<_>) =
             std::mem::replace(&mut found.send, kept).into_iter().partition(|(_, asked)| *asked);
         found.send.extend(asked);
+        let announcements = self.announcements(who, topics, &over).await?;
+        let over: Vec<Seq> =
+            over.into_iter().map(|(seq, _)| seq).filter(|seq| !announcements.contains(seq)).collect();
+        let first_kept = announcements.first().copied().unwrap_or(first_kept);
+        found.send.extend(announcements.into_iter().map(|seq| (seq, false)));
         if over.is_empty() && found.unseen.is_empty() {
             return Ok(());
         }
         found.complete = false;
-        let over = over.into_iter().map(|(seq, _)| seq).collect();
         let work = WriteOff {
             who: who.clone(),
             topics: topics.to_vec(),
@@ -69,12 +74,29 @@ impl Node {
         let mut room = limit;
         for chunk in all.rchunks(LOOK_MESSAGES) {
             let due = self.due(&who.namespace, &who.device, topics, chunk).await?;
-            if due.len() > room {
-                return Ok(Some(due[due.len() - room - 1].0.seq.next()));
+            let messages: Vec<Seq> =
+                due.iter().filter(|(message, _)| message.recalls.is_none()).map(|(it, _)| it.seq).collect();
+            if messages.len() > room {
+                return Ok(Some(messages[messages.len() - room - 1].next()));
             }
-            room -= due.len();
+            room -= messages.len();
         }
         Ok(None)
+    }
+
+    /// Those of `wanted` that announce a recall. They take no place from what people have been sent, and nobody is to miss them.
+    async fn announcements(
+        &self,
+        who: &Identity,
+        topics: &[Topic],
+        wanted: &[(Seq, bool)],
+    ) -> Result<BTreeSet<Seq>, StoreError> {
+        let mut found = BTreeSet::new();
+        for chunk in wanted.chunks(LOOK_MESSAGES) {
+            let due = self.due(&who.namespace, &who.device, topics, chunk).await?;
+            found.extend(due.iter().filter(|(it, _)| it.recalls.is_some()).map(|(it, _)| it.seq));
+        }
+        Ok(found)
     }
 }
 
@@ -84,6 +106,7 @@ struct WriteOff {
     topics: Vec<Topic>,
     over: Vec<Seq>,
     unseen: Vec<(Topic, u64)>,
+    /// Everything before it is settled then.
     first_kept: Seq,
 }
 

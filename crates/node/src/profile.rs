@@ -55,7 +55,7 @@ impl Node {
         for _ in 0..TURNS_MAX {
             let before = self.device(namespace, id).await?;
             let _turn = match &before {
-                Some(device) => Some(self.turns.of(device.ordinal).await),
+                Some(device) => Some(self.turns.of(device.ordinal.0.into()).await),
                 None => None,
             };
             let profile = before.as_ref().map(|device| Arc::clone(&device.profile)).unwrap_or_default();
@@ -121,7 +121,7 @@ impl Node {
         patch: &Map<String, Value>,
     ) -> Result<Registered, DescribeError> {
         // Two patches at once, and none of them undoes what the other did.
-        let turn = self.turns.of(device).await;
+        let turn = self.turns.of(device.0.into()).await;
         let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;
         let device = found.into_iter().flatten().next().ok_or(DescribeError::Unknown)?;
         let shown = record::show(device.user.as_ref(), device.platform, &device.profile, self.now());

@@ -204,6 +204,7 @@ impl Node {
     /// As [`Node::publish`].
     pub async fn dry_run(&self, namespace: &NamespaceName, push: &Push) -> Result<(u64, u64), PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
+        check(&namespace, push)?;
         let (_, _, meant) = self.resolve(&namespace, &push.to, &push.except).await?;
         let online = namespace.directory().connections_of(&meant);
         Ok((meant.len(), online))
@@ -216,20 +217,7 @@ impl Node {
         push: Box<Push>,
     ) -> Result<(Job, Pending), PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
-        let settings = namespace.settings();
-        if namespace.is_gone() {
-            return Err(PublishError::NoNamespace);
-        }
-        if settings.suspended {
-            return Err(PublishError::Suspended);
-        }
-        if let Some(index) = namespace.first_suspended(&push.to.rooms) {
-            return Err(PublishError::RoomSuspended { index, room: push.to.rooms[index].clone() });
-        }
-        let limit = settings.largest_data();
-        if push.data.len() > limit {
-            return Err(PublishError::TooLarge { bytes: push.data.len(), limit });
-        }
+        check(&namespace, &push)?;
         namespace.may_push(self.clock.now())?;
         let waiting = self.backlog.enter(push.data.len()).ok_or_else(|| self.overloaded())?;
         let (reply, receiver) = oneshot::channel();
@@ -407,6 +395,25 @@ impl Node {
         let ordinals = |of: &Arc<[Ordinal]>| of.iter().map(|ordinal| ordinal.0).collect();
         Ok(owners.iter().map(ordinals).collect())
     }
+}
+
+/// Checks a push against what holds in its namespace.
+fn check(namespace: &Namespace, push: &Push) -> Result<(), PublishError> {
+    let settings = namespace.settings();
+    if namespace.is_gone() {
+        return Err(PublishError::NoNamespace);
+    }
+    if settings.suspended {
+        return Err(PublishError::Suspended);
+    }
+    if let Some(index) = namespace.first_suspended(&push.to.rooms) {
+        return Err(PublishError::RoomSuspended { index, room: push.to.rooms[index].clone() });
+    }
+    let limit = settings.largest_data();
+    if push.data.len() > limit {
+        return Err(PublishError::TooLarge { bytes: push.data.len(), limit });
+    }
+    Ok(())
 }
 
 /// Appends and delivers, until the node is gone.

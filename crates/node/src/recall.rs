@@ -39,6 +39,8 @@ impl Node {
         message: &Arc<Message>,
     ) -> Result<Recalled, PublishError> {
         let name = &namespace.name;
+        // Two at once would each tell everybody.
+        let _turn = self.recalls.of(message.seq.0).await;
         let before = self.ledger.look(name, vec![message.seq]).await.into_iter().flatten().next();
         let known = before.is_some_and(|books| books.record.recalled_at.is_some());
         let recall = |entry: &mut crate::ledger::Entry, now| entry.recalled(now);
@@ -59,7 +61,8 @@ impl Node {
             let announcement = self.announce(namespace, message, holders).await?;
             let announced =
                 move |entry: &mut crate::ledger::Entry, _| entry.record.announced = Some(announcement);
-            self.ledger.change(name, message.seq, Durability::Memory, announced).await;
+            // Before it is answered: whoever asks again after a crash would have them told again.
+            self.ledger.change(name, message.seq, Durability::Durable, announced).await;
         }
         Ok(recalled)
     }

@@ -262,6 +262,12 @@ impl Node {
     }
 }
 
+/// Whether a device still gets what was for these topics: it may have left the rooms, or have another user by now.
+pub(crate) fn reaches(message: &Message, device: &Device) -> bool {
+    let own = topics_of(device, &device.rooms);
+    message.topics.iter().any(|(topic, _)| own.contains(topic))
+}
+
 fn topics_of(device: &Device, rooms: &[RoomName]) -> Vec<Topic> {
     let mut topics = vec![Topic::Device(device.id.clone())];
     topics.extend(device.user.clone().map(Topic::User));

@@ -169,10 +169,13 @@ impl Tally {
         });
     }
 
-    /// The time of a message was over for so many devices.
-    pub(crate) fn expired(&self, namespace: &NamespaceName, at: Timestamp, devices: u64) {
-        if devices > 0 {
-            self.add(namespace, at, |numbers| numbers.expired += devices);
+    /// The time of a message was over for so many devices, and so many were not there when it was for who was.
+    pub(crate) fn over(&self, namespace: &NamespaceName, at: Timestamp, expired: u64, missed: u64) {
+        if expired + missed > 0 {
+            self.add(namespace, at, |numbers| {
+                numbers.expired += expired;
+                numbers.dropped += missed;
+            });
         }
     }
 }

@@ -3,7 +3,7 @@
 //! What happened is in the store, written down as it happened; what did not happen is concluded here, from who was
 //! meant, when a device was registered, and what the push said.
 
-use tidings_model::{DeviceId, Message, RoomName, Step, Timestamp, UserId};
+use tidings_model::{DeviceId, Message, RoomName, Step, Target, Timestamp, UserId};
 use tidings_store::{Device, StoreError, TraceStep};
 
 use crate::ledger::Entry;
@@ -13,7 +13,7 @@ use crate::{Namespace, Node};
 /// Whose trace it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// All devices that the user has now.
+    /// All devices that the user has now; of a message for this user alone, also those that the user had.
     User(UserId),
     /// One device.
     Device(DeviceId),
@@ -104,6 +104,23 @@ pub struct Trace {
     pub steps: Vec<Happened>,
 }
 
+impl Subject {
+    /// Whether nobody else was named: then it was meant for nobody else's devices.
+    fn is_all_of(&self, to: &Target) -> bool {
+        let (users, devices) = match self {
+            Self::User(user) => (std::slice::from_ref(user), &[][..]),
+            Self::Device(device) => (&[][..], std::slice::from_ref(device)),
+        };
+        !to.all && to.rooms.is_empty() && to.users == users && to.devices == devices
+    }
+}
+
+/// Those that a message was meant for without being among these devices.
+fn gone(message: &Message, devices: &[Device]) -> Vec<u32> {
+    let known = |ordinal: &u32| devices.iter().any(|device| device.ordinal.0 == *ordinal);
+    message.meant.iter().filter(|ordinal| !known(ordinal)).collect()
+}
+
 impl Node {
     /// Why somebody has a message or has it not.
     ///
@@ -121,7 +138,8 @@ impl Node {
         };
         let mut steps = vec![accepted(message)];
         steps.extend(scheduled(message));
-        if devices.is_empty() {
+        let gone = if subject.is_all_of(&message.to) { gone(message, &devices) } else { Vec::new() };
+        if devices.is_empty() && gone.is_empty() {
             let detail = match subject {
                 Subject::User(_) => "the user has no device",
                 Subject::Device(_) => "there is no such device",
@@ -137,6 +155,12 @@ impl Node {
         let mut answer = (Verdict::NotMeant, Step::NotMeant);
         for device in &devices {
             let (verdict, because) = self.of_device(message, &books, device, &recorded, &mut steps);
+            if verdict >= answer.0 {
+                answer = (verdict, because);
+            }
+        }
+        for ordinal in gone {
+            let (verdict, because) = self.of_meant(message, &books, (ordinal, None), &recorded, &mut steps);
             if verdict >= answer.0 {
                 answer = (verdict, because);
             }
@@ -168,18 +192,32 @@ impl Node {
             steps.push(concluded(message.sent_at, step, Some(id), detail));
             return (Verdict::NotMeant, step);
         }
-        let mut own = vec![concluded(message.sent_at, Step::Queued, Some(id), "")];
-        own.extend(recorded.iter().filter(|step| step.by.contains(device.ordinal.0)).map(|step| Happened {
+        self.of_meant(message, books, (device.ordinal.0, Some(id)), recorded, steps)
+    }
+
+    /// The same for a device that it is meant for, which may not be known any more.
+    fn of_meant(
+        &self,
+        message: &Message,
+        books: &Entry,
+        (ordinal, id): (u32, Option<&DeviceId>),
+        recorded: &[TraceStep],
+        steps: &mut Vec<Happened>,
+    ) -> (Verdict, Step) {
+        let whose =
+            if id.is_none() { "for a device that is not known any more, or has another user" } else { "" };
+        let mut own = vec![concluded(message.sent_at, Step::Queued, id, whose)];
+        own.extend(recorded.iter().filter(|step| step.by.contains(ordinal)).map(|step| Happened {
             at: step.at,
             step: step.step,
-            device: Some(id.clone()),
+            device: id.cloned(),
             detail: Some(step.detail.clone()).filter(|detail| !detail.is_empty()),
         }));
-        let state = state_of(books, device.ordinal.0, self.now());
+        let state = state_of(books, ordinal, self.now());
         match state {
-            State::Expired => own.push(concluded(message.expires_at, Step::Expired, Some(id), "")),
-            State::Dropped if books.record.dropped(device.ordinal.0).is_none() => {
-                own.push(concluded(message.sent_at, Step::NotConnected, Some(id), "it does not wait"));
+            State::Expired => own.push(concluded(message.expires_at, Step::Expired, id, "")),
+            State::Dropped if books.record.dropped(ordinal).is_none() => {
+                own.push(concluded(message.sent_at, Step::NotConnected, id, "it does not wait"));
             }
             State::Acked | State::Waiting | State::Escalated | State::Dropped | State::Recalled => {}
         }
@@ -229,7 +267,7 @@ fn accepted(message: &Message) -> Happened {
 fn scheduled(message: &Message) -> Option<Happened> {
     let at = message.deliver_at.filter(|at| *at > message.accepted_at)?;
     let wait = at.since(message.accepted_at);
-    let detail = Some(format!("to be sent {} s later", wait.as_secs_f64()));
+    let detail = Some(format!("to be sent {} s later", (wait.as_secs_f64() * 1e3).round() / 1e3));
     Some(Happened { at: message.accepted_at, step: Step::Scheduled, device: None, detail })
 }
 

@@ -217,21 +217,22 @@ impl Backends {
         }
     }
 
-    async fn kept(&self, uid: &str) -> Vec<RoomName> {
+    async fn kept(&self, uid: &str) -> Option<Vec<RoomName>> {
         let rooms = self.speaker.get(&format!("room@{uid}")).await;
         if let Err(why) = &rooms {
             tracing::debug!(%why, "the rooms of somebody who logs in are not known");
         }
-        let rooms = rooms.ok().flatten().unwrap_or_default();
+        let rooms = rooms.ok()?.unwrap_or_default();
         let rooms = rooms.split(',').map(str::trim);
         let mut rooms: Vec<_> = rooms.filter_map(|room| RoomName::new(room).ok()).collect();
+        rooms.sort_unstable();
         rooms.dedup();
-        rooms
+        Some(rooms)
     }
 }
 
 impl Logins for Backends {
-    fn rooms(&self, uid: &str) -> BoxFuture<'_, Vec<RoomName>> {
+    fn rooms(&self, uid: &str) -> BoxFuture<'_, Option<Vec<RoomName>>> {
         let uid = uid.to_owned();
         Box::pin(async move { self.kept(&uid).await })
     }
@@ -334,7 +335,7 @@ mod tests {
         let backends = Backends::new(&url, 1).unwrap();
         let rooms = backends.rooms("ann bob").await;
         backends.logged_in("ann bob").await;
-        assert_eq!(rooms.iter().map(RoomName::as_str).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(rooms.unwrap().iter().map(RoomName::as_str).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(said.recv().await.unwrap(), "GET room@ann bob");
         assert_eq!(said.recv().await.unwrap(), "PUBLISH login1@* ann bob");
     }
@@ -345,7 +346,7 @@ mod tests {
         let url = format!("redis://{}", listener.local_addr().unwrap());
         drop(listener);
         let backends = Backends::new(&url, 3).unwrap();
-        assert_eq!(backends.rooms("ann").await, []);
+        assert_eq!(backends.rooms("ann").await, None);
         backends.logged_in("ann").await;
     }
 

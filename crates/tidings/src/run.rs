@@ -17,7 +17,7 @@ use tidings_node::{Clock, Node, Parts, StoreError, ids};
 use tidings_outbound::{Provider, provider::Recording};
 use tidings_store::{EmbeddedStore, Options};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::compat::{self, Listeners, Shared, Systems, Taken};
 use crate::config::log::Level;
@@ -316,7 +316,9 @@ async fn drain(
         () = listeners.accept() => unreachable!("accepting never ends"),
     };
     tracing::info!(connections_left = left, "clients have been sent away");
-    if timeout(limit / 8, listeners.finish()).await.is_err() {
+    // Calls may take what is left, but for what the store needs.
+    let calls_end = deadline.checked_sub(limit / 8).unwrap_or(deadline);
+    if timeout_at(calls_end, listeners.finish()).await.is_err() {
         tracing::warn!("calls were still running");
     }
     match timeout_at(deadline, node.close()).await {

@@ -19,6 +19,9 @@ pub use encode::{error, ok};
 /// Most entries in any list of a command (`rooms`, `ids`, `positions`).
 pub const LIST_MAX: usize = 1_000;
 
+/// Most positions that a client names: one for each room that a device may be in, and its own three topics.
+pub const POSITIONS_MAX: usize = 10_003;
+
 /// Longest command id, as JSON, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
@@ -143,8 +146,8 @@ pub enum CommandError<'a> {
     MissingField(Field),
     /// A field of another type than expected.
     BadField(Field, &'static str),
-    /// A list longer than [`LIST_MAX`].
-    LongList(Field),
+    /// A list with more entries than these.
+    LongList(Field, usize),
 }
 
 /// Longest part of an unknown field's name that is repeated to the client, in bytes.
@@ -159,7 +162,7 @@ impl fmt::Display for CommandError<'_> {
             Self::RepeatedField(field) => write!(f, "field `{field}` appears twice"),
             Self::MissingField(field) => write!(f, "field `{field}` is missing"),
             Self::BadField(field, expected) => write!(f, "field `{field}` must be {expected}"),
-            Self::LongList(field) => write!(f, "field `{field}` has more than {LIST_MAX} entries"),
+            Self::LongList(field, max) => write!(f, "field `{field}` has more than {max} entries"),
         }
     }
 }

@@ -258,9 +258,11 @@ impl Pusher {
         Ok(Draft { msg_id, ack: said.ack(), data })
     }
 
-    /// A push.
+    /// A push. Of one that is not to be acknowledged a client cannot say that it has it: if it waited, it would come with
+    /// every login.
     fn push(&self, to: Target, message: &Draft) -> Push {
         let Draft { msg_id, ack, data } = message;
+        let ttl = if *ack { self.ttl } else { Duration::ZERO };
         let aside = Aside { msg_id: Some(msg_id.into()), ack: Some(*ack), ..Aside::default() };
         Push {
             to,
@@ -269,10 +271,10 @@ impl Pusher {
             data: Bytes::copy_from_slice(data.as_bytes()),
             id: None,
             fingerprint: [0; 16],
-            ttl: self.ttl,
+            ttl,
             priority: Priority::Normal,
             durability: Durability::Durable,
-            keep: self.ttl > Duration::ZERO,
+            keep: ttl > Duration::ZERO,
             collapse_key: None,
             deliver_at: None,
             escalate_after: None,

@@ -67,7 +67,8 @@ impl StepBody {
 
 /// Why a person or a device has a message or has it not.
 #[utoipa::path(get, path = "/v1/namespaces/{ns}/messages/{id}/trace", tag = "messages", operation_id = "trace",
-    description = "The steps in the order of time, to a few milliseconds. Of a user, all devices that they have now.",
+    description = "The steps in the order of time, to a few milliseconds. Of a user, all devices that they have now; of a message for one user (or one device) alone, also those that \
+        it was meant for and that are not known any more, without a name.",
     params(
         ("ns" = openapi::NamespaceParam, Path, description = "The namespace"),
         ("id" = openapi::Name, Path, description = "The message"),

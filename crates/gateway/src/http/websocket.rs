@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use tidings_model::{ErrorCode, NamespaceName};
 
 use super::problem;
@@ -61,9 +61,10 @@ pub(super) async fn echo(State(front): State<Arc<Front>>, mut request: Request) 
 pub(super) fn no_handshake(headers: &HeaderMap, why: NoHandshake) -> Response {
     match why {
         NoHandshake::Version => {
-            let why = Refusal::field("Sec-WebSocket-Version", "must be 13");
+            let code = ErrorCode { status: 426, ..ErrorCode::INVALID_REQUEST };
+            let why = Refusal { code, ..Refusal::field("Sec-WebSocket-Version", "must be 13") };
             let mut response = problem(headers, &why);
-            *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             response
         }

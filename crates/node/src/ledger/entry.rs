@@ -21,6 +21,8 @@ pub(crate) struct Entry {
     pub(crate) sent_at: Timestamp,
     pub(crate) expires_at: Timestamp,
     pub(crate) keep: bool,
+    /// It announces a recall, which is nobody's push: statistics and hooks know nothing of it.
+    pub(crate) announces: bool,
     pub(crate) record: Shared,
     /// What has happened since the books were last written down.
     pub(crate) steps: Vec<TraceStep>,
@@ -90,6 +92,7 @@ impl Entry {
             sent_at: message.sent_at,
             expires_at: message.expires_at,
             keep: message.keep,
+            announces: message.recalls.is_some(),
             record: Shared::from(record.unwrap_or_default()),
             steps: Vec::new(),
             touched_at: now,
@@ -466,6 +469,7 @@ mod tests {
             sent_at: Timestamp(0),
             expires_at: Timestamp(1_000_000),
             keep: true,
+            announces: false,
             apart: known.is_some(),
             record: Shared::from(known.unwrap_or_default()),
             steps: Vec::new(),

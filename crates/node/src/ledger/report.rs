@@ -15,7 +15,7 @@ use crate::{Namespace, Node};
 const REPORTS_TOGETHER: usize = 64;
 
 /// The message was only for who was here, and the device was not.
-const NOT_CONNECTED: &str = "not_connected";
+pub(super) const NOT_CONNECTED: &str = "not_connected";
 
 /// Devices by what became of a message for them. Always: meant = acked + waiting + escalated + expired + dropped + recalled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -327,6 +327,7 @@ mod tests {
                 sent_at: Timestamp(0),
                 expires_at: Timestamp(100),
                 keep,
+                announces: false,
                 record: Shared::default(),
                 steps: Vec::new(),
                 apart: false,

@@ -206,6 +206,58 @@ async fn an_interrupted_attempt_is_repeated_only_where_that_is_one_attempt() {
 }
 
 #[tokio::test]
+async fn whoever_has_left_the_room_is_not_woken_for_it() {
+    let phone = Phone::new("phone", &[Platform::Ios], Outcome::Accepted);
+    let world = world(&[&phone]).await;
+    let namespace = world.node.namespace("demo").unwrap();
+    for id in ["stays", "leaves"] {
+        let member = device(&world, id, id, Platform::Ios).await;
+        world.node.join(&namespace, member.device.ordinal, rooms(&["lobby"])).await.unwrap();
+    }
+    world.push(numbered("m1", room("lobby"))).await;
+    let left = world.node.device(&namespace, &"leaves".parse().unwrap()).await.unwrap().unwrap();
+    world.node.leave(&namespace, left.ordinal, rooms(&["lobby"])).await.unwrap();
+    later(&world, 7_000).await;
+    assert_eq!(phone.woken(), ["stays m1"]);
+}
+
+#[tokio::test]
+async fn a_trace_knows_devices_that_are_not_known_any_more() {
+    let world = world(&[]).await;
+    let namespace = world.node.namespace("demo").unwrap();
+    let (ann, bob) =
+        (device(&world, "d1", "ann", Platform::Web).await, device(&world, "d2", "bob", Platform::Web).await);
+    for (id, to) in [("alone", users(&["ann"])), ("both", users(&["ann", "bob"]))] {
+        let accepted = world.push(numbered(id, to)).await;
+        let ids = vec![accepted.message.id.clone()];
+        world.node.ack_ids(&namespace, ann.device.ordinal, ids).await.unwrap();
+    }
+    assert!(world.node.forget(&namespace, ann.device.ordinal).await.unwrap());
+    let gone = "for a device that is not known any more, or has another user";
+    for (id, subject, expected) in [
+        (
+            "alone",
+            Subject::User("ann".parse().unwrap()),
+            format!("delivered because acked: accepted at 1000, queued at 1000 ({gone}), acked at 1000"),
+        ),
+        // Whose device it was that has it is not on record.
+        (
+            "both",
+            Subject::User("ann".parse().unwrap()),
+            "not_meant because not_meant: accepted at 1000, not_meant at 1000 (the user has no device)"
+                .to_owned(),
+        ),
+        (
+            "both",
+            of_device(bob.device.id.as_str()),
+            "waiting because queued: accepted at 1000, queued d2 at 1000".to_owned(),
+        ),
+    ] {
+        assert_eq!(trace(&world, id, subject).await, expected, "{id}");
+    }
+}
+
+#[tokio::test]
 async fn a_trace_says_why_not() {
     let phone = Phone::new("phone", &[], Outcome::Accepted);
     let world = world(&[&phone]).await;

@@ -147,6 +147,53 @@ async fn a_recalled_message_leaves_mailboxes_and_is_announced_to_those_who_have_
 }
 
 #[tokio::test]
+async fn two_who_recall_at_once_have_it_announced_once() {
+    let mut world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    let accepted = world.push(push(users(&["ann"]))).await;
+    let by = Ordinals::One(ann.device.ordinal.0);
+    world.node.happened(vec![Event::Written { message: Arc::clone(&accepted.message), by }]);
+    let (node, message) = (Arc::clone(&world.node), Arc::clone(&accepted.message));
+    let namespace = Arc::clone(&ann.namespace);
+    let other = tokio::spawn(async move { node.recall(&namespace, &message).await.map(|it| it.announced) });
+    assert_eq!(recall(&mut world, &accepted).await, (1, 1));
+    // The shards take part in the other one, too.
+    while !other.is_finished() {
+        world.delivered(0);
+        world.delivered(1);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(other.await.unwrap().unwrap(), 1);
+    assert_eq!(world.missed(&ann, &[], &Since::Cursor).await.0, ["2@user:ann"]);
+}
+
+#[tokio::test]
+async fn announcements_of_recalls_take_no_place_in_a_mailbox() {
+    let mut world = World::with(|settings| settings.mailbox.messages = 2).await;
+    let ann = world.device("d1", "ann").await;
+    let mut accepted = Vec::new();
+    for _ in 0..5 {
+        accepted.push(world.push(push(users(&["ann"]))).await);
+    }
+    let by = || Ordinals::One(ann.device.ordinal.0);
+    let written = accepted[..3].iter();
+    let written = written.map(|one| Event::Written { message: Arc::clone(&one.message), by: by() });
+    world.node.happened(written.collect());
+    for one in &accepted[..3] {
+        assert_eq!(recall(&mut world, one).await, (1, 1));
+    }
+    let ann = Identity { new: false, ..ann };
+    let all = ["4@user:ann", "5@user:ann", "6@user:ann", "7@user:ann", "8@user:ann"];
+    assert_eq!(world.missed(&ann, &[], &Since::Cursor).await, (all.map(str::to_owned).into(), true));
+    // Two more messages push the two before them out, and no announcement.
+    for _ in 0..2 {
+        world.push(push(users(&["ann"]))).await;
+    }
+    let all = ["6@user:ann", "7@user:ann", "8@user:ann", "9@user:ann", "10@user:ann"];
+    assert_eq!(world.missed(&ann, &[], &Since::Cursor).await, (all.map(str::to_owned).into(), false));
+}
+
+#[tokio::test]
 async fn a_recall_after_the_end_withdraws_nothing() {
     let mut world = World::new().await;
     world.device("d1", "ann").await;

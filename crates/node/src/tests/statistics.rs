@@ -1,6 +1,6 @@
 //! Statistics: what counts where, what a restart and a clock that is set back leave of it.
 
-use tidings_model::{DropReason, Granularity};
+use tidings_model::{DropReason, Granularity, Ordinal};
 
 use super::*;
 use crate::statistics::Row;
@@ -139,6 +139,29 @@ async fn a_scheduled_push_counts_once_and_a_recall_is_none() {
     world.node.happened(vec![written(&sent, &[0])]);
     super::later::recall(&mut world, &sent).await;
     assert_eq!(rows(&world, Granularity::Hour).await, ["0: pushes 1 deliveries 1 rate 0"]);
+    // Nobody has pushed what announces it, and whoever has heard of it has given no receipt for a push.
+    let announcement = world.node.store.messages(&demo(), vec![sent.message.seq.next()]).await.unwrap();
+    let told = Accepted { message: announcement[0].clone().unwrap(), ..sent };
+    world.node.happened(vec![written(&told, &[0])]);
+    world.node.acks(vec![Ack {
+        namespace: demo(),
+        seq: told.message.seq,
+        device: Ordinal(0),
+        at: Timestamp(6_500),
+    }]);
+    assert_eq!(rows(&world, Granularity::Hour).await, ["0: pushes 1 deliveries 1 rate 0"]);
+}
+
+#[tokio::test]
+async fn who_was_not_there_counts_when_it_was_only_for_who_was() {
+    let world = World::new().await;
+    world.device("d1", "ann").await;
+    world.device("d2", "ann").await;
+    let passing = world.push(Push { ttl: Duration::ZERO, ..push(users(&["ann"])) }).await;
+    world.node.happened(vec![written(&passing, &[0])]);
+    super::later::later(&world, 20_000).await;
+    let rows = rows(&world, Granularity::Hour).await;
+    assert_eq!(rows, ["0: pushes 1 deliveries 1 expired 1 dropped 1 rate 0"]);
 }
 
 #[tokio::test]

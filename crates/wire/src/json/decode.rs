@@ -8,7 +8,7 @@ use std::vec;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Body, Command, CommandError, Error, Field, ID_BYTES_MAX, Id, LIST_MAX, Refusal};
+use super::{Body, Command, CommandError, Error, Field, ID_BYTES_MAX, Id, LIST_MAX, POSITIONS_MAX, Refusal};
 use crate::elements::{ElementsError, elements, string};
 use crate::nesting::{self, DEPTH_MAX};
 
@@ -165,7 +165,7 @@ impl<'a> Fields<'a> {
                 items.into_iter().map(|item| string(item.get())).collect::<Option<_>>().ok_or(not_a_list)
             }
             Err(ElementsError::NotAnArray) => Err(not_a_list),
-            Err(ElementsError::TooMany) => Err(CommandError::LongList(field)),
+            Err(ElementsError::TooMany) => Err(CommandError::LongList(field, LIST_MAX)),
         }
     }
 
@@ -181,7 +181,7 @@ impl<'a> Fields<'a> {
         let mut positions = Vec::new();
         let mut long = false;
         let read = each_entry(raw.get(), |topic, raw| {
-            long |= positions.len() >= LIST_MAX;
+            long |= positions.len() >= POSITIONS_MAX;
             if !long {
                 let Position { epoch, offset } = serde_json::from_str(raw.get()).ok()?;
                 positions.push((topic, epoch, offset));
@@ -189,7 +189,7 @@ impl<'a> Fields<'a> {
             Some(())
         });
         match read {
-            Some(()) if long => Err(CommandError::LongList(Field::Positions)),
+            Some(()) if long => Err(CommandError::LongList(Field::Positions, POSITIONS_MAX)),
             Some(()) => Ok(positions),
             None => Err(CommandError::BadField(
                 Field::Positions,

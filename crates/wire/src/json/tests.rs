@@ -151,10 +151,13 @@ fn lists_are_bounded() {
         |count: usize| format!(r#"{{"id":1,"cmd":"join","rooms":["a"{}]}}"#, r#","a""#.repeat(count - 1));
     assert!(decode(&join(LIST_MAX), 1).unwrap().all(|command| command.is_ok()));
     assert_eq!(show(&join(LIST_MAX + 1)), "1 refused: field `rooms` has more than 1000 entries");
-    let entries: Vec<String> =
-        (0..=LIST_MAX).map(|n| format!(r#""room:{n}":{{"epoch":1,"offset":1}}"#)).collect();
-    let connect = format!(r#"{{"id":1,"cmd":"connect","positions":{{{}}}}}"#, entries.join(","));
-    assert_eq!(show(&connect), "1 refused: field `positions` has more than 1000 entries");
+    let connect = |count: usize| {
+        let entries: Vec<String> =
+            (0..count).map(|n| format!(r#""room:{n}":{{"epoch":1,"offset":1}}"#)).collect();
+        format!(r#"{{"id":1,"cmd":"connect","positions":{{{}}}}}"#, entries.join(","))
+    };
+    assert!(decode(&connect(POSITIONS_MAX), 1).unwrap().all(|command| command.is_ok()));
+    assert_eq!(show(&connect(POSITIONS_MAX + 1)), "1 refused: field `positions` has more than 10003 entries");
     let unknown = format!(r#"{{"{}":1}}"#, "é".repeat(1000));
     assert_eq!(show(&unknown).len(), "– refused: unknown field ``".len() + 64);
     let long_id = format!(r#"{{"cmd":"ping","id":"{}"}}"#, "x".repeat(63));

@@ -160,14 +160,35 @@ async fn log_in(
     };
     // Nobody is sent away by somebody who may not be this user.
     local.node.permit(&namespace, claim.clone()).await?;
-    let before = match local.node.device(&namespace, &device).await? {
+    let known = local.node.device(&namespace, &device).await?;
+    let before = match &known {
         Some(known) => local.node.numbers_of(&namespace, known.ordinal).await,
         None => Vec::new(),
     };
-    let rooms = match local.node.logins() {
+    let named = match local.node.logins() {
         Some(logins) => logins.rooms(uid).await,
-        None => Vec::new(),
+        None => None,
     };
+    let mut rooms = Vec::new();
+    if let Some(named) = named {
+        rooms = named;
+        let most = namespace.settings().most_rooms();
+        if rooms.len() > most {
+            tracing::warn!(
+                uid,
+                rooms = rooms.len(),
+                most,
+                "a backend has more rooms for somebody than a device may be in"
+            );
+            rooms.truncate(most);
+        }
+        // Its backend has the list: who is not on it any more is not in the room any more.
+        let left = known.iter().flat_map(|known| &known.rooms).filter(|room| !rooms.contains(room));
+        let left: Vec<_> = left.cloned().collect();
+        if let (Some(known), false) = (known, left.is_empty()) {
+            local.node.leave(&namespace, known.ordinal, left).await?;
+        }
+    }
     let opened = session::open(local, connection, &namespace.name, claim, rooms, &Since::Cursor).await;
     match opened {
         Ok(opened) => {
