@@ -57,6 +57,9 @@ impl Missed {
 /// lies further back is too much to wait: see [`crate::mailbox`].
 const SCAN_ENTRIES: usize = 16_384;
 
+/// Most messages that are counted of what waits for a device.
+pub const WAITING_MAX: usize = 1_000;
+
 /// Messages that are looked at together.
 pub(crate) const LOOK_MESSAGES: usize = 256;
 
@@ -240,6 +243,30 @@ impl Node {
             }
         }
         Ok(due)
+    }
+
+    /// How many messages wait for a device, at most [`WAITING_MAX`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn waiting(&self, namespace: &Namespace, device: &Device) -> Result<usize, StoreError> {
+        let topics = topics_of(device, &device.rooms);
+        let mut seqs = BTreeMap::new();
+        for topic in &topics {
+            let since = From::After(device.cursor);
+            let slice = self.store.read_topic(&namespace.name, topic, since, WAITING_MAX).await?;
+            seqs.extend(slice.entries.into_iter().map(|(_, seq)| (seq, false)));
+        }
+        let wanted: Vec<(Seq, bool)> = seqs.into_iter().collect();
+        let mut waiting = 0;
+        for chunk in wanted.rchunks(LOOK_MESSAGES) {
+            let due = self.due(namespace, device, &topics, chunk).await?;
+            waiting += due.iter().filter(|(message, _)| message.recalls.is_none()).count();
+            if waiting >= WAITING_MAX {
+                break;
+            }
+        }
+        Ok(waiting.min(WAITING_MAX))
     }
 
     /// Where a device stands in its topics, for its client to keep: the newest offset of each.

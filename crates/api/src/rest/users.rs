@@ -30,6 +30,10 @@ pub(crate) struct UserBody {
     /// When a device was last seen; null when there is none.
     #[schema(required, format = DateTime)]
     last_seen: Option<String>,
+    /// How many connections the devices have.
+    connections: u64,
+    /// How many messages wait for the devices, one for each device that it waits for; of a device, 1,000 at most are counted.
+    waiting: u64,
 }
 
 /// A device.
@@ -67,7 +71,12 @@ pub(crate) async fn show(
     rooms.sort_unstable();
     rooms.dedup();
     let last_seen = found.iter().map(|device| device.seen_at).max();
+    let mut waiting = 0;
+    for device in &found {
+        waiting += state.node.waiting(&namespace, device).await? as u64;
+    }
     let directory = namespace.directory();
+    let connections = directory.connections_of(&found.iter().map(|device| device.ordinal.0).collect());
     let devices: Vec<_> = found
         .iter()
         .map(|device| DeviceBody {
@@ -82,7 +91,8 @@ pub(crate) async fn show(
     drop(directory);
     let online = devices.iter().any(|device| device.online);
     let last_seen = last_seen.map(|at| time::rfc3339(at.0));
-    Ok(Json(UserBody { user: user.to_string(), online, devices, rooms, last_seen }).into_response())
+    let user = user.to_string();
+    Ok(Json(UserBody { user, online, devices, rooms, last_seen, connections, waiting }).into_response())
 }
 
 /// What a question about many users looks like.

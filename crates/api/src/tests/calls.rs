@@ -114,7 +114,7 @@ async fn a_push_is_accepted_reported_and_acknowledged() {
             "",
             expect![[r#"
                 200
-                {"user":"ann","online":true,"devices":[{"device":"d1","platform":"ios","online":true,"rooms":["lobby"],"created_at":"2026-11-20T00:00:00.000Z","last_seen":"2026-11-20T00:00:00.000Z"},{"device":"d2","platform":"web","online":false,"rooms":[],"created_at":"2026-11-20T00:00:00.000Z","last_seen":"2026-11-20T00:00:00.000Z"}],"rooms":["lobby"],"last_seen":"2026-11-20T00:00:00.000Z"}
+                {"user":"ann","online":true,"devices":[{"device":"d1","platform":"ios","online":true,"rooms":["lobby"],"created_at":"2026-11-20T00:00:00.000Z","last_seen":"2026-11-20T00:00:00.000Z"},{"device":"d2","platform":"web","online":false,"rooms":[],"created_at":"2026-11-20T00:00:00.000Z","last_seen":"2026-11-20T00:00:00.000Z"}],"rooms":["lobby"],"last_seen":"2026-11-20T00:00:00.000Z","connections":1,"waiting":1}
             "#]],
         )
         .await;
@@ -143,9 +143,9 @@ async fn a_push_is_accepted_reported_and_acknowledged() {
             "GET /v1/namespaces/demo/users/nobody",
             "",
             expect![[r#"
-        200
-        {"user":"nobody","online":false,"devices":[],"rooms":[],"last_seen":null}
-    "#]],
+                200
+                {"user":"nobody","online":false,"devices":[],"rooms":[],"last_seen":null,"connections":0,"waiting":0}
+            "#]],
         )
         .await;
     assert_eq!(world.inboxes.len(), 1);
