@@ -160,11 +160,11 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
         bar.inc(1);
     }
     linger(&mut run.crew)?;
+    let (accepted, received) = (run.source.accepted(), run.received);
     // Sessions of polling outlive their connections.
     let goes = plan.protocol.name != "polling";
     let away = goes.then(|| run.away(plan, options, duration)).transpose()?;
     bar.finish_and_clear();
-    let (accepted, received) = (run.source.accepted(), run.received);
     let figures = Figures { users, lines, single, batch, open, away, accepted, received };
     if let Some(path) = &options.plot {
         plot(&figures, options).write(path)?;
