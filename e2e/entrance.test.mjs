@@ -190,8 +190,11 @@ describe('limits', () => {
       'gone before the poll': async () => speak(t, server, `GET ${POLLING} HTTP/1.1\r\nHost: a\r\n\r\n`).socket.destroy(),
       'a session that says nothing': () => Polling.open(server),
       'a protocol error': async () => {
-        const talk = speak(t, server, UPGRADE);
-        await until('101', () => talk.said.includes('101'));
+        const talk = await until('a handshake that is let in', async () => {
+          const talk = speak(t, server, UPGRADE);
+          await until('an answer', () => talk.said.includes('\r\n\r\n'));
+          return talk.said.includes(' 101 ') && talk;
+        });
         talk.socket.write(frame(3, 'x'));
       },
     };
