@@ -9,28 +9,22 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::contention::Contention;
-
 /// How long a shard works before it takes a breath.
 const WORK: Duration = Duration::from_millis(2);
 
-/// How long a breath is while processors are free: the shortest that timers know.
-const SHORTEST: Duration = Duration::from_millis(1);
-
-/// How long it is while somebody waits for a processor all the time.
-const LONGEST: Duration = Duration::from_millis(5);
+/// How long a breath is: the shortest that timers know.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// How long a shard has been at it.
 #[derive(Debug)]
 pub(crate) struct Breath {
     since: Instant,
     due: bool,
-    contention: Contention,
 }
 
 impl Breath {
-    pub(crate) fn new(now: Instant, contention: Contention) -> Self {
-        Self { since: now, due: false, contention }
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { since: now, due: false }
     }
 
     /// The end of a turn at `now`, and whether its rooms are behind.
@@ -44,15 +38,10 @@ impl Breath {
     /// A breath, if one is due. Whoever stops waiting for it has it begin anew.
     pub(crate) async fn take(&mut self) {
         if self.due {
-            tokio::time::sleep(length(self.contention.share(Instant::now()))).await;
+            tokio::time::sleep(BREATH).await;
             self.since = Instant::now();
         }
     }
-}
-
-/// How long a breath is when somebody waits for a processor during this share of the time.
-fn length(share: f64) -> Duration {
-    SHORTEST + (LONGEST - SHORTEST).mul_f64(share)
 }
 
 #[cfg(test)]
@@ -62,7 +51,7 @@ mod tests {
     #[test]
     fn a_breath_is_due_after_so_much_work_behind() {
         let start = Instant::now();
-        let mut breath = Breath::new(start, Contention::unknown());
+        let mut breath = Breath::new(start);
         // Milliseconds, whether rooms are behind, whether a breath is due.
         for (ms, behind, expected) in [
             (1, true, false),
@@ -82,20 +71,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_breath_begins_the_work_anew() {
         let start = Instant::now();
-        let mut breath = Breath::new(start, Contention::unknown());
+        let mut breath = Breath::new(start);
         breath.take().await;
         assert_eq!(Instant::now(), start);
         breath.after_turn(true, start + WORK);
         breath.take().await;
-        assert_eq!(Instant::now(), start + SHORTEST);
-        breath.after_turn(true, start + SHORTEST + WORK / 2);
+        assert_eq!(Instant::now(), start + BREATH);
+        breath.after_turn(true, start + BREATH + WORK / 2);
         assert!(!breath.due);
-    }
-
-    #[test]
-    fn a_breath_is_longer_the_more_others_wait() {
-        for (share, ms) in [(0.0, 1), (0.25, 2), (0.5, 3), (1.0, 5)] {
-            assert_eq!(length(share), Duration::from_millis(ms), "{share}");
-        }
     }
 }

@@ -11,7 +11,6 @@ mod command;
 pub mod compat;
 mod connection;
 mod connections;
-mod contention;
 mod dialect;
 mod door;
 mod drain;

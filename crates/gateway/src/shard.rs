@@ -15,7 +15,6 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::breath::Breath;
 use crate::command::{Application, Command, MayUpgrade, Query};
 use crate::connection::{self, Transport};
-use crate::contention::Contention;
 use crate::dialect::{self, Dialect};
 use crate::drain::{self, Whose};
 use crate::local::Local;
@@ -75,7 +74,7 @@ async fn turns(
     let mut pulse = tokio::time::interval(PULSE);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pulses = 0;
-    let mut breath = Breath::new(Instant::now(), Contention::of_this_machine());
+    let mut breath = Breath::new(Instant::now());
     loop {
         tokio::select! {
             // Order is priority: timers keep connections honest, messages are what we are for, a new
