@@ -95,3 +95,20 @@ test('a client that does not read does not keep the server from stopping in time
   await server.stop({ ms: 8_000 });
   await ann.waitUntil('the other one was told', () => ann.notices.some(({ notice }) => notice === 'goaway'));
 });
+
+test('a stop answers the calls that wait for receipts', async (t) => {
+  const server = await Server.start(t, { restartable: true, env: { TIDINGS_SERVER__DRAIN_PAUSE: '200ms', TIDINGS_SERVER__DRAIN_WINDOW: '200ms' } });
+  const api = new Api(server);
+  // A client that reads and says nothing.
+  const silent = net.connect(server.port, '127.0.0.1').on('error', () => {});
+  t.after(() => silent.destroy());
+  silent.resume();
+  silent.write('GET /v1/namespaces/demo/sse?user=ann&device=silent HTTP/1.1\r\nhost: x\r\n\r\n');
+  await until('the client is there', async () => (await api.push({ to: { users: ['ann'] }, data: 0 })).online.connections === 1);
+  const waits = api.push({ id: 'waits', to: { users: ['ann'] }, data: 1, ack: { wait: '30s' } });
+  await until('it is accepted', async () => (await api.call('GET', 'messages/waits')).status === 200);
+  const stopped = server.stop({ ms: 15_000 });
+  const { ack } = await waits;
+  assert.deepEqual([ack.complete, ack.acked, ack.waiting], [false, 0, 1]);
+  await stopped;
+});

@@ -71,6 +71,13 @@ impl Target {
     pub fn is_empty(&self) -> bool {
         !self.all && self.users.is_empty() && self.devices.is_empty() && self.rooms.is_empty()
     }
+
+    /// The user that it names, if it names nobody else: whatever is meant then is a device of this user, or was one.
+    #[must_use]
+    pub fn only_user(&self) -> Option<&UserId> {
+        let others = self.all || !self.devices.is_empty() || !self.rooms.is_empty();
+        if let ([user], false) = (&self.users[..], others) { Some(user) } else { None }
+    }
 }
 
 /// Who is not meant although the target names them.

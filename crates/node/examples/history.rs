@@ -113,7 +113,7 @@ async fn store_closed(store: EmbeddedStore) {
 }
 
 async fn recall_some(
-    node: &Node,
+    node: &Arc<Node>,
     namespace: &Arc<tidings_node::Namespace>,
     store: &EmbeddedStore,
     count: u64,
@@ -173,7 +173,7 @@ fn questions(count: u64) -> Vec<(&'static str, Asked)> {
     ]
 }
 
-async fn measure(kind: &str, node: &Node, namespace: &tidings_node::Namespace, asked: &Asked) {
+async fn measure(kind: &str, node: &Arc<Node>, namespace: &tidings_node::Namespace, asked: &Asked) {
     let (mut times, mut items, mut after) = (Vec::new(), 0, None);
     for _ in 0..PAGES {
         let began = Instant::now();

@@ -71,8 +71,8 @@ impl Node {
         tidings_model::message::seq_of_ack(ack_id, self.store.head(namespace))
     }
 
-    /// Waits until everybody who is meant by a message and online now has given a receipt, or for so long. Answers who has and who
-    /// has not by then, at most `limit` of them.
+    /// Waits until everybody who is meant by a message and online now has given a receipt, or for so long, or until `stop`. Answers
+    /// who has and who has not by then, at most `limit` of them.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -81,12 +81,17 @@ impl Node {
         namespace: &Namespace,
         message: &Message,
         wait: Duration,
+        stop: impl Future<Output = ()>,
         limit: usize,
     ) -> Result<Awaited, StoreError> {
         let online = &*message.meant & namespace.directory().online();
         let name = &namespace.name;
-        // Time is over is an answer, too.
-        let _ = tokio::time::timeout(wait, self.ledger.acked_by_all(name, message.seq, online.clone())).await;
+        let by_all = self.ledger.acked_by_all(name, message.seq, online.clone());
+        tokio::select! {
+            // Time is over is an answer, too.
+            _ = tokio::time::timeout(wait, by_all) => {}
+            () = stop => {}
+        }
         let books = self.ledger.look(name, vec![message.seq]).await.into_iter().flatten().next();
         let acked = books.map(|books| &books.record.acked & &online).unwrap_or_default();
         let ordinals = online.iter().take(limit).map(Ordinal).collect();

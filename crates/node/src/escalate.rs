@@ -106,7 +106,7 @@ impl Node {
             let devices = self.store.devices(&namespace.name, Which::Ordinals(ordinals)).await?;
             let mut left = Vec::with_capacity(chunk.len());
             for device in devices.into_iter().flatten().filter(|device| reaches(message, device)) {
-                if self.user_has_it(namespace, &device, &books.record.acked).await? {
+                if self.user_has_it(namespace, message, &device, &books.record.acked).await? {
                     continue;
                 }
                 match hush(message, &device, self.now()) {
@@ -164,10 +164,15 @@ impl Node {
     async fn user_has_it(
         &self,
         namespace: &Namespace,
+        message: &Message,
         device: &Device,
         acked: &RoaringBitmap,
     ) -> Result<bool, StoreError> {
         let Some(user) = device.user.as_ref().filter(|_| !acked.is_empty()) else { return Ok(false) };
+        // The device may not be known any more; it was this user's.
+        if message.to.only_user() == Some(user) {
+            return Ok(true);
+        }
         let devices = self.store.devices(&namespace.name, Which::OfUser(user.clone())).await?;
         Ok(devices.into_iter().flatten().any(|other| acked.contains(other.ordinal.0)))
     }

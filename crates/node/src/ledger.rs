@@ -396,7 +396,7 @@ impl Books {
                     let Some(entry) = entry else { continue };
                     let counts = report::counts(entry, None, now);
                     self.metrics.expired.inc_by(counts.expired);
-                    // Who was not there is known for certain when its time is over, which for such a message is at once.
+                    // Of a message for who was there only: it has reached them by now.
                     let missed = counts.dropped.get(report::NOT_CONNECTED).copied().unwrap_or_default();
                     self.tally.over(&namespace, now, counts.expired, missed);
                 }

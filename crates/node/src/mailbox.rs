@@ -150,7 +150,9 @@ impl WriteOff {
         let wanted: Vec<(Seq, bool)> = seqs.iter().map(|seq| (*seq, false)).collect();
         for chunk in wanted.chunks(LOOK_MESSAGES) {
             let due = node.due(namespace, device, &self.topics, chunk).await?;
-            let seqs = due.into_iter().map(|(message, _)| message.seq).collect();
+            // An announcement further back than was looked stays in the books until it expires.
+            let messages = due.into_iter().filter(|(message, _)| message.recalls.is_none());
+            let seqs = messages.map(|(message, _)| message.seq).collect();
             node.ledger.trimmed(&namespace.name, device.ordinal, seqs).await;
         }
         Ok(())

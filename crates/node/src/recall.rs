@@ -13,6 +13,7 @@ use tidings_model::{Durability, EventName, Except, Message, Priority, Seq, Targe
 use tidings_store::{NewMessage, StoreError};
 use tokio::sync::mpsc;
 
+use crate::namespace::whole;
 use crate::publish::PublishError;
 use crate::{Namespace, Node, ToShard};
 
@@ -29,18 +30,31 @@ pub struct Recalled {
 }
 
 impl Node {
-    /// Recalls a message. Idempotent: whatever an interrupted recall has not done is done then.
+    /// Recalls a message, also when whoever asks goes away meanwhile. Idempotent: whatever a recall that a crash has interrupted has
+    /// not done is done then.
     ///
     /// # Errors
     /// When the store cannot be read or written; the message may be withdrawn then, and not announced.
     pub async fn recall(
+        self: &Arc<Self>,
+        namespace: &Arc<Namespace>,
+        message: &Arc<Message>,
+    ) -> Result<Recalled, PublishError> {
+        let (node, namespace, message) = (Arc::clone(self), Arc::clone(namespace), Arc::clone(message));
+        whole(async move {
+            // Two at once would each tell everybody.
+            let _turn = node.recalls.of(message.seq.0).await;
+            Ok(node.recall_whole(&namespace, &message).await)
+        })
+        .await?
+    }
+
+    async fn recall_whole(
         &self,
         namespace: &Arc<Namespace>,
         message: &Arc<Message>,
     ) -> Result<Recalled, PublishError> {
         let name = &namespace.name;
-        // Two at once would each tell everybody.
-        let _turn = self.recalls.of(message.seq.0).await;
         let before = self.ledger.look(name, vec![message.seq]).await.into_iter().flatten().next();
         let known = before.is_some_and(|books| books.record.recalled_at.is_some());
         let recall = |entry: &mut crate::ledger::Entry, now| entry.recalled(now);

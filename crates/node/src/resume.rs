@@ -1,7 +1,7 @@
 //! What a device missed: its topics read from its cursor on, without what it has, what has expired and
 //! what was not meant for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tidings_hub::WhenFull;
@@ -60,6 +60,9 @@ const SCAN_ENTRIES: usize = 16_384;
 /// Most messages that are counted of what waits for a device.
 pub const WAITING_MAX: usize = 1_000;
 
+/// Messages that are looked at to count them.
+const LOOKED_AT_WAITING: usize = 4 * WAITING_MAX;
+
 /// Messages that are looked at together.
 pub(crate) const LOOK_MESSAGES: usize = 256;
 
@@ -90,11 +93,16 @@ impl Node {
         let floor = self.store.head(&namespace.name);
         let topics = topics_of(&who.device, rooms);
         let mut found = Found { complete: !who.new, ..Found::default() };
+        let positions: HashMap<&Topic, Position> = match since {
+            // Of two for a topic the first one holds.
+            Since::Positions(named) => named.iter().rev().map(|(topic, at)| (topic, *at)).collect(),
+            Since::Cursor | Since::Seq(..) => HashMap::new(),
+        };
         // Most of those who come back have missed nothing, and whoever is new cannot have.
         let nothing = *since == Since::Cursor && who.device.cursor >= floor;
         let mut looked = 0;
         for topic in topics.iter().filter(|_| !nothing) {
-            looked += 1 + self.look(who, topic, since, floor, &mut found).await?;
+            looked += 1 + self.look(who, topic, (since, positions.get(topic)), floor, &mut found).await?;
             if looked >= LOOK_MESSAGES {
                 // Of a device in many rooms, reading takes long, and is not waited for.
                 tokio::task::yield_now().await;
@@ -122,7 +130,7 @@ impl Node {
         &self,
         who: &Identity,
         topic: &Topic,
-        since: &Since,
+        (since, position): (&Since, Option<&Position>),
         head: Seq,
         found: &mut Found,
     ) -> Result<usize, StoreError> {
@@ -138,8 +146,8 @@ impl Node {
         let asked = match since {
             Since::Cursor => None,
             Since::Seq(of, seq) if *of == epoch && *seq <= head => Some(From::After(*seq)),
-            Since::Positions(positions) => match positions.iter().find(|(named, _)| named == topic) {
-                Some((_, at)) if at.epoch == epoch && at.offset <= waiting.head => {
+            Since::Positions(_) => match position {
+                Some(at) if at.epoch == epoch && at.offset <= waiting.head => {
                     Some(From::AfterOffset(at.offset))
                 }
                 // A position that the topic has not reached tells of another history than ours.
@@ -250,12 +258,22 @@ impl Node {
     /// # Errors
     /// When the store cannot be read.
     pub async fn waiting(&self, namespace: &Namespace, device: &Device) -> Result<usize, StoreError> {
+        if device.cursor >= self.store.head(&namespace.name) {
+            return Ok(0);
+        }
         let topics = topics_of(device, &device.rooms);
         let mut seqs = BTreeMap::new();
-        for topic in &topics {
+        for (number, topic) in topics.iter().enumerate() {
             let since = From::After(device.cursor);
             let slice = self.store.read_topic(&namespace.name, topic, since, WAITING_MAX).await?;
             seqs.extend(slice.entries.into_iter().map(|(_, seq)| (seq, false)));
+            // The newest are as good as any for counting; some of them may be the device's already.
+            while seqs.len() > LOOKED_AT_WAITING {
+                seqs.pop_first();
+            }
+            if number % LOOK_MESSAGES == LOOK_MESSAGES - 1 {
+                tokio::task::yield_now().await;
+            }
         }
         let wanted: Vec<(Seq, bool)> = seqs.into_iter().collect();
         let mut waiting = 0;
@@ -291,8 +309,12 @@ impl Node {
 
 /// Whether a device still gets what was for these topics: it may have left the rooms, or have another user by now.
 pub(crate) fn reaches(message: &Message, device: &Device) -> bool {
-    let own = topics_of(device, &device.rooms);
-    message.topics.iter().any(|(topic, _)| own.contains(topic))
+    message.topics.iter().any(|(topic, _)| match topic {
+        Topic::Device(id) => *id == device.id,
+        Topic::User(user) => device.user.as_ref() == Some(user),
+        Topic::Room(room) => device.rooms.binary_search(room).is_ok(),
+        Topic::All => true,
+    })
 }
 
 fn topics_of(device: &Device, rooms: &[RoomName]) -> Vec<Topic> {

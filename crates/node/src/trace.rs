@@ -107,11 +107,12 @@ pub struct Trace {
 impl Subject {
     /// Whether nobody else was named: then it was meant for nobody else's devices.
     fn is_all_of(&self, to: &Target) -> bool {
-        let (users, devices) = match self {
-            Self::User(user) => (std::slice::from_ref(user), &[][..]),
-            Self::Device(device) => (&[][..], std::slice::from_ref(device)),
-        };
-        !to.all && to.rooms.is_empty() && to.users == users && to.devices == devices
+        match self {
+            Self::User(user) => to.only_user() == Some(user),
+            Self::Device(device) => {
+                !to.all && to.rooms.is_empty() && to.users.is_empty() && to.devices == [device.clone()]
+            }
+        }
     }
 }
 
@@ -161,7 +162,8 @@ impl Node {
         }
         for ordinal in gone {
             let (verdict, because) = self.of_meant(message, &books, (ordinal, None), &recorded, &mut steps);
-            if verdict >= answer.0 {
+            // A device that is not there any more will not get it: that it waits in the books says nothing against one that is.
+            if verdict == Verdict::Delivered || devices.is_empty() && verdict >= answer.0 {
                 answer = (verdict, because);
             }
         }

@@ -130,6 +130,8 @@ pub(crate) fn deadlines(message: &Message) -> Vec<(Timestamp, DueKind)> {
         .escalate_after
         .map(|after| (round_up(message.sent_at.after(after), ESCALATE_GRAIN_MS), DueKind::Escalate(0)));
     let over = message.expires_at.max(message.sent_at);
+    // What does not wait is over at once, while it may still be on its way to a big room.
+    let over = if message.keep { over } else { over.after(Duration::from_millis(EXPIRE_GRAIN_MS)) };
     let expire = (over < Timestamp::NEVER).then(|| (round_up(over, EXPIRE_GRAIN_MS), DueKind::Expire));
     escalate.into_iter().chain(expire).collect()
 }

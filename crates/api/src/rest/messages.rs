@@ -1,7 +1,5 @@
 //! One message: pushed, and shown.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -169,12 +167,9 @@ pub(crate) async fn push(
     let mut body = AcceptedBody::of(&accepted);
     if let Some(wait) = wait {
         patience.wait(wait);
-        let until = |wait| state.node.await_acks(&namespace, &accepted.message, wait, AWAITED_MAX);
-        let awaited = tokio::select! {
-            awaited = until(wait) => awaited?,
-            // Clients are sent away; the caller is to hear what is known, rather than nothing.
-            () = state.ready.draining() => until(Duration::ZERO).await?,
-        };
+        // When this process is about to stop, clients are sent away: the caller is to hear what is known, rather than nothing.
+        let (message, stop) = (&accepted.message, state.ready.draining());
+        let awaited = state.node.await_acks(&namespace, message, wait, stop, AWAITED_MAX).await?;
         body.ack = Some(AwaitedBody::of(&awaited));
     }
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())

@@ -139,7 +139,7 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
     let source = Source::new(poster, lines, FIRST_NUMBER, filling, to)?;
     let mut run = Run { server, crew, source, books: Books::new(plan, server).of_single(), received: 0 };
     let duration = plan.seconds(options.duration);
-    let steps = 4 + options.rates.len().max(PARTS.len()) as u64;
+    let steps = 2 + options.rates.len().max(PARTS.len()) as u64;
     let bar = progress::bar("targeted", steps);
     run.measure(Pace::Closed, 1, duration / 4)?;
     let single = run.measure(Pace::Closed, 1, duration)?;
@@ -210,7 +210,7 @@ impl Run<'_> {
         self.crew.ask(&Order::Drop)?;
         gone(self.server)?;
         let single = self.store(1, duration)?;
-        self.source.limit_calls(BATCH_CALLS.min(options.lines));
+        self.source.limit_calls(BATCH_CALLS.min(options.lines.clamp(1, plan.per_process)));
         let batch = plan.publisher.batches.then(|| self.store(options.batch, duration)).transpose()?;
         Ok(Away { single, batch })
     }

@@ -142,6 +142,20 @@ async fn a_receipt_of_one_device_spares_the_others_of_its_user() {
 }
 
 #[tokio::test]
+async fn a_receipt_of_a_device_that_was_forgotten_spares_the_others_of_its_user_too() {
+    let phone = Phone::new("phone", &[Platform::Ios], Outcome::Accepted);
+    let world = world(&[&phone]).await;
+    let read = device(&world, "read", "ann", Platform::Ios).await;
+    device(&world, "other", "ann", Platform::Ios).await;
+    let accepted = world.push(numbered("m1", users(&["ann"]))).await;
+    let ids = vec![accepted.message.id.clone()];
+    world.node.ack_ids(&read.namespace, read.device.ordinal, ids).await.unwrap();
+    assert!(world.node.forget(&read.namespace, read.device.ordinal).await.unwrap());
+    later(&world, 7_000).await;
+    assert_eq!(phone.woken(), NOBODY);
+}
+
+#[tokio::test]
 async fn the_ladder_is_climbed_rung_by_rung() {
     let refuses = Phone::new("refuses", &[Platform::Ios], Outcome::Refused("token unknown".to_owned()));
     let first = Phone::new("first", &[Platform::Ios, Platform::Android], Outcome::Accepted);

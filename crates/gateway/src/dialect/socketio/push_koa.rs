@@ -172,6 +172,7 @@ async fn log_in(
     let mut rooms = Vec::new();
     if let Some(named) = named {
         rooms = named;
+        rooms.sort_unstable();
         let most = namespace.settings().most_rooms();
         if rooms.len() > most {
             tracing::warn!(
@@ -183,7 +184,8 @@ async fn log_in(
             rooms.truncate(most);
         }
         // Its backend has the list: who is not on it any more is not in the room any more.
-        let left = known.iter().flat_map(|known| &known.rooms).filter(|room| !rooms.contains(room));
+        let left =
+            known.iter().flat_map(|known| &known.rooms).filter(|room| rooms.binary_search(room).is_err());
         let left: Vec<_> = left.cloned().collect();
         if let (Some(known), false) = (known, left.is_empty()) {
             local.node.leave(&namespace, known.ordinal, left).await?;
