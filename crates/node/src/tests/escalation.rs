@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use tidings_model::Ordinal;
 use tidings_outbound::provider::Answer;
 use tidings_outbound::{Outcome, Provider, Wake};
 use tidings_store::DueQueue;
@@ -269,6 +270,19 @@ async fn a_trace_knows_devices_that_are_not_known_any_more() {
     ] {
         assert_eq!(trace(&world, id, subject).await, expected, "{id}");
     }
+}
+
+#[tokio::test]
+async fn a_device_that_is_gone_says_nothing_against_one_that_is_there() {
+    let world = world(&[]).await;
+    let namespace = world.node.namespace("demo").unwrap();
+    let gone = device(&world, "gone", "ann", Platform::Web).await;
+    device(&world, "there", "ann", Platform::Web).await;
+    let accepted = world.push(numbered("m1", users(&["ann"]))).await;
+    world.node.ledger.trimmed(&demo(), Ordinal(1), vec![accepted.message.seq]).await;
+    assert!(world.node.forget(&namespace, gone.device.ordinal).await.unwrap());
+    let shown = trace(&world, "m1", Subject::User("ann".parse().unwrap())).await;
+    assert!(shown.starts_with("dropped because trimmed: "), "{shown}");
 }
 
 #[tokio::test]
