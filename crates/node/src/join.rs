@@ -36,8 +36,8 @@ pub enum JoinError {
     Store(#[from] StoreError),
 }
 
-/// Changes of rooms, one after the other for each device: the store, the shards and the directory are
-/// changed in turn, and two devices' changes may mix, but not two of one.
+/// Turns of what has a number, one after the other for each. Changes of a device's rooms are one such thing: the store, the shards
+/// and the directory are changed in turn, and two devices' changes may mix, but not two of one.
 #[derive(Debug)]
 pub(crate) struct Turns([Arc<Mutex<()>>; TURNS]);
 
