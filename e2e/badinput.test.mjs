@@ -11,6 +11,7 @@ import { Api, assertProblem, describe as describeAnswer } from './lib/api.mjs';
 import { bystander } from './lib/check.mjs';
 import { client, connected } from './lib/clients.mjs';
 import { frame, Polling, RawSocket, RawTcp } from './lib/raw.mjs';
+import { request } from './lib/request.mjs';
 import { ADMIN_KEY, launch, runToExit, Server, temporaryDirectory } from './lib/server.mjs';
 import { until } from './lib/until.mjs';
 
@@ -155,6 +156,14 @@ describe('clients', () => {
       assert.match(refused.headers['content-type'], /^application\/problem\+json/);
       assert.equal(JSON.parse(refused.body).code, 'not_found');
     }
+  });
+
+  test('a handshake of a version that nobody speaks any more: 426, in the body too', async () => {
+    const headers = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '8', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==' };
+    const answer = await request(server, { path: '/v1/namespaces/demo/connect', headers });
+    assert.equal(answer.status, 426);
+    assert.deepEqual([answer.headers.upgrade, answer.headers['sec-websocket-version']], ['websocket', '13']);
+    assert.equal(JSON.parse(answer.text).status, 426);
   });
 
   test('a plain request where an upgrade belongs', async () => {

@@ -97,11 +97,13 @@ async fn a_suspended_namespace_refuses_until_it_goes_on() {
     assert_eq!(suspended.status, StatusCode::OK);
     assert!(suspended.body.contains(r#""state":"suspended""#), "{}", suspended.body);
     let push = "POST /v1/namespaces/demo/messages";
-    expect![[r#"
-        403 suspended
-          the namespace is suspended
-    "#]]
-    .assert_eq(&world.call(push, r#"{"to":{"all":true}}"#).await.wrong());
+    for body in [r#"{"to":{"all":true}}"#, r#"{"to":{"all":true},"dry_run":true}"#] {
+        expect![[r#"
+            403 suspended
+              the namespace is suspended
+        "#]]
+        .assert_eq(&world.call(push, body).await.wrong());
+    }
     let demo = NamespaceName::new("demo").unwrap();
     let refused = world.state.node.identify(&demo, Claim::default()).await;
     assert!(matches!(refused, Err(ConnectError::Suspended)));

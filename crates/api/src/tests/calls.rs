@@ -427,6 +427,8 @@ async fn errors_are_problems_everywhere() {
         ("POST /v1/namespaces/demo/messages\ncontent-type: application/x-www-form-urlencoded", 400),
         ("POST /v1/namespaces/demo/messages\ncontent-type: application/json; charset=latin1", 415),
         ("POST /v1/namespaces/demo/messages\ncontent-type: application/x-ndjson", 415),
+        ("POST /v1/namespaces/demo/messages\ncontent-encoding: gzip", 415),
+        ("POST /v1/namespaces/demo/messages\ncontent-encoding: identity", 400),
         ("POST /v1/namespaces/demo/messages\ncontent-type: Application/JSON; charset=\"UTF-8\"", 400),
     ] {
         let answer = world.call(call, "").await;
