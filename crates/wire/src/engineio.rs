@@ -16,7 +16,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 
 use crate::escape::{into_string, push_json_string, push_u64};
 
-pub use payload::{PayloadEncoder, PayloadFormat, decode_payload};
+pub use payload::{PayloadEncoder, PayloadFormat, decode_payload, written_once};
 
 /// The server's ping (version 4).
 pub const PING: &str = "2";

@@ -29,6 +29,21 @@ pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// Appends JSON with every character that is not ASCII as an escape. In JSON there is none outside of a string.
+pub(crate) fn push_ascii_json(out: &mut Vec<u8>, json: &str) {
+    for char in json.chars() {
+        if char.is_ascii() {
+            out.push(char as u8);
+            continue;
+        }
+        for unit in char.encode_utf16(&mut [0; 2]) {
+            out.extend_from_slice(b"\\u");
+            let digits = [12, 8, 4, 0].map(|shift| usize::from(*unit >> shift & 15));
+            out.extend(digits.iter().filter_map(|digit| HEX.get(*digit)));
+        }
+    }
+}
+
 /// Appends `number` in decimal.
 pub(crate) fn push_u64(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0_u8; 20];
@@ -61,7 +76,11 @@ mod tests {
             let mut out = Vec::new();
             push_json_string(&mut out, &text);
             let back: String = serde_json::from_slice(&out).unwrap();
-            prop_assert_eq!(back, text);
+            prop_assert_eq!(&back, &text);
+            let json = std::mem::take(&mut out);
+            push_ascii_json(&mut out, std::str::from_utf8(&json).unwrap());
+            prop_assert!(out.is_ascii());
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), back);
             out.clear();
             push_u64(&mut out, number);
             prop_assert_eq!(into_string(out), number.to_string());

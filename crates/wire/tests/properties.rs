@@ -182,6 +182,17 @@ proptest! {
     }
 
     #[test]
+    fn engineio_text_encoded_twice_is_read_as_if_once(texts in vec("4[a-zé€🦀\u{10ffff}]{0,20}", 1..5)) {
+        let twice: String = texts.iter().map(|text| {
+            let text: String = text.bytes().map(char::from).collect();
+            format!("{}:{text}", text.chars().count())
+        }).collect();
+        let mut encoder = PayloadEncoder::new(PayloadFormat::V3Text);
+        texts.iter().for_each(|text| encoder.text(text));
+        prop_assert_eq!(&*engineio::written_once(twice.as_bytes()), encoder.finish());
+    }
+
+    #[test]
     fn engineio_binary_round_trips(bytes: Vec<u8>) {
         for version in [Version::V3, Version::V4] {
             let expected = Ok(engineio::Packet::Binary(bytes.as_slice().into()));
@@ -198,6 +209,7 @@ proptest! {
             for binary in [false, true] {
                 let _ = engineio::decode_payload(version, &bytes, binary, 16);
                 let _ = engineio::decode_payload(version, text.as_bytes(), binary, 16);
+                let _ = engineio::decode_payload(version, &engineio::written_once(&bytes), binary, 16);
             }
             let _ = engineio::decode_binary(version, &bytes);
         }

@@ -2,6 +2,7 @@
 //!
 //! Source: the Engine.IO protocol documents, revisions 3 and 4.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -302,7 +303,8 @@ pub(crate) fn flush_poll(local: &Local, connection: &Rc<Connection>) {
         }
     }
     let any_binary = frames.iter().any(|frame| frame.is_binary());
-    let format = PayloadFormat::choose(version, takes_binary, any_binary);
+    let socketio = application(connection) != Application::Echo;
+    let format = PayloadFormat::choose(version, takes_binary, any_binary, socketio);
     let mut body = PayloadEncoder::new(format);
     for frame in &frames {
         match std::str::from_utf8(frame.payload()) {
@@ -387,7 +389,10 @@ async fn take_all(
     body: &[u8],
     is_binary: bool,
 ) -> Result<(), PollError> {
-    let packets = engineio::decode_payload(version(connection), body, is_binary, POST_PACKETS_MAX);
+    let version = version(connection);
+    let may_be_twice = version == Version::V3 && !is_binary && application(connection) != Application::Echo;
+    let body = if may_be_twice { engineio::written_once(body) } else { Cow::Borrowed(body) };
+    let packets = engineio::decode_payload(version, &body, is_binary, POST_PACKETS_MAX);
     let Ok(packets) = packets else {
         local.close(connection, Disconnect::PROTOCOL_ERROR);
         return Err(PollError::BadRequest);

@@ -3,12 +3,18 @@
 //! Version 4 joins packets by U+001E (which JSON never contains unescaped). Version 3 puts the length
 //! before each, counted as JavaScript counts, in UTF-16 units; when bytes are among them and the client
 //! can take them, it uses a binary form instead: `<0 text | 1 binary><decimal digits as bytes 0–9><255><packet>`.
+//!
+//! Clients of Socket.IO 1 speak version 3 as well, and encode each text twice: they take the bytes of its UTF-8 for characters
+//! of Latin-1, and count those (engine.io-parser before 2.0, `encodePayload`). Nothing says which client one is. So
+//! what is written for Socket.IO has no character that the two would read differently, and [`written_once`] tells what came twice.
+
+use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Error, Packet, Version, decode_binary, decode_packet, encode_base64};
-use crate::escape::push_u64;
+use crate::escape::{push_ascii_json, push_u64};
 
 const SEPARATOR: u8 = 0x1e;
 
@@ -85,6 +91,33 @@ fn split_counted(body: &str) -> Result<(&str, &str), Error> {
     rest.split_at_checked(end).ok_or(Error::BadLength)
 }
 
+/// The body of a version 3 POST, not binary, as a client would have written it that encodes text once. A packet was
+/// encoded twice when all of its characters are in Latin-1, some not in ASCII, and their bytes are UTF-8 again: who
+/// writes that on purpose writes gibberish. What is no such body stays as it is.
+#[must_use]
+pub fn written_once(body: &[u8]) -> Cow<'_, [u8]> {
+    if body.is_ascii() {
+        return Cow::Borrowed(body);
+    }
+    let Ok(mut rest) = text(body) else { return Cow::Borrowed(body) };
+    let mut once = Vec::with_capacity(body.len());
+    while !rest.is_empty() {
+        let Ok((packet, after)) = split_counted(rest) else { return Cow::Borrowed(body) };
+        let inner = latin1(packet).and_then(|bytes| String::from_utf8(bytes).ok());
+        let packet = inner.as_deref().unwrap_or(packet);
+        push_u64(&mut once, utf16_len(packet) as u64);
+        once.push(b':');
+        once.extend_from_slice(packet.as_bytes());
+        rest = after;
+    }
+    Cow::Owned(once)
+}
+
+/// The characters of a text as bytes, when each fits into one.
+fn latin1(text: &str) -> Option<Vec<u8>> {
+    text.chars().map(|char| u8::try_from(char).ok()).collect()
+}
+
 /// One packet of the binary form off the front.
 fn split_binary(body: &[u8]) -> Result<(Packet<'_>, &[u8]), Error> {
     let (&kind, rest) = body.split_first().ok_or(Error::Empty)?;
@@ -112,18 +145,22 @@ pub enum PayloadFormat {
     V4,
     /// Version 3, text; bytes as base64.
     V3Text,
+    /// The same for Socket.IO: its JSON has escapes for all that is not ASCII.
+    V3Json,
     /// Version 3, binary.
     V3Binary,
 }
 
 impl PayloadFormat {
     /// What a session's poll is answered in. A version 3 client takes the binary form unless its query
-    /// says `b64`; it is used, as its own server did, only when there are bytes to send.
+    /// says `b64`; it is used, as its own server did, only when there are bytes to send. `socketio`: every text is a packet
+    /// of Socket.IO.
     #[must_use]
-    pub fn choose(version: Version, takes_binary: bool, any_binary: bool) -> Self {
+    pub fn choose(version: Version, takes_binary: bool, any_binary: bool, socketio: bool) -> Self {
         match version {
             Version::V4 => Self::V4,
             Version::V3 if takes_binary && any_binary => Self::V3Binary,
+            Version::V3 if socketio => Self::V3Json,
             Version::V3 => Self::V3Text,
         }
     }
@@ -132,7 +169,7 @@ impl PayloadFormat {
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::V4 | Self::V3Text => "text/plain; charset=UTF-8",
+            Self::V4 | Self::V3Text | Self::V3Json => "text/plain; charset=UTF-8",
             Self::V3Binary => "application/octet-stream",
         }
     }
@@ -160,6 +197,7 @@ impl PayloadEncoder {
                 push_u64(&mut self.body, utf16_len(packet) as u64);
                 self.body.push(b':');
             }
+            PayloadFormat::V3Json => return self.json_text(packet),
             PayloadFormat::V3Binary => self.binary_head(0, packet.len()),
         }
         self.body.extend_from_slice(packet.as_bytes());
@@ -172,7 +210,7 @@ impl PayloadEncoder {
                 self.separate();
                 self.body.extend_from_slice(encode_base64(Version::V4, bytes).as_bytes());
             }
-            PayloadFormat::V3Text => {
+            PayloadFormat::V3Text | PayloadFormat::V3Json => {
                 let base64 = STANDARD.encode(bytes);
                 push_u64(&mut self.body, base64.len() as u64 + 2);
                 self.body.extend_from_slice(b":b4");
@@ -202,6 +240,18 @@ impl PayloadEncoder {
     #[must_use]
     pub fn finish(self) -> Vec<u8> {
         self.body
+    }
+
+    /// A packet of Socket.IO: of what is in front of its JSON, a namespace may be anything.
+    fn json_text(&mut self, packet: &str) {
+        let json = packet.find(['[', '{', '"']).unwrap_or(packet.len());
+        let (head, json) = packet.split_at_checked(json).unwrap_or((packet, ""));
+        let mut escaped = Vec::with_capacity(json.len());
+        push_ascii_json(&mut escaped, json);
+        push_u64(&mut self.body, (utf16_len(head) + escaped.len()) as u64);
+        self.body.push(b':');
+        self.body.extend_from_slice(head.as_bytes());
+        self.body.append(&mut escaped);
     }
 
     fn separate(&mut self) {

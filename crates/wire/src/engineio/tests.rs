@@ -173,6 +173,7 @@ fn answers_to_polls() {
     };
     expect![[r#"0{"sid":"é🦀"}␞40␞bAQIDBA=="#]].assert_eq(&body(PayloadFormat::V4).replace('\x1e', "␞"));
     expect![[r#"14:0{"sid":"é🦀"}2:4010:b4AQIDBA=="#]].assert_eq(&body(PayloadFormat::V3Text));
+    expect![[r#"29:0{"sid":"\u00e9\ud83e\udd80"}2:4010:b4AQIDBA=="#]].assert_eq(&body(PayloadFormat::V3Json));
     expect![["\0\u{1}\u{7}�0{\"sid\":\"é🦀\"}\0\u{2}�40\u{1}\u{5}�\u{4}\u{1}\u{2}\u{3}\u{4}"]]
         .assert_eq(&body(PayloadFormat::V3Binary));
 }
@@ -180,7 +181,7 @@ fn answers_to_polls() {
 #[test]
 fn the_first_poll_as_recorded() {
     let open = open_packet("g3VVTl_EzmpVNVA_AAAD", &["websocket"], 20_000, 10_000, None);
-    let mut body = PayloadEncoder::new(PayloadFormat::choose(Version::V3, true, false));
+    let mut body = PayloadEncoder::new(PayloadFormat::choose(Version::V3, true, false, true));
     body.text(&open);
     body.text("40");
     assert_eq!(String::from_utf8(body.finish()).unwrap(), format!("97:{open}2:40"));
@@ -189,13 +190,34 @@ fn the_first_poll_as_recorded() {
 #[test]
 fn which_format_answers_a_poll() {
     use PayloadFormat as Format;
-    for (version, takes_binary, any_binary, format, content_type) in [
-        (Version::V4, true, true, Format::V4, "text/plain; charset=UTF-8"),
-        (Version::V3, true, false, Format::V3Text, "text/plain; charset=UTF-8"),
-        (Version::V3, false, true, Format::V3Text, "text/plain; charset=UTF-8"),
-        (Version::V3, true, true, Format::V3Binary, "application/octet-stream"),
+    for (version, takes_binary, any_binary, socketio, format, content_type) in [
+        (Version::V4, true, true, true, Format::V4, "text/plain; charset=UTF-8"),
+        (Version::V3, true, false, false, Format::V3Text, "text/plain; charset=UTF-8"),
+        (Version::V3, false, true, false, Format::V3Text, "text/plain; charset=UTF-8"),
+        (Version::V3, false, true, true, Format::V3Json, "text/plain; charset=UTF-8"),
+        (Version::V3, true, true, true, Format::V3Binary, "application/octet-stream"),
     ] {
-        assert_eq!(Format::choose(version, takes_binary, any_binary), format);
+        assert_eq!(Format::choose(version, takes_binary, any_binary, socketio), format);
         assert_eq!(format.content_type(), content_type);
     }
+}
+
+#[test]
+fn text_that_a_client_of_socketio_1_encodes_twice() {
+    // As engine.io-parser 1.3.2 writes it: the characters are the bytes of UTF-8, and so they are counted.
+    let twice = |text: &str| text.bytes().map(char::from).collect::<String>();
+    for (body, once) in [
+        ("2:40", "2:40"),
+        (&format!("14:42[\"{}\"]", twice("用户é")), "9:42[\"用户é\"]"),
+        (&format!("10:42[\"{}\"]2:41", twice("🦀")), "8:42[\"🦀\"]2:41"),
+        // Encoded once, by all others.
+        ("9:42[\"用户é\"]", "9:42[\"用户é\"]"),
+        ("7:42[\"é\"]", "7:42[\"é\"]"),
+        ("9:42[\"été\"]", "9:42[\"été\"]"),
+        // No body at all.
+        ("99:42[\"é\"]", "99:42[\"é\"]"),
+    ] {
+        assert_eq!(String::from_utf8(written_once(body.as_bytes()).into_owned()).unwrap(), once);
+    }
+    assert_eq!(&*written_once(b"4:42\xff\xff"), b"4:42\xff\xff");
 }
