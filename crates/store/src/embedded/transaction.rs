@@ -81,7 +81,7 @@ pub(super) struct Transaction<'a> {
     memory: &'a Memory,
     learned: Learned,
     /// Written, and never read again within the batch.
-    written: Vec<(Keyspace, Slice, Slice)>,
+    written: [Vec<(Slice, Slice)>; Keyspace::ALL.len()],
     /// Changed, and read through.
     changed: [BTreeMap<Vec<u8>, Option<Slice>>; Keyspace::ALL.len()],
     /// The messages of this batch by namespace, in the order of their numbers: their ids may come again.
@@ -99,7 +99,7 @@ impl<'a> Transaction<'a> {
             disk,
             memory,
             learned: Learned::default(),
-            written: Vec::new(),
+            written: Default::default(),
             changed: Default::default(),
             fresh: ByNamespace::default(),
             due: BTreeMap::new(),
@@ -149,7 +149,7 @@ impl<'a> Transaction<'a> {
 
     /// Sets a key that nothing in this batch reads any more.
     pub(super) fn write(&mut self, keyspace: Keyspace, key: Vec<u8>, value: Vec<u8>) {
-        self.written.push((keyspace, key.into(), value.into()));
+        self.written[keyspace as usize].push((key.into(), value.into()));
     }
 
     /// The number of the batch.
@@ -287,29 +287,35 @@ impl<'a> Transaction<'a> {
     }
 
     /// What is to be written, and what is to be remembered once it is. Messages come before the entries
-    /// that lead to them, and both before everything else.
+    /// that lead to them, and both before everything else. Of each keyspace, what is only written is in the order of its
+    /// keys: the tree then finds the place of each near that of the one before, which is still in the processor's cache.
     pub(super) fn finish(mut self) -> (Vec<(Keyspace, Slice, Option<Slice>)>, Learned) {
         for (namespace, heads) in &self.learned.heads {
             let key = namespace_head::key(namespace);
             let value = namespace_head::value(&key, *heads);
-            self.written.push((Keyspace::NamespaceHead, key.into(), value.into()));
+            self.written[Keyspace::NamespaceHead as usize].push((key.into(), value.into()));
         }
         for (namespace, filled) in &self.learned.buckets {
             for bucket in filled.before.iter().chain(&filled.newest) {
                 let key = bucket::key(namespace, bucket.first);
                 let value = bucket::value(&key, bucket);
-                self.written.push((Keyspace::Bucket, key.into(), value.into()));
+                self.written[Keyspace::Bucket as usize].push((key.into(), value.into()));
             }
         }
         for ((at, what, namespace), seqs) in std::mem::take(&mut self.due) {
             let entry = Due { at, what, namespace, seqs };
             let key = due::key(&entry);
             let value = due::value(&key, &entry);
-            self.written.push((Keyspace::Due, key.into(), value.into()));
+            self.written[Keyspace::Due as usize].push((key.into(), value.into()));
         }
-        let more: usize = self.changed.iter().map(BTreeMap::len).sum();
-        let mut changes = Vec::with_capacity(self.written.len() + more);
-        changes.extend(self.written.into_iter().map(|(space, key, value)| (space, key, Some(value))));
+        let written: usize = self.written.iter().map(Vec::len).sum();
+        let changed: usize = self.changed.iter().map(BTreeMap::len).sum();
+        let mut changes = Vec::with_capacity(written + changed);
+        for (keyspace, mut written) in Keyspace::ALL.into_iter().zip(self.written) {
+            // Of two values of a key the later one stays.
+            written.sort_by(|(one, _), (other, _)| one.cmp(other));
+            changes.extend(written.into_iter().map(|(key, value)| (keyspace, key, Some(value))));
+        }
         for (keyspace, changed) in Keyspace::ALL.into_iter().zip(self.changed) {
             changes.extend(changed.into_iter().map(|(key, value)| (keyspace, key.into(), value)));
         }
