@@ -6,12 +6,13 @@ use std::pin::Pin;
 use axum::extract::Request;
 use axum::handler::Handler;
 use axum::response::{IntoResponse as _, Response};
+use tidings_model::ErrorCode;
 use tidings_node::keys::Scope;
 use tracing::Span;
 
 use crate::auth::Need;
 use crate::request_id::{Patience, around, named};
-use crate::{ApiState, auth};
+use crate::{ApiState, Problem, auth};
 
 /// What a handler is going to answer.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -23,12 +24,14 @@ pub(crate) type Answer = Box<dyn FnOnce(Request) -> Answering + Send>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<H> {
     need: Option<Need>,
+    asked: bool,
     handler: H,
 }
 
 impl<H> Call<H> {
-    pub(crate) fn new(need: Option<Need>, handler: H) -> Self {
-        Self { need, handler }
+    /// `asked`: the handler reads the query.
+    pub(crate) fn new(need: Option<Need>, asked: bool, handler: H) -> Self {
+        Self { need, asked, handler }
     }
 }
 
@@ -40,11 +43,27 @@ where
     type Future = Answering;
 
     fn call(self, request: Request, state: ApiState) -> Answering {
-        let Self { need, handler } = self;
+        let Self { need, asked, handler } = self;
         let inner = state.clone();
-        let answer: Answer = Box::new(move |request| handler.call(request, inner));
+        let answer: Answer = Box::new(move |request| {
+            if !asked && let Some(name) = first_asked(need, &request) {
+                return Box::pin(std::future::ready(refused(&name).into_response()));
+            }
+            handler.call(request, inner)
+        });
         Box::pin(surrounded(state, need, request, answer))
     }
+}
+
+/// What a query asks first of a call that needs a key; who probes one that needs none may add what keeps caches away.
+fn first_asked(need: Option<Need>, request: &Request) -> Option<String> {
+    let query = request.uri().query().filter(|query| need.is_some() && !query.is_empty())?;
+    form_urlencoded::parse(query.as_bytes()).next().map(|(name, _)| name.into_owned())
+}
+
+fn refused(name: &str) -> Problem {
+    let name: String = name.chars().take(64).collect();
+    Problem::field(ErrorCode::INVALID_REQUEST, &name, "is not known: this call is asked nothing in its query")
 }
 
 /// The same for all handlers. A call that comes out of a call of gRPC is surrounded there.

@@ -40,6 +40,25 @@ pub(crate) struct Routes {
     pub(crate) list: Vec<(&'static str, &'static str)>,
 }
 
+/// The calls that are asked something in their query. All others that need a key refuse one: who says `?dry_run=true` where that
+/// belongs into the body would have done what was only to be tried.
+pub(crate) const ASKED: [(&str, &str); 14] = [
+    ("get", "/v1/namespaces"),
+    ("get", "/v1/namespaces/{ns}/blocks"),
+    ("get", "/v1/namespaces/{ns}/connections"),
+    ("get", "/v1/namespaces/{ns}/devices"),
+    ("get", "/v1/namespaces/{ns}/events"),
+    ("get", "/v1/namespaces/{ns}/hooks/{hook}/dead"),
+    ("get", "/v1/namespaces/{ns}/messages"),
+    ("get", "/v1/namespaces/{ns}/messages/{id}/receipts"),
+    ("get", "/v1/namespaces/{ns}/messages/{id}/trace"),
+    ("get", "/v1/namespaces/{ns}/rooms"),
+    ("get", "/v1/namespaces/{ns}/rooms/{room}/members"),
+    ("get", "/v1/namespaces/{ns}/stats"),
+    ("post", "/v1/namespaces/{ns}/acks"),
+    ("delete", "/v1/namespaces/{ns}/users/{user}/connections"),
+];
+
 macro_rules! methods {
     ($($name:ident $filter:ident $word:literal;)*) => {
         $(fn $name<T: 'static>(
@@ -48,7 +67,8 @@ macro_rules! methods {
             need: Option<Need>,
             handler: impl Handler<T, ApiState, Future = Answering>,
         ) -> Self {
-            self.described($word, path).on(MethodFilter::$filter, path, need, handler)
+            let asked = ASKED.contains(&($word, path));
+            self.described($word, path).answered(MethodFilter::$filter, path, Call::new(need, asked, handler))
         })*
     };
 }
@@ -74,7 +94,16 @@ impl Routes {
         need: Option<Need>,
         handler: impl Handler<T, ApiState, Future = Answering>,
     ) -> Self {
-        Self { router: self.router.route(path, on(method, Call::new(need, handler))), list: self.list }
+        self.answered(method, path, Call::new(need, false, handler))
+    }
+
+    fn answered<T: 'static>(
+        self,
+        method: MethodFilter,
+        path: &'static str,
+        call: Call<impl Handler<T, ApiState, Future = Answering>>,
+    ) -> Self {
+        Self { router: self.router.route(path, on(method, call)), list: self.list }
     }
 
     fn described(mut self, method: &'static str, path: &'static str) -> Self {
@@ -92,8 +121,8 @@ impl Routes {
 pub(crate) fn routes() -> Routes {
     let Routes { router, list } = open().merge(keyed());
     let router = router
-        .method_not_allowed_fallback(Call::new(None, problem::method_not_allowed))
-        .fallback(Call::new(None, problem::no_such_path));
+        .method_not_allowed_fallback(Call::new(None, true, problem::method_not_allowed))
+        .fallback(Call::new(None, true, problem::no_such_path));
     Routes { router, list }
 }
 

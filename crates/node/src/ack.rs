@@ -71,8 +71,10 @@ impl Node {
         tidings_model::message::seq_of_ack(ack_id, self.store.head(namespace))
     }
 
-    /// Waits until everybody who is meant by a message and online now has given a receipt, or for so long, or until `stop`. Answers
-    /// who has and who has not by then, at most `limit` of them.
+    /// Waits until everybody who is meant by a message and online now has given a receipt, or for so long, or until `stop`, or
+    /// until the message is recalled or over. Answers who has and who has not by then, at most `limit` of them. Of a `duplicate`,
+    /// which was accepted before, also those are waited for to whom it was written; and where that is nobody, because this process
+    /// may have begun since, all whom it is for.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -80,12 +82,22 @@ impl Node {
         &self,
         namespace: &Namespace,
         message: &Message,
+        duplicate: bool,
         wait: Duration,
         stop: impl Future<Output = ()>,
         limit: usize,
     ) -> Result<Awaited, StoreError> {
-        let online = &*message.meant & namespace.directory().online();
+        let mut online = &*message.meant & namespace.directory().online();
         let name = &namespace.name;
+        if duplicate {
+            let books = self.ledger.look(name, vec![message.seq]).await.into_iter().flatten().next();
+            if let Some(books) = books {
+                online |= &books.record.written | &books.record.acked;
+            }
+            if online.is_empty() {
+                online.clone_from(&message.meant);
+            }
+        }
         let by_all = self.ledger.acked_by_all(name, message.seq, online.clone());
         tokio::select! {
             // Time is over is an answer, too.

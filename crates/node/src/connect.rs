@@ -175,12 +175,17 @@ impl Node {
                 now: self.clock.now(),
             })
             .await?;
+        // What puts the device that it was into rooms at this moment is over before that is forgotten.
+        let _turn = match &registered.replaced {
+            Some((old, _)) => Some(self.turns.of(old.0.into()).await),
+            None => None,
+        };
         self.registered(&namespace, &registered).await;
         let device = registered.device;
         Ok(Identity { namespace, device, new: registered.new, permit })
     }
 
-    /// A device has been registered: everybody here is to know, and to forget who it was before.
+    /// A device has been registered: everybody here is to know, and to forget who it was before, whose turn this is.
     pub(crate) async fn registered(&self, namespace: &Namespace, registered: &Registered) {
         let device = &registered.device;
         if let Some((old, rooms)) = &registered.replaced {

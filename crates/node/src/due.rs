@@ -146,6 +146,8 @@ impl Node {
     }
 
     async fn send_all_scheduled(&self, entries: &[Due]) -> Result<(), StoreError> {
+        // Until they have their places: a recall finds a message that is not sent, or one that was.
+        let _alone = self.sending.write().await;
         let mut sending = Vec::new();
         for due in entries {
             for seq in &due.seqs {

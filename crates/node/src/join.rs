@@ -111,13 +111,18 @@ impl Node {
         after.extend_from_slice(&rooms);
         after.sort_unstable();
         after.dedup();
-        if after.len() > limit {
+        // A limit that was lowered meanwhile takes nobody out.
+        if !fresh.is_empty() && after.len() > limit {
             return Err(JoinError::TooManyRooms { rooms: after.len(), limit });
         }
         let (node, namespace) = (Arc::clone(self), Arc::clone(namespace));
         let joined = whole(async move {
             let _turn = turn;
             let now = node.store.change_rooms(&namespace.name, device, rooms.clone(), Vec::new()).await?;
+            if now.is_empty() && !rooms.is_empty() {
+                // It became another user's just now. A room that it were in would have a member that nobody knows.
+                return Ok(None);
+            }
             node.tell_rooms(&namespace, device, &rooms, &[]).await;
             {
                 let mut directory = namespace.directory();
@@ -130,9 +135,9 @@ impl Node {
             if namespace.interest().has(Interest::MOVED) && !fresh.is_empty() {
                 namespace.presence.push(Hint::Moved { who, joined: fresh, left: Vec::new(), at });
             }
-            Ok(now)
+            Ok(Some(now))
         });
-        Ok(joined.await?)
+        joined.await?.ok_or(JoinError::Gone)
     }
 
     /// Takes a device out of rooms. Idempotent. Answers all the rooms it is still in.

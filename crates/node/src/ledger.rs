@@ -242,7 +242,8 @@ impl Ledger {
         told.await.unwrap_or_default()
     }
 
-    /// Comes back when all of these devices have given a receipt for the message. Whoever waits no longer may drop it.
+    /// Comes back when all of these devices have given a receipt for the message, or it is recalled or over. Whoever waits no longer
+    /// may drop it.
     pub(crate) async fn acked_by_all(&self, namespace: &NamespaceName, seq: Seq, devices: RoaringBitmap) {
         let (done, told) = oneshot::channel();
         let _ = self.queue.send(Entered::Watch(namespace.clone(), seq, devices, done)).await;
@@ -393,6 +394,7 @@ impl Books {
                 for seq in seqs {
                     let entry = self.shelf.get(&namespace, seq);
                     seen::expired(&self.observers, &namespace, seq, entry, now);
+                    self.watchers.over(&(namespace.clone(), seq));
                     let Some(entry) = entry else { continue };
                     let counts = report::counts(entry, None, now);
                     self.metrics.expired.inc_by(counts.expired);
@@ -402,7 +404,11 @@ impl Books {
                 }
             }
             Entered::Change(Change { namespace, seq, durability, change, done }) => {
-                self.update((namespace, seq), now, |entry, _| change(entry, now));
+                let key = (namespace, seq);
+                self.update(key.clone(), now, |entry, _| change(entry, now));
+                if self.shelf.get(&key.0, key.1).is_some_and(|entry| entry.record.recalled_at.is_some()) {
+                    self.watchers.over(&key);
+                }
                 let written = match durability {
                     Durability::Durable => self.write_receipts(durability).await,
                     Durability::Memory => true,

@@ -106,6 +106,8 @@ pub struct Node {
     pub(crate) turns: join::Turns,
     /// Recalls of messages, by their numbers.
     pub(crate) recalls: join::Turns,
+    /// Whoever sends scheduled messages has it alone; whoever takes them away shares it, so that none is sent that is gone.
+    pub(crate) sending: tokio::sync::RwLock<()>,
     pub(crate) limits: connect::ConnectionLimits,
     pub(crate) statistics: statistics::Statistics,
     pub(crate) simulations: simulate::Simulations,
@@ -183,6 +185,7 @@ impl Node {
             salts: ids::Salts::default(),
             turns: join::Turns::default(),
             recalls: join::Turns::default(),
+            sending: tokio::sync::RwLock::default(),
             namespaces: RwLock::new(namespaces),
             creating: Arc::default(),
             going: tokio::sync::watch::Sender::new(going.clone()),

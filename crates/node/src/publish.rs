@@ -43,7 +43,7 @@ pub struct Accepted {
     pub duplicate: bool,
     /// How many devices are meant; of a message that is scheduled, how many would be now.
     pub meant: u64,
-    /// How many connections they had.
+    /// How many connections they had; of a duplicate, how many they have now.
     pub online: u64,
 }
 
@@ -466,8 +466,13 @@ async fn settle(node: &Node, batch: Vec<Rest>, outcome: Result<Vec<Appended>, St
                 Ok(accepted(node, &mut rest, message, superseded, &mut fresh))
             }
             Appended::Duplicate(message) => {
-                let meant = message.meant.len();
-                Ok(Accepted { message, duplicate: true, meant, online: 0 })
+                let now = || {
+                    let online = rest.namespace.directory().connections_of(&message.meant);
+                    (message.meant.len(), online)
+                };
+                let expected = rest.expected.filter(|_| message.is_scheduled());
+                let (meant, online) = expected.unwrap_or_else(now);
+                Ok(Accepted { message, duplicate: true, meant, online })
             }
             Appended::Conflict => Err(PublishError::Conflict),
             Appended::Gone => Err(PublishError::Gone),
@@ -520,7 +525,10 @@ fn accepted(
         let directory = namespace.directory();
         (directory.connections_of(&message.meant), deliver::shards_for(&directory, &delivery))
     };
-    fresh.opened.push((Arc::clone(&message), superseded));
+    // To a message for nobody who is here nothing may ever happen: the ledger reads it when something does.
+    if shards != 0 || !superseded.is_empty() {
+        fresh.opened.push((Arc::clone(&message), superseded));
+    }
     fresh.deliveries.push((shards, Arc::new(delivery)));
     Accepted { meant: message.meant.len(), message, duplicate: false, online }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 use tidings_model::{Durability, EventName, Except, Message, Priority, Seq, Target, Topic, limit};
 use tidings_store::{NewMessage, StoreError};
-use tokio::sync::mpsc;
+use tokio::sync::{RwLockReadGuard, mpsc};
 
 use crate::namespace::whole;
 use crate::publish::PublishError;
@@ -42,11 +42,27 @@ impl Node {
     ) -> Result<Recalled, PublishError> {
         let (node, namespace, message) = (Arc::clone(self), Arc::clone(namespace), Arc::clone(message));
         whole(async move {
+            let (_unsent, message) = node.as_it_is_now(&namespace, message).await?;
             // Two at once would each tell everybody.
             let _turn = node.recalls.of(message.seq.0).await;
             Ok(node.recall_whole(&namespace, &message).await)
         })
         .await?
+    }
+
+    /// A message that was scheduled, when its caller looked, may be sent by now, under another number. As long as the guard is
+    /// there it is not.
+    async fn as_it_is_now(
+        &self,
+        namespace: &Namespace,
+        message: Arc<Message>,
+    ) -> Result<(Option<RwLockReadGuard<'_, ()>>, Arc<Message>), StoreError> {
+        if !message.is_scheduled() {
+            return Ok((None, message));
+        }
+        let unsent = self.sending.read().await;
+        let now = self.message(namespace, &message.id).await?.unwrap_or(message);
+        Ok((Some(unsent), now))
     }
 
     async fn recall_whole(

@@ -63,6 +63,8 @@ impl Node {
         let node = Arc::clone(self);
         whole(async move {
             let name = changing.namespace().name.clone();
+            // What is being sent at this moment has its place first, and goes with everything else.
+            let _unsent = node.sending.read().await;
             node.ledger.flush().await;
             node.erase(&name, Erase::Happened).await?;
             tracing::warn!(namespace = %name, "a namespace was cleared");

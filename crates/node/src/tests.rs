@@ -39,6 +39,7 @@ mod limits;
 mod observe;
 mod presence;
 mod profile;
+mod races;
 mod removal;
 mod simulate;
 mod statistics;
@@ -219,6 +220,8 @@ async fn a_push_goes_to_the_shards_that_have_somebody() {
 #[tokio::test]
 async fn the_same_push_again_is_the_same_message() {
     let mut world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    world.node.came(&ann, 1, 0).await.unwrap();
     let with_id = |fingerprint| Push {
         id: Some(MessageId::new("order-1").unwrap()),
         fingerprint: [fingerprint; 16],
@@ -228,9 +231,31 @@ async fn the_same_push_again_is_the_same_message() {
     let again = world.push(with_id(1)).await;
     assert_eq!((first.duplicate, again.duplicate), (false, true));
     assert_eq!(first.message.seq, again.message.seq);
+    assert_eq!((first.meant, first.online, again.meant, again.online), (1, 1, 1, 1));
     let other = world.node.publish(&demo(), with_id(2)).await;
     assert!(matches!(other, Err(PublishError::Conflict)), "{other:?}");
-    assert_eq!(world.delivered(0).len() + world.delivered(1).len(), 0, "nobody is here");
+    assert_eq!((world.delivered(0), world.delivered(1)), (vec![1], vec![]), "once");
+}
+
+#[tokio::test]
+async fn a_retry_waits_for_those_the_first_call_waited_for() {
+    let world = World::new().await;
+    let (ann, _) = (world.device("d1", "ann").await, world.device("d2", "bob").await);
+    let accepted = world.push(push(users(&["ann", "bob"]))).await;
+    let awaited = async |duplicate| {
+        let (wait, never) = (Duration::ZERO, std::future::pending());
+        let message = &accepted.message;
+        let awaited =
+            world.node.await_acks(&ann.namespace, message, duplicate, wait, never, 10).await.unwrap();
+        (awaited.acked, awaited.waiting)
+    };
+    assert_eq!(awaited(false).await, (0, 0), "nobody is online");
+    assert_eq!(awaited(true).await, (0, 2), "somebody may have been, before this process began");
+    let by = Ordinals::One(ann.device.ordinal.0);
+    world.node.happened(vec![Event::Written { message: Arc::clone(&accepted.message), by }]);
+    assert_eq!(awaited(true).await, (0, 1), "it was written to one");
+    world.node.ack_ids(&ann.namespace, ann.device.ordinal, vec![accepted.message.id.clone()]).await.unwrap();
+    assert_eq!(awaited(true).await, (1, 0));
 }
 
 #[tokio::test]

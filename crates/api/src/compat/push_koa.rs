@@ -298,7 +298,7 @@ impl Pusher {
     ) -> Result<Vec<BTreeSet<String>>, Failed> {
         patience.wait(self.ack_wait);
         let (node, ready) = (&self.door.state.node, &self.door.state.ready);
-        let wait = |one| node.await_acks(namespace, one, self.ack_wait, ready.draining(), DEVICES_MAX);
+        let wait = |one| node.await_acks(namespace, one, false, self.ack_wait, ready.draining(), DEVICES_MAX);
         let awaited = try_join_all(accepted.iter().map(|one| wait(&one.message))).await?;
         let users = |awaited: tidings_node::ack::Awaited| {
             let acked = awaited.devices.into_iter().filter(|(_, acked)| *acked);

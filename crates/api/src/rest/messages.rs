@@ -169,7 +169,8 @@ pub(crate) async fn push(
         patience.wait(wait);
         // When this process is about to stop, clients are sent away: the caller is to hear what is known, rather than nothing.
         let (message, stop) = (&accepted.message, state.ready.draining());
-        let awaited = state.node.await_acks(&namespace, message, wait, stop, AWAITED_MAX).await?;
+        let awaited =
+            state.node.await_acks(&namespace, message, accepted.duplicate, wait, stop, AWAITED_MAX).await?;
         body.ack = Some(AwaitedBody::of(&awaited));
     }
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())

@@ -201,6 +201,13 @@ async fn a_dry_run_sends_nothing() {
         )
         .await;
     assert_eq!(world.call("GET /v1/namespaces/demo/messages/m1", "").await.status, 404);
+    let refused = world.call(&format!("{PUSH}?dry_run=true"), r#"{"to":{"all":true},"id":"m1"}"#).await;
+    expect![[r#"
+        400 invalid_request
+          dry_run: is not known: this call is asked nothing in its query
+    "#]]
+    .assert_eq(&refused.wrong());
+    assert_eq!(world.call("GET /v1/namespaces/demo/messages/m1", "").await.status, 404);
 }
 
 #[tokio::test]

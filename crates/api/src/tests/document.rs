@@ -34,6 +34,25 @@ fn the_document_has_the_paths_of_the_router() {
     assert_eq!(document["openapi"], "3.1.0");
 }
 
+/// Who asks for what a call knows nothing of is told so: see [`rest::ASKED`].
+#[test]
+fn the_document_knows_which_calls_are_asked_in_their_query() {
+    let document = document();
+    let mut asked = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array();
+            if parameters.is_some_and(|list| list.iter().any(|one| one["in"] == "query")) {
+                asked.push((method.as_str(), path.as_str()));
+            }
+        }
+    }
+    asked.sort_unstable();
+    let mut known = rest::ASKED.to_vec();
+    known.sort_unstable();
+    assert_eq!(asked, known);
+}
+
 #[test]
 fn every_reference_leads_somewhere() {
     fn walk(value: &Value, document: &Value) {

@@ -43,6 +43,13 @@ impl Watchers {
         }
     }
 
+    /// No receipt is worth waiting for any more.
+    pub(super) fn over(&mut self, key: &Key) {
+        for watcher in self.0.remove(key).into_iter().flatten() {
+            let _ = watcher.done.send(());
+        }
+    }
+
     /// Forgets those who wait no more.
     pub(super) fn let_go(&mut self) {
         self.0.retain(|_, watchers| {

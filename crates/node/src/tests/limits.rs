@@ -100,3 +100,18 @@ async fn a_device_asks_for_no_more_than_it_may() {
     may(1, 0).expect("what costs nothing is never too much");
     may(2, 1_000).expect("what one does is no matter of the others");
 }
+
+#[tokio::test]
+async fn a_limit_of_rooms_that_is_lowered_takes_nobody_out() {
+    let world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    let join = async |names: &[&str]| {
+        let joined = world.node.join(&ann.namespace, ann.device.ordinal, rooms(names)).await;
+        joined.map(|rooms| rooms.len()).map_err(|why| why.to_string())
+    };
+    assert_eq!(join(&["r1", "r2", "r3"]).await, Ok(3));
+    let settings = Settings { rooms_per_device: 2, ..Settings::clone(&ann.namespace.settings()) };
+    world.node.change_namespace(ann.namespace.changing().await, settings).await.unwrap();
+    assert_eq!(join(&["r1", "r2", "r3"]).await, Ok(3), "it is in them");
+    assert_eq!(join(&["r4"]).await, Err("the device would be in 4 rooms, at most 2 are allowed".to_owned()));
+}
