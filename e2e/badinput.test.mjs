@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { cpSync, readdirSync, statSync, truncateSync } from 'node:fs';
+import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -13,7 +14,7 @@ import { client, connected } from './lib/clients.mjs';
 import { frame, Polling, RawSocket, RawTcp } from './lib/raw.mjs';
 import { request } from './lib/request.mjs';
 import { ADMIN_KEY, launch, runToExit, Server, temporaryDirectory } from './lib/server.mjs';
-import { until } from './lib/until.mjs';
+import { until, within } from './lib/until.mjs';
 
 const LONG = 'd'.repeat(10_240);
 
@@ -164,6 +165,24 @@ describe('clients', () => {
     assert.equal(answer.status, 426);
     assert.deepEqual([answer.headers.upgrade, answer.headers['sec-websocket-version']], ['websocket', '13']);
     assert.equal(JSON.parse(answer.text).status, 426);
+  });
+
+  test('a handshake with a body is none, and names of protocols are compared as they are', async () => {
+    const path = '/v1/namespaces/demo/connect';
+    const headers = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==' };
+    for (const more of [{ 'Content-Length': '5' }, { 'Transfer-Encoding': 'chunked' }]) {
+      const answer = await request(server, { path, headers: { ...headers, ...more }, body: 'hello' });
+      assert.equal(answer.status, 400, answer.text);
+      assert.equal(JSON.parse(answer.text).detail, 'a WebSocket handshake has no body');
+    }
+    for (const [offer, agreed] of [['tidings.v1', 'tidings.v1'], ['other, tidings.v1', 'tidings.v1'], ['TIDINGS.V1', undefined]]) {
+      const call = http.request({ host: '127.0.0.1', port: server.port, path, agent: false, headers: { ...headers, 'Sec-WebSocket-Protocol': offer } });
+      const [answer, socket] = await within('101', new Promise((resolve, reject) => call.on('error', reject).on('upgrade', (...args) => resolve(args)).end()));
+      assert.equal(answer.headers['sec-websocket-protocol'], agreed, offer);
+      socket.destroy();
+    }
+    const posted = await request(server, { method: 'POST', path });
+    assert.deepEqual([posted.status, posted.headers.allow, JSON.parse(posted.text).code], [405, 'GET', 'method_not_allowed']);
   });
 
   test('a plain request where an upgrade belongs', async () => {

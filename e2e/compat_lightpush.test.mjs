@@ -161,6 +161,11 @@ describe('light-push: clients on the wire', () => {
     const first = await entered(t, at, 'uuid=d1&userid=u1');
     const second = await client(t, at, 'uuid=d1&userid=u1');
     assert.equal(await second.next(), '44/demo,"socket.id conflict"');
+    // By the same connection, too, which stays.
+    first.send('40/demo');
+    assert.equal(await first.next(), '44/demo,"socket.id conflict"');
+    first.send('2');
+    assert.equal(await first.next(), '3');
     // Another user or platform with the same uuid is another client.
     await entered(t, at, 'uuid=d1&userid=u2');
     await entered(t, at, 'uuid=d1&userid=u1&platform=ios');

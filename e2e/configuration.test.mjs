@@ -93,6 +93,13 @@ describe('namespaces by file', () => {
     assert.equal((await runToExit(['check-config', '--config', file])).code, 0, 'what only the network can tell');
   });
 
+  test('a certificate that cannot be shown is noticed before a start', async () => {
+    const file = path.join(temporaryDirectory('configuration'), 'tls.toml');
+    writeFileSync(file, '[server.tls]\ncert = "/nowhere/at/all"\nkey = "/nowhere/at/all"\n');
+    const { code, stderr } = await runToExit(['check-config', '--config', file]);
+    assert.deepEqual([code, stderr], [1, 'configuration: server.tls: /nowhere/at/all cannot be read: No such file or directory (os error 2)\n']);
+  });
+
   test('a start says what is wrong, and so does check-config', async () => {
     const directory = temporaryDirectory('configuration');
     const file = path.join(directory, 'bad.toml');

@@ -408,6 +408,22 @@ describe('handshakes that dawdle', () => {
     assert.equal(await metric(server, 'tidings_listener_cut_total{reason="head"}'), 0);
   });
 
+  test('who does not read an event stream finds the goodbye at its end', async (t) => {
+    const server = await start(t);
+    const slow = speak(t, server, 'GET /v1/namespaces/demo/sse?device=d1&user=ann HTTP/1.1\r\nHost: a\r\n\r\n');
+    await until('it is let in', () => slow.said.includes('event: ready'));
+    slow.socket.pause();
+    // More than fits between the two.
+    const body = JSON.stringify({ messages: Array.from({ length: 140 }, () => ({ to: { users: ['ann'] }, data: 'x'.repeat(60_000) })) });
+    const headers = { authorization: `Bearer ${server.adminKey}`, 'content-type': 'application/json' };
+    assert.equal((await request(server, { method: 'POST', path: '/v1/namespaces/demo/messages:batch', headers, body })).status, 200);
+    assert.equal((await request(server, { method: 'DELETE', path: '/v1/namespaces/demo/users/ann/connections', headers })).status, 200);
+    await until('it is sent away', async () => (await metric(server, 'tidings_connections{protocol="sse"}')) === 0);
+    slow.socket.resume();
+    await until('the stream ends', () => slow.said.endsWith('0\r\n\r\n'));
+    assert.match(slow.said.slice(-400), /event: goaway\ndata: \{"code":3\d\d\d/);
+  });
+
   test('who says nothing has to go when there are too many', async (t) => {
     const server = await start(t, { TIDINGS_LIMITS__WAITING: '16', TIDINGS_LIMITS__FIRST_REQUEST_TIMEOUT: '3s' });
     const silent = Array.from({ length: 40 }, () => speak(t, server));

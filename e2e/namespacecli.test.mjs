@@ -1,10 +1,11 @@
-// `tidings namespace`: what an operator does with namespaces from a shell.
+// `tidings namespace` and `tidings token`: what an operator does from a shell.
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 
+import { connected } from './lib/clients.mjs';
 import { runToExit as command, Server, temporaryDirectory } from './lib/server.mjs';
 
 test('namespaces are made, listed, changed, suspended, cleared and deleted from the command line', async (t) => {
@@ -36,4 +37,20 @@ test('namespaces are made, listed, changed, suspended, cleared and deleted from 
   assert.match(wrong.stderr, /name .*\n +auth\.mode is required/);
   const nobody = await command(['namespace', '--url', server.url, 'list'], { env: { TIDINGS_ADMIN_KEY: 'wrong' } });
   assert.match(nobody.stderr, /^tidings: 401 unauthorized/);
+});
+
+test('a token that was minted from the command line opens what it says', async (t) => {
+  const server = await Server.start(t);
+  const env = { TIDINGS_ADMIN_KEY: server.adminKey };
+  const run = (...args) => command([...args, '--url', server.url], { env });
+  assert.equal((await run('namespace', 'create', 'shop', '--auth', 'token')).code, 0);
+  const minted = await run('token', 'shop', '--user', 'ann', '--device', 'd1', '--rooms', 'r1', '--rooms', 'r2', '--expires-in', '5m');
+  assert.deepEqual([minted.code, minted.stderr], [0, '']);
+  const ann = await connected(t, server, 'ws', { namespace: 'shop', token: minted.stdout.trim() });
+  assert.deepEqual([ann.ready.user, ann.ready.device], ['ann', 'd1']);
+  const whole = JSON.parse((await run('token', 'shop', '--user', 'ann', '--json')).stdout);
+  assert.deepEqual(Object.keys(whole).sort(), ['expires_at', 'jti', 'token']);
+  const refused = await run('token', 'shop', '--user', 'ann', '--expires-in', '9y');
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /^tidings: 400 invalid_request: expires_in /);
 });

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::command::PollReply;
 use crate::dialect::Dialect;
+use crate::dialect::sse::LAST_WORDS;
 use crate::door::Place;
 use crate::local::Local;
 use crate::session::Session;
@@ -343,7 +344,7 @@ pub(crate) async fn serve_stream(local: Rc<Local>, connection: Rc<Connection>, s
     while connection.is_open() {
         if connection.blocked.get() {
             tokio::select! {
-                room = stream.reserve() => match room {
+                room = stream.reserve_many(1 + LAST_WORDS) => match room {
                     Ok(room) => {
                         drop(room);
                         local.unblocked(&connection);
@@ -360,8 +361,8 @@ pub(crate) async fn serve_stream(local: Rc<Local>, connection: Rc<Connection>, s
         }
         local.settle();
     }
-    // The goodbye, if there is one; a client that takes nothing any more does not get it.
-    local.flush_one(&connection);
+    // The goodbye, if there is one: room was kept for it.
+    local.unblocked(&connection);
     local.remove(&connection);
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn router(front: Arc<Front>) -> Router {
     Router::new()
         .route("/socket.io/", any(engineio::endpoint))
         .route("/socket.io", any(engineio::endpoint))
-        .route("/v1/namespaces/{namespace}/connect", get(websocket::endpoint))
+        .route("/v1/namespaces/{namespace}/connect", get(websocket::endpoint).fallback(no_socket))
         .route(
             "/v1/namespaces/{namespace}/sse",
             // A `get` alone takes HEAD too, and would open a session for it.
@@ -60,12 +60,18 @@ const REQUEST_ID_MAX: usize = 64;
 
 /// Answers who asks for an event stream with another method.
 async fn no_stream(request: Request) -> Response {
-    let why = Refusal::new(
-        ErrorCode::METHOD_NOT_ALLOWED,
-        format!("an event stream is there for GET, not for {}", request.method()),
-    );
-    let mut response = problem(request.headers(), &why);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, OPTIONS"));
+    only_for_get(&request, "an event stream", "GET, OPTIONS")
+}
+
+/// Answers who asks for a WebSocket with another method.
+async fn no_socket(request: Request) -> Response {
+    only_for_get(&request, "a WebSocket", "GET")
+}
+
+fn only_for_get(request: &Request, what: &str, allow: &'static str) -> Response {
+    let why = format!("{what} is there for GET, not for {}", request.method());
+    let mut response = problem(request.headers(), &Refusal::new(ErrorCode::METHOD_NOT_ALLOWED, why));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 

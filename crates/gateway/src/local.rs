@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::connection::{self, Connection, Transport};
+use crate::dialect::sse::LAST_WORDS;
 use crate::dialect::{self, Dialect};
 use crate::expiry;
 use crate::session::Session;
@@ -534,6 +535,10 @@ impl Local {
         let (mut failed, mut blocked) = (false, false);
         if let Some(outbox) = self.hub.borrow_mut().outbox(connection.key) {
             while !outbox.is_empty() {
+                if connection.is_open() && stream.capacity() <= LAST_WORDS {
+                    blocked = true;
+                    break;
+                }
                 match stream.try_reserve() {
                     Ok(room) => {
                         let bytes = Bytes::copy_from_slice(outbox.next_write(&mut scratch));

@@ -185,6 +185,11 @@ impl World {
         let dropped: u64 = total.dropped.values().sum();
         let sum = total.acked + total.waiting + total.escalated + total.expired + dropped + total.recalled;
         assert_eq!(total.meant, sum, "the books balance");
+        let of = |count: fn(&crate::ledger::report::Counts) -> u64| -> u64 {
+            report.platforms.iter().map(|(_, counts)| count(counts)).sum()
+        };
+        let by_platform = (of(|counts| counts.meant), of(|counts| counts.written), of(|counts| counts.acked));
+        assert_eq!((total.meant, total.written, total.acked), by_platform, "by platform, too");
         let text = format!(
             "meant {} written {} acked {} waiting {} expired {} dropped {:?} rate {:?}",
             total.meant,
@@ -412,6 +417,8 @@ async fn the_books_follow_a_message() {
     assert_eq!((outcome.acked.len(), outcome.unknown.len()), (1, 1));
     let expected = "meant 2 written 1 acked 1 waiting 1 expired 0 dropped {} rate Some(0.5)";
     assert_eq!(world.report(&accepted).await, expected);
+    // Whoever has it may be forgotten, and has had it all the same.
+    world.node.forget(&ann.namespace, ann.device.ordinal).await.unwrap();
     world.time.store(1_000_000, Ordering::Relaxed);
     let expected = "meant 2 written 1 acked 1 waiting 0 expired 1 dropped {} rate Some(0.5)";
     assert_eq!(world.report(&accepted).await, expected);

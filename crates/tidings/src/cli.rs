@@ -8,7 +8,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, Sources, document, log};
 use crate::conformance::{self, ConformanceArgs};
+use crate::greeting::say;
+use crate::listener::tls::Tls;
 use crate::namespaces::{self, NamespaceArgs};
+use crate::token::{self, TokenArgs};
 use crate::{doctor, keep, run};
 
 /// Tidings: a push server. Without a command, `serve`.
@@ -41,6 +44,8 @@ enum Command {
     Drain(DrainArgs),
     /// Make, list, show, change, suspend, clear and delete namespaces of a server that runs
     Namespace(NamespaceArgs),
+    /// Mint a token for a client of a server that runs
+    Token(TokenArgs),
     /// Look for errors in the configuration, and start nothing
     CheckConfig(ServeArgs),
     /// Print a commented configuration file with every default
@@ -174,17 +179,15 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(args) => kept(args.store, |config| keep::export(config, &args.out)),
         Command::Import(args) => kept(args.store, |config| keep::import(config, &args.from)),
         Command::Namespace(args) => ended(namespaces::run(args)),
+        Command::Token(args) => ended(token::run(args)),
         Command::CheckConfig(args) => check(args),
         Command::DefaultConfig => {
-            print!("{}", document::default_file());
+            say(&document::default_file());
             ExitCode::SUCCESS
         }
         Command::Version => {
-            println!(
-                "tidings {}{}",
-                run::VERSION,
-                run::COMMIT.map(|it| format!(" ({it})")).unwrap_or_default()
-            );
+            let commit = run::COMMIT.map(|it| format!(" ({it})")).unwrap_or_default();
+            say(&format!("tidings {}{commit}\n", run::VERSION));
             ExitCode::SUCCESS
         }
     }
@@ -221,8 +224,13 @@ fn ended<E: Display>(outcome: Result<(), E>) -> ExitCode {
 fn check(args: ServeArgs) -> ExitCode {
     match args.load() {
         Ok(config) => {
+            // What a start reads as well.
+            if let Some(Err(why)) = config.server.tls.map(Tls::read) {
+                eprintln!("configuration: server.tls: {why}");
+                return ExitCode::FAILURE;
+            }
             let file = config.file.map_or("defaults, no file".to_owned(), |file| file.display().to_string());
-            println!("the configuration is good ({file})");
+            say(&format!("the configuration is good ({file})\n"));
             ExitCode::SUCCESS
         }
         Err(errors) => refuse(&errors),

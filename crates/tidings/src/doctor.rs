@@ -4,13 +4,14 @@
 mod kernel;
 mod place;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::config::{Config, ConfigErrors};
+use crate::greeting::say;
 
 /// How good something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -108,11 +109,15 @@ pub(crate) fn run(config: Result<Config, ConfigErrors>, connections: u64, json: 
     findings.extend(place::check(&config));
     let worst = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok);
     let report = Report { connections, worst, findings };
+    let mut text = String::new();
     if json {
-        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+        let _ = writeln!(text, "{}", serde_json::to_string_pretty(&report).unwrap_or_default());
     } else {
-        println!("for {connections} connections (--connections N for another number):");
-        report.findings.iter().for_each(|finding| println!("{finding}"));
+        let _ = writeln!(text, "for {connections} connections (--connections N for another number):");
+        for finding in &report.findings {
+            let _ = writeln!(text, "{finding}");
+        }
     }
+    say(&text);
     ExitCode::from(worst as u8)
 }

@@ -59,11 +59,11 @@ pub(crate) async fn demo_namespace(node: &Arc<Node>) -> Result<NamespaceName, St
     Ok(name)
 }
 
-/// Says it on standard output. Nobody may be listening, and that is no reason to stop.
-pub(crate) fn say(text: &str) {
+/// Says it on standard output. Nobody may be listening, and that is no reason to stop. Whether it could be said.
+pub(crate) fn say(text: &str) -> bool {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
 /// What a start says.

@@ -15,9 +15,11 @@ mod listener;
 mod namespaces;
 mod networks;
 mod reload;
+mod remote;
 mod run;
 mod signals;
 mod slice;
+mod token;
 
 use std::process::ExitCode;
 

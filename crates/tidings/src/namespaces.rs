@@ -1,24 +1,14 @@
 //! `tidings namespace`: namespaces of a server that runs, by its API. What is asked for is said on the command line or in a
 //! file of the shape that the API has; what is answered is printed. It decides nothing that the server decides.
 
-use std::fmt;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Method;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
-use tidings_outbound::hook::{Client, HookUrl, Options};
 
-/// Where the admin key is looked for besides `--key-file`.
-const KEY_VARIABLE: &str = "TIDINGS_ADMIN_KEY";
-
-/// How long a call may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Most bytes of an answer: a page of the largest namespaces.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+use crate::remote::{RemoteError, Server, ServerArgs, ask, encoded, read, say};
 
 /// How long to wait between two looks whether a namespace is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -26,12 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What to do with namespaces of a server that runs.
 #[derive(Debug, Args)]
 pub(crate) struct NamespaceArgs {
-    /// Where the server is
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
-    /// A file with the admin key, or the `manage` key of the namespace [default: the variable TIDINGS_ADMIN_KEY]
-    #[arg(long, global = true, value_name = "FILE")]
-    key_file: Option<PathBuf>,
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     act: Act,
 }
@@ -92,70 +78,14 @@ struct Rules {
     auth: Option<String>,
 }
 
-/// Why it was not done.
-#[derive(Debug)]
-pub(crate) enum NamespaceError {
-    /// There is no key to call with.
-    NoKey,
-    /// A file cannot be read, or says nothing that makes sense.
-    File(PathBuf, String),
-    /// The URL is none.
-    Url(String, String),
-    /// The server is not there.
-    Away(String, String),
-    /// The server says no.
-    Refused(u16, Value),
-    /// The runtime does not start.
-    System(std::io::Error),
-}
-
-impl fmt::Display for NamespaceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoKey => write!(f, "a key is needed: set {KEY_VARIABLE}, or name a file with --key-file"),
-            Self::File(path, why) => write!(f, "{}: {why}", path.display()),
-            Self::Url(url, why) => write!(f, "--url {url}: {why}"),
-            Self::Away(url, why) => write!(f, "{url} cannot be asked: {why}"),
-            Self::System(why) => write!(f, "no runtime: {why}"),
-            Self::Refused(status, problem) => {
-                let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
-                write!(f, "{status} {}: {}", text("code"), text("detail"))?;
-                for error in problem["errors"].as_array().into_iter().flatten() {
-                    let [field, message] =
-                        ["field", "message"].map(|name| error[name].as_str().unwrap_or_default());
-                    write!(f, "\n  {field} {message}")?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
 /// Does it.
-pub(crate) fn run(args: NamespaceArgs) -> Result<(), NamespaceError> {
-    let key = match &args.key_file {
-        Some(path) => read(path)?,
-        None => std::env::var(KEY_VARIABLE).map_err(|_| NamespaceError::NoKey)?,
-    };
-    let options = Options { connect_timeout: TIMEOUT, timeout: TIMEOUT, ..Options::default() };
-    let server = Server { url: args.url, key: key.trim().to_owned(), client: Client::new(options) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(NamespaceError::System)?.block_on(server.act(args.act))
-}
-
-fn read(path: &Path) -> Result<String, NamespaceError> {
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(path)
-    };
-    text.map_err(|why| NamespaceError::File(path.to_owned(), why.to_string()))
+pub(crate) fn run(args: NamespaceArgs) -> Result<(), RemoteError> {
+    ask(args.server, |server| Namespaces(server).act(args.act))
 }
 
 impl Rules {
     /// What they are in a request.
-    fn body(self) -> Result<Map<String, Value>, NamespaceError> {
+    fn body(self) -> Result<Map<String, Value>, RemoteError> {
         let mut body = match &self.from {
             None => Map::new(),
             Some(path) => {
@@ -166,7 +96,7 @@ impl Rules {
                 } else {
                     serde_json::from_str(&text).map_err(|why| why.to_string())
                 };
-                parsed.map_err(|why| NamespaceError::File(path.clone(), why))?
+                parsed.map_err(|why| RemoteError::File(path.clone(), why))?
             }
         };
         if let Some(title) = self.title {
@@ -182,15 +112,10 @@ impl Rules {
     }
 }
 
-/// A server, and a key to it.
-struct Server {
-    url: String,
-    key: String,
-    client: Client,
-}
+struct Namespaces(Server);
 
-impl Server {
-    async fn act(&self, act: Act) -> Result<(), NamespaceError> {
+impl Namespaces {
+    async fn act(self, act: Act) -> Result<(), RemoteError> {
         let path = |name: &str| format!("/v1/namespaces/{}", encoded(name));
         let (method, path, body) = match act {
             Act::Create { name, rules } => {
@@ -206,16 +131,16 @@ impl Server {
             Act::Clear { name, yes: _ } => (Method::POST, path(&name) + ":clear", None),
             Act::Delete { name, yes: _ } => return self.delete(&name, &path(&name)).await,
         };
-        let (_, answer) = self.call(method, &path, body).await?;
+        let (_, answer) = self.0.call(method, &path, body).await?;
         say(&format!("{answer:#}"));
         Ok(())
     }
 
-    async fn list(&self, json: bool) -> Result<(), NamespaceError> {
+    async fn list(&self, json: bool) -> Result<(), RemoteError> {
         let mut cursor = String::new();
         loop {
             let (_, page) =
-                self.call(Method::GET, &format!("/v1/namespaces?limit=1000{cursor}"), None).await?;
+                self.0.call(Method::GET, &format!("/v1/namespaces?limit=1000{cursor}"), None).await?;
             for namespace in page["items"].as_array().into_iter().flatten() {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 if json {
@@ -237,57 +162,20 @@ impl Server {
     }
 
     /// Answers when it is gone.
-    async fn delete(&self, name: &str, path: &str) -> Result<(), NamespaceError> {
-        let (mut status, _) = self.call(Method::DELETE, path, None).await?;
+    async fn delete(&self, name: &str, path: &str) -> Result<(), RemoteError> {
+        let (mut status, _) = self.0.call(Method::DELETE, path, None).await?;
         while status == 202 {
             tokio::time::sleep(LOOK_EVERY).await;
-            status = match self.call(Method::DELETE, path, None).await {
+            status = match self.0.call(Method::DELETE, path, None).await {
                 Ok((status, _)) => status,
                 // It went in between.
-                Err(NamespaceError::Refused(404, _)) => 204,
+                Err(RemoteError::Refused(404, _)) => 204,
                 Err(why) => return Err(why),
             };
         }
         say(&format!("{name} is gone"));
         Ok(())
     }
-
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Value>,
-    ) -> Result<(u16, Value), NamespaceError> {
-        let text = format!("{}{path}", self.url.trim_end_matches('/'));
-        let url =
-            HookUrl::parse(&text).map_err(|why| NamespaceError::Url(self.url.clone(), why.to_string()))?;
-        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
-        let called = self.client.call(method, &url, Some(&self.key), body.into(), ANSWER_BYTES_MAX).await;
-        let (status, answer) =
-            called.map_err(|why| NamespaceError::Away(self.url.clone(), why.to_string()))?;
-        let answer = serde_json::from_slice(&answer).unwrap_or_default();
-        if (200..300).contains(&status) {
-            Ok((status, answer))
-        } else {
-            Err(NamespaceError::Refused(status, answer))
-        }
-    }
-}
-
-/// A part of a path or a query.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
-            other => out += &format!("%{other:02X}"),
-        }
-    }
-    out
-}
-
-fn say(text: &str) {
-    crate::greeting::say(&format!("{text}\n"));
 }
 
 #[cfg(test)]
@@ -305,16 +193,5 @@ mod tests {
         assert_eq!(Value::Object(rules.body().unwrap()), expected);
         let rules = Rules { from: None, title: Some("S".to_owned()), auth: None };
         assert_eq!(Value::Object(rules.body().unwrap()), json!({"title": "S"}));
-    }
-
-    #[test]
-    fn a_refusal_names_what_is_wrong() {
-        let problem = json!({"code": "invalid_request", "detail": "2 fields are not as they must be",
-            "errors": [{"field": "name", "message": "is required"}, {"field": "auth.mode", "message": "is required"}]});
-        assert_eq!(
-            NamespaceError::Refused(400, problem).to_string(),
-            "400 invalid_request: 2 fields are not as they must be\n  name is required\n  auth.mode is required"
-        );
-        assert_eq!(encoded("a/ü"), "a%2F%C3%BC");
     }
 }

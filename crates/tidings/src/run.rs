@@ -60,7 +60,7 @@ pub(crate) enum Fatal {
 impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tls(why) => write!(f, "no TLS: {why}"),
+            Self::Tls(why) => write!(f, "no TLS (server.tls): {why}"),
             Self::Listen(address @ Address::Unix(_), why) if why.kind() != io::ErrorKind::AddrInUse => {
                 write!(
                     f,
@@ -275,7 +275,11 @@ async fn run(
         tracing::warn!(error = %why, "no control socket: backups have to wait until this server has stopped");
     }
     ready.ready();
-    greeting::say(&greeting::text(&address, tls.is_some(), &key, dev));
+    if !greeting::say(&greeting::text(&address, tls.is_some(), &key, dev)) {
+        tracing::warn!(
+            "standard output cannot be written to: an admin key that was to be shown there once was not; TIDINGS_ADMIN_KEY sets another"
+        );
+    }
     greeting::say(&greeting::places(&places, tls.is_some()));
     tracing::info!(%address, shards = config.process.shards, store = %config.store.path.display(), version = VERSION, "ready");
     let signal = tokio::select! {

@@ -45,7 +45,7 @@ pub(crate) struct HookBody {
     #[schema(value_type = openapi::HookName)]
     name: String,
     url: String,
-    /// What it is told.
+    /// What it is told, and what it is asked.
     #[schema(value_type = Vec<openapi::HookEventWord>)]
     events: Vec<&'static str>,
     /// How much waits for it.
@@ -150,7 +150,7 @@ pub(crate) async fn list(
         HookBody {
             name: hook.name.to_string(),
             url: hook.url.as_str().to_owned(),
-            events: hook.events.iter().map(|kind| kind.as_str()).collect(),
+            events: hook.words().collect(),
             waiting: piles.waiting,
             dead_letters: piles.dead,
             last: log.first().map(AttemptBody::of),

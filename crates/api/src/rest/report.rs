@@ -41,7 +41,7 @@ pub(crate) struct CountsBody {
 pub(crate) struct ReportBody {
     #[serde(flatten)]
     total: CountsBody,
-    /// The same by platform; only those that it was meant for.
+    /// The same by platform; only those that it was meant for. Devices that were forgotten are among the others.
     #[schema(value_type = BTreeMap<String, CountsBody>)]
     platforms: BTreeMap<&'static str, CountsBody>,
     /// acked / meant, to four digits; null when nobody was meant.

@@ -276,7 +276,10 @@ fn connect(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) 
         // It was let in already.
         return;
     }
-    if find(connection, &path).is_some() || connection.sessions.borrow().len() >= NAMESPACES_MAX {
+    if find(connection, &path).is_some() {
+        return again(local, connection, &path);
+    }
+    if connection.sessions.borrow().len() >= NAMESPACES_MAX {
         return local.close(connection, Disconnect::PROTOCOL_ERROR);
     }
     let query = with(connection, |state| state.query.clone()).unwrap_or_default();
@@ -302,6 +305,16 @@ fn connect(local: &Rc<Local>, connection: &Rc<Connection>, packet: &Packet<'_>) 
         }
         local.unbusy(&connection);
     });
+}
+
+/// A client asks for a namespace that it is in. The servers of version 3 let it in once more, of which its client makes nothing;
+/// those of version 4 end such a connection.
+fn again(local: &Local, connection: &Rc<Connection>, path: &str) {
+    if is_v3(connection) {
+        local.send(connection, &format!("4{}", socketio::connect_v4(path)));
+    } else {
+        local.close(connection, Disconnect::PROTOCOL_ERROR);
+    }
 }
 
 /// Whether a namespace lets in what belongs to a page. Whoever is not let in is counted as at the door.

@@ -17,6 +17,9 @@ use crate::session::{self, Refusal};
 /// frame, which the bounds of an outbox do not see: so few.
 const CHUNKS: usize = 2;
 
+/// Room that is kept for the goodbye: who has not read what came before finds it behind that.
+pub(crate) const LAST_WORDS: usize = 1;
+
 /// How long a browser waits before it reconnects, in milliseconds.
 const RETRY_MS: u64 = 1_000;
 
@@ -26,7 +29,7 @@ pub(crate) fn open(
     request: SseRequest,
     reply: oneshot::Sender<Result<mpsc::Receiver<Bytes>, Refusal>>,
 ) {
-    let (stream, body) = mpsc::channel(CHUNKS);
+    let (stream, body) = mpsc::channel(CHUNKS + LAST_WORDS);
     let connection = local.open(Transport::Stream(stream.clone()), Dialect::Sse);
     let SseRequest { namespace, claim, rooms, since, place } = request;
     connection.place.set(place);

@@ -34,6 +34,8 @@ pub(super) enum NoHandshake {
     Version,
     /// Its key is not 16 bytes in base64.
     Key,
+    /// It has a body, behind which the other protocol would begin.
+    Body,
 }
 
 /// Whether any of the comma-separated tokens of a header is `token`.
@@ -58,6 +60,10 @@ impl Handshake {
         }
         if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
             return Err(NoHandshake::Version);
+        }
+        let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+        if length || headers.contains_key(header::TRANSFER_ENCODING) {
+            return Err(NoHandshake::Body);
         }
         let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
         let key = key.filter(|key| websocket::is_valid_key(key)).ok_or(NoHandshake::Key)?;
@@ -104,7 +110,10 @@ impl Handshake {
 
 /// Whether a client offers a subprotocol.
 pub(super) fn offers(headers: &HeaderMap, protocol: &str) -> bool {
-    has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, protocol)
+    let values =
+        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    // Names of protocols are compared as they are (RFC 6455 section 4.1).
+    values.flat_map(|value| value.split(',')).any(|one| one.trim() == protocol)
 }
 
 fn take_socket(

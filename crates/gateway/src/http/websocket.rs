@@ -71,6 +71,10 @@ pub(super) fn no_handshake(headers: &HeaderMap, why: NoHandshake) -> Response {
         NoHandshake::Key => {
             problem(headers, &Refusal::field("Sec-WebSocket-Key", "must be 16 bytes in base64"))
         }
+        NoHandshake::Body => {
+            let why = "a WebSocket handshake has no body";
+            problem(headers, &Refusal::new(ErrorCode::INVALID_REQUEST, why))
+        }
         NoHandshake::NotAsked => {
             let why = "this path is for WebSocket handshakes: GET with `Upgrade: websocket` over HTTP/1.1";
             problem(headers, &Refusal::new(ErrorCode::INVALID_REQUEST, why))

@@ -92,7 +92,7 @@ pub struct Report {
     pub state: Life,
     /// Over all platforms.
     pub total: Counts,
-    /// By platform; only those that it was meant for.
+    /// By platform; only those that it was meant for. Devices that are not known any more are among the others.
     pub platforms: Vec<(Platform, Counts)>,
     /// acked / meant; `None` when nobody was meant.
     pub delivery_rate: Option<f64>,
@@ -188,9 +188,16 @@ impl Node {
         let now = self.clock.now();
         let total = counts(entry, None, now);
         let directory = namespace.directory();
+        let known = directory.platforms();
+        // Devices that were forgotten, or became another user's: nobody knows any more what they were.
+        let unknown = known.iter().fold(RoaringBitmap::clone(&entry.meant), |rest, of| rest - of);
         let mut platforms = Vec::new();
         for platform in Platform::ALL {
-            let counts = counts(entry, Some(&directory.platforms()[platform as usize]), now);
+            let of = &known[platform as usize];
+            let counts = match platform {
+                Platform::Other if !unknown.is_empty() => counts(entry, Some(&(of | &unknown)), now),
+                _ => counts(entry, Some(of), now),
+            };
             if counts.meant > 0 {
                 platforms.push((platform, counts));
             }

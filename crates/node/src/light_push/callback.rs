@@ -229,10 +229,7 @@ impl Node {
         };
         let (node, name, private) = (Arc::clone(self), namespace.name.clone(), self.may_call_private(&kept));
         let headers = caller.headers(namespace, &kept);
-        let said = caller.said().into_iter();
-        let query: Map<String, Value> =
-            said.map(|(name, value)| (name.into_owned(), Value::from(value.into_owned()))).collect();
-        let body = Bytes::from(serde_json::json!({"query": query}).to_string());
+        let body = Bytes::from(serde_json::json!({"query": parsed(caller.said())}).to_string());
         self.runtime.spawn(async move {
             let method = tidings_outbound::hook::Method::POST;
             let plain = Plain { method, allow_private: private, headers, body, ..Plain::new(&url) };
@@ -263,6 +260,20 @@ impl Node {
         self.metrics.hook_questions.get_or_create(&HookQuestion { question, outcome }).inc();
         answer
     }
+}
+
+/// A query as its server parsed it (Node's `querystring`): what is said several times is a list.
+fn parsed(said: Vec<(Cow<'_, str>, Cow<'_, str>)>) -> Map<String, Value> {
+    let mut query = Map::new();
+    for (name, value) in said {
+        let value = Value::from(value.into_owned());
+        match query.get_mut(&*name) {
+            None => drop(query.insert(name.into_owned(), value)),
+            Some(Value::Array(list)) => list.push(value),
+            Some(one) => *one = Value::Array(vec![one.take(), value]),
+        }
+    }
+    query
 }
 
 #[cfg(test)]
@@ -330,6 +341,23 @@ mod tests {
             };
             let said = form_urlencoded::Serializer::new(String::new()).extend_pairs(caller.said()).finish();
             assert_eq!(said, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_said_several_times_is_a_list() {
+        let caller = |query: &str| Caller {
+            query: query.to_owned(),
+            cookie: None,
+            userid: "u".to_owned(),
+            platform: "web".to_owned(),
+        };
+        for (query, expected) in [
+            ("uuid=d&a=1", r#"{"a":"1","platform":"web","userid":"u","uuid":"d"}"#),
+            ("uuid=d&a=1&a=2&a=3", r#"{"a":["1","2","3"],"platform":"web","userid":"u","uuid":"d"}"#),
+            ("uuid=d&uuid=e&userid=x&userid=y", r#"{"platform":"web","userid":"u","uuid":"d"}"#),
+        ] {
+            assert_eq!(Value::Object(parsed(caller(query).said())).to_string(), expected);
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) const SECTION: Section = Section {
             name: "clients.max_message",
             default: "1MB",
             allowed: "a size from 1KiB to 64MiB",
-            doc: "Largest message from a client; a larger one ends the connection.",
+            doc: "Largest message from a client; a larger one ends the connection. By polling, a larger body is refused with 413.",
             flag: "",
             secret: false,
         },

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tidings_wire::engineio::{self, Packet};
 use tidings_wire::websocket::{self, Decoder, Inflater, Message, Opcode};
+use tokio::time::Instant;
 
 use super::{State, with};
 use crate::command::{MayUpgrade, PollError, PollReply, Upgraded};
@@ -21,6 +22,9 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest message before the upgrade is done: a probe is six bytes.
 const PROBE_BYTES_MAX: usize = 64;
+
+/// How often polls are answered with nothing while the client is to move, as Engine.IO's own server does it.
+const POLLS_END_EVERY: Duration = Duration::from_millis(100);
 
 /// Reserves a session for one socket, for a time: its request may be lost on the way.
 pub(crate) fn reserve_upgrade(local: &Local, sid: &str) -> MayUpgrade {
@@ -97,7 +101,7 @@ async fn probe(
 ) -> Option<Vec<u8>> {
     let mut decoder = Decoder::new();
     let mut inflater = deflate.then(Inflater::default);
-    let mut probed = false;
+    let (mut probed, mut ended_at) = (false, None);
     loop {
         let mut at = 0;
         while at < waiting.len() {
@@ -122,7 +126,7 @@ async fn probe(
                 readable.ok()?;
                 false
             }
-            () = session.until(|| is_polled(session)), if probed => {
+            () = polled(session, ended_at), if probed => {
                 // What the client wrote to its socket before it asked counts first, and the runtime may not have
                 // looked at the socket since.
                 tokio::task::yield_now().await;
@@ -133,10 +137,22 @@ async fn probe(
         match socket.try_read(&mut buffer) {
             Ok(0) => return None,
             Ok(count) => waiting.extend_from_slice(&buffer[..count]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && asked => end_poll(local, session),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && asked => {
+                end_poll(local, session);
+                ended_at = Some(Instant::now());
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => return None,
         }
+    }
+}
+
+/// Comes back when a poll waits for its answer: at once with the first one, so that the client moves; then not more often than
+/// its own server answered, since to a client that was not told of its probe each answer is the reason to ask again.
+async fn polled(session: &Connection, ended_at: Option<Instant>) {
+    session.until(|| is_polled(session)).await;
+    if let Some(at) = ended_at {
+        tokio::time::sleep_until(at + POLLS_END_EVERY).await;
     }
 }
 

@@ -64,9 +64,9 @@ impl Client {
             Some("android") => Platform::Android,
             Some(_) => return Err("platform invalid"),
         };
-        let truthy = |text: &str| !matches!(text, "false" | "0" | "null" | "undefined");
         Ok(Self {
-            announces: text("activityBroadcast").is_some_and(|text| truthy(&text)),
+            // Any text is true to its server, `false` as well.
+            announces: text("activityBroadcast").is_some(),
             token: text("token"),
             userid,
             uuid,
@@ -121,7 +121,10 @@ pub(super) fn connect(local: &Rc<Local>, connection: &Rc<Connection>, packet: &P
     if path == "/" && is_v3(connection) {
         return;
     }
-    if find(connection, &path).is_some() || connection.sessions.borrow().len() >= NAMESPACES_MAX {
+    if find(connection, &path).is_some() {
+        return refuse(local, connection, &path, &conflict());
+    }
+    if connection.sessions.borrow().len() >= NAMESPACES_MAX {
         return local.close(connection, Disconnect::PROTOCOL_ERROR);
     }
     // The handshake's query wins; a client that said nothing there may have said it here, once and in so many words.
@@ -308,6 +311,7 @@ mod tests {
             ("uuid=d1&userid=u1&platform=ios&EIO=3", client("u1", Platform::Ios, false)),
             ("uuid=d1&userid=&platform=android", client("d1", Platform::Android, false)),
             ("uuid=d1&activityBroadcast=true", client("d1", Platform::Web, true)),
+            ("uuid=d1&activityBroadcast=0", client("d1", Platform::Web, true)),
             ("uuid=d1&activityBroadcast=", client("d1", Platform::Web, false)),
             ("userid=u1", Err("uuid invalid")),
             ("uuid=a%20b", Err("uuid invalid")),

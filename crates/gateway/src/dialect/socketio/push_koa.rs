@@ -13,7 +13,7 @@ use tidings_node::resume::Since;
 use tidings_wire::compat::push_koa::device_id;
 use tidings_wire::socketio::{self, Args, Kind, Packet};
 
-use super::{acked, find, is_v3, may_be_in, with};
+use super::{acked, again, find, is_v3, may_be_in, with};
 use crate::command::Application;
 use crate::connection::Connection;
 use crate::local::Local;
@@ -62,7 +62,7 @@ fn connect(local: &Rc<Local>, connection: &Rc<Connection>, path: &str) {
         return;
     }
     if is_in(connection, path) {
-        return local.close(connection, Disconnect::PROTOCOL_ERROR);
+        return again(local, connection, path);
     }
     let name = path.strip_prefix('/').and_then(|name| NamespaceName::new(name).ok());
     let is_its = with(connection, |state| is_its(state.query.only.as_ref(), path)).unwrap_or_default();

@@ -316,6 +316,11 @@ async fn said(local: &Local, session: &Session, pushed: push::Pushed) -> String 
             let why = Refusal::from(why);
             match why.code {
                 ErrorCode::RATE_LIMITED => status(500, LIMITED),
+                ErrorCode::PAYLOAD_TOO_LARGE => {
+                    let most = session.namespace.settings().largest_data();
+                    let why = format!("pushData size must be less then {most} bytes");
+                    status(400, &format!(r#"{{"code": 9999,"msg": "{why}"}}"#))
+                }
                 _ => status(500, &why.message),
             }
         }

@@ -1,0 +1,160 @@
+//! A server that runs, asked by its API from the command line: where it is, the key to it, and what it says when it refuses.
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::http::Method;
+use clap::Args;
+use serde_json::Value;
+use tidings_outbound::hook::{Client, HookUrl, Options};
+
+/// Where the admin key is looked for besides `--key-file`.
+const KEY_VARIABLE: &str = "TIDINGS_ADMIN_KEY";
+
+/// How long a call may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most bytes of an answer: a page of the largest namespaces.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Where the server is, and what opens it.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Where the server is
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// A file with the admin key, or the `manage` key of the namespace [default: the variable TIDINGS_ADMIN_KEY]
+    #[arg(long, global = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+/// Why it was not done.
+#[derive(Debug)]
+pub(crate) enum RemoteError {
+    /// There is no key to call with.
+    NoKey,
+    /// A file cannot be read, or says nothing that makes sense.
+    File(PathBuf, String),
+    /// The URL is none.
+    Url(String, String),
+    /// The server is not there.
+    Away(String, String),
+    /// The server says no.
+    Refused(u16, Value),
+    /// The runtime does not start.
+    System(std::io::Error),
+}
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKey => write!(f, "a key is needed: set {KEY_VARIABLE}, or name a file with --key-file"),
+            Self::File(path, why) => write!(f, "{}: {why}", path.display()),
+            Self::Url(url, why) => write!(f, "--url {url}: {why}"),
+            Self::Away(url, why) => write!(f, "{url} cannot be asked: {why}"),
+            Self::System(why) => write!(f, "no runtime: {why}"),
+            Self::Refused(status, problem) => {
+                let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+                write!(f, "{status} {}: {}", text("code"), text("detail"))?;
+                for error in problem["errors"].as_array().into_iter().flatten() {
+                    let [field, message] =
+                        ["field", "message"].map(|name| error[name].as_str().unwrap_or_default());
+                    write!(f, "\n  {field} {message}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Asks a server something.
+pub(crate) fn ask<F: Future<Output = Result<(), RemoteError>>>(
+    args: ServerArgs,
+    work: impl FnOnce(Server) -> F,
+) -> Result<(), RemoteError> {
+    let key = match &args.key_file {
+        Some(path) => read(path)?,
+        None => std::env::var(KEY_VARIABLE).map_err(|_| RemoteError::NoKey)?,
+    };
+    let options = Options { connect_timeout: TIMEOUT, timeout: TIMEOUT, ..Options::default() };
+    let server = Server { url: args.url, key: key.trim().to_owned(), client: Client::new(options) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(RemoteError::System)?.block_on(work(server))
+}
+
+/// What a file says; `-` is standard input.
+pub(crate) fn read(path: &Path) -> Result<String, RemoteError> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    text.map_err(|why| RemoteError::File(path.to_owned(), why.to_string()))
+}
+
+/// A server, and a key to it.
+pub(crate) struct Server {
+    url: String,
+    key: String,
+    client: Client,
+}
+
+impl Server {
+    /// Calls, and reads the answer; an error when it is none of success.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<(u16, Value), RemoteError> {
+        let text = format!("{}{path}", self.url.trim_end_matches('/'));
+        let url = HookUrl::parse(&text).map_err(|why| RemoteError::Url(self.url.clone(), why.to_string()))?;
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let called = self.client.call(method, &url, Some(&self.key), body.into(), ANSWER_BYTES_MAX).await;
+        let (status, answer) = called.map_err(|why| RemoteError::Away(self.url.clone(), why.to_string()))?;
+        let answer = serde_json::from_slice(&answer).unwrap_or_default();
+        if (200..300).contains(&status) {
+            Ok((status, answer))
+        } else {
+            Err(RemoteError::Refused(status, answer))
+        }
+    }
+}
+
+/// A part of a path or a query.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
+            other => out += &format!("%{other:02X}"),
+        }
+    }
+    out
+}
+
+/// Prints a line.
+pub(crate) fn say(text: &str) {
+    crate::greeting::say(&format!("{text}\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_what_is_wrong() {
+        let problem = json!({"code": "invalid_request", "detail": "2 fields are not as they must be",
+            "errors": [{"field": "name", "message": "is required"}, {"field": "auth.mode", "message": "is required"}]});
+        assert_eq!(
+            RemoteError::Refused(400, problem).to_string(),
+            "400 invalid_request: 2 fields are not as they must be\n  name is required\n  auth.mode is required"
+        );
+        assert_eq!(encoded("a/ü"), "a%2F%C3%BC");
+    }
+}
