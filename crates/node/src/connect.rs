@@ -20,7 +20,7 @@ use crate::block::Visitor;
 use crate::metrics::Refused;
 use crate::observe::sight::Gone;
 use crate::permit::Permit;
-use crate::presence::{Hint, Interest, Person, Who};
+use crate::presence::{Hint, Interest, Person};
 use crate::token::TokenError;
 use crate::{Namespace, Node, ToShard, ids};
 
@@ -177,7 +177,7 @@ impl Node {
             .await?;
         // What puts the device that it was into rooms at this moment is over before that is forgotten.
         let _turn = match &registered.replaced {
-            Some((old, _)) => Some(self.turns.of(old.0.into()).await),
+            Some(old) => Some(self.turns.of(old.ordinal.0.into()).await),
             None => None,
         };
         self.registered(&namespace, &registered).await;
@@ -188,14 +188,14 @@ impl Node {
     /// A device has been registered: everybody here is to know, and to forget who it was before, whose turn this is.
     pub(crate) async fn registered(&self, namespace: &Namespace, registered: &Registered) {
         let device = &registered.device;
-        if let Some((old, rooms)) = &registered.replaced {
-            namespace.directory().forget(*old, rooms);
-            let person = Person { ordinal: *old, device: device.id.clone(), user: None };
-            namespace.has_left(Who::Person(person), rooms, self.clock.now());
-            let mask = namespace.directory().shards_of(&[old.0]);
-            let replaced = ToShard::Replaced { namespace: namespace.name.clone(), device: *old };
+        if let Some(old) = &registered.replaced {
+            let ordinal = old.ordinal;
+            namespace.directory().forget(ordinal, &old.rooms);
+            namespace.is_no_more(old, self.clock.now());
+            let mask = namespace.directory().shards_of(&[ordinal.0]);
+            let replaced = ToShard::Replaced { namespace: namespace.name.clone(), device: ordinal };
             self.shards.tell(mask, replaced).await;
-            namespace.light_push.places.gone(*old);
+            namespace.light_push.places.gone(ordinal);
             namespace.light_push.places.changed(device.ordinal, &device.profile);
         }
         namespace.directory().register(device.ordinal, device.platform);

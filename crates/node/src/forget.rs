@@ -8,7 +8,6 @@ use tidings_model::{DeviceId, Disconnect, Ordinal};
 use tidings_store::{Device, StoreError};
 
 use crate::devices::Filter;
-use crate::presence::{Person, Who};
 use crate::{Namespace, Node, ToShard, ids};
 
 /// Devices that are looked at together.
@@ -51,6 +50,7 @@ impl Node {
                 directory.forget(device, &found.rooms);
                 directory.shards_of(&[device.0])
             };
+            namespace.is_no_more(&found, node.now());
             namespace.light_push.places.gone(device);
             let away = ToShard::SendAway {
                 namespace: namespace.name.clone(),
@@ -58,7 +58,6 @@ impl Node {
                 why: Disconnect::OPERATOR,
             };
             node.shards.tell(mask, away).await;
-            namespace.has_left(Who::Person(Person::of(&found)), &found.rooms, node.now());
             Ok(true)
         })
         .await

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use tidings_model::{Ordinal, RoomName, Timestamp};
-use tidings_store::StoreError;
 use tidings_store::port::Which;
+use tidings_store::{Device, StoreError};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::namespace::whole;
-use crate::presence::{Hint, Interest, Person, Who};
+use crate::presence::{Hint, Interest, Person};
 use crate::{Namespace, Node, ToShard};
 
 /// Why a device did not join.
@@ -58,8 +58,17 @@ impl Turns {
 }
 
 impl Namespace {
+    /// Has it told that a device that was known is in no room any more; what is told of it later still says whose it was.
+    pub(crate) fn is_no_more(&self, device: &Device, at: Timestamp) {
+        let who = Person::of(device);
+        if self.interest().has(Interest::ANY) {
+            self.presence.push(Hint::Gone(who.clone()));
+        }
+        self.has_left(who, &device.rooms, at);
+    }
+
     /// Has it told that a device is not in these rooms any more.
-    pub(crate) fn has_left(&self, who: Who, rooms: &[RoomName], at: Timestamp) {
+    pub(crate) fn has_left(&self, who: Person, rooms: &[RoomName], at: Timestamp) {
         self.sight.moved(at, &who, rooms, false);
         if self.interest().has(Interest::MOVED) && !rooms.is_empty() {
             let left = rooms.to_vec();
@@ -130,7 +139,7 @@ impl Node {
                     directory.join(device, room);
                 }
             }
-            let (who, at) = (Who::Person(person), node.now());
+            let (who, at) = (person, node.now());
             namespace.sight.moved(at, &who, &fresh, true);
             if namespace.interest().has(Interest::MOVED) && !fresh.is_empty() {
                 namespace.presence.push(Hint::Moved { who, joined: fresh, left: Vec::new(), at });
@@ -154,7 +163,12 @@ impl Node {
         let (node, namespace) = (Arc::clone(self), Arc::clone(namespace));
         whole(async move {
             let _turn = turn;
+            let Some(found) = node.known(&namespace, device).await? else { return Ok(Vec::new()) };
             let now = node.store.change_rooms(&namespace.name, device, Vec::new(), rooms.clone()).await?;
+            if now.is_empty() && node.known(&namespace, device).await?.is_none() {
+                // It became another user's just now, and whoever sees to that tells what it was in.
+                return Ok(now);
+            }
             let mut left = rooms.clone();
             {
                 let mut directory = namespace.directory();
@@ -166,7 +180,7 @@ impl Node {
             node.tell_rooms(&namespace, device, &[], &rooms).await;
             left.sort_unstable();
             left.dedup();
-            namespace.has_left(Who::Ordinal(device), &left, node.now());
+            namespace.has_left(Person::of(&found), &left, node.now());
             Ok(now)
         })
         .await

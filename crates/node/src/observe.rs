@@ -21,7 +21,7 @@ use tidings_store::StoreError;
 use tidings_store::port::Which;
 use tokio::sync::mpsc;
 
-use crate::presence::{Person, Who};
+use crate::presence::Person;
 use crate::{Namespace, Node};
 use sight::{By, Raw, Sight};
 
@@ -307,10 +307,7 @@ impl Observer {
                 }
                 Raw::Came { who, .. } => drop(self.people.insert(who.ordinal, who.clone())),
                 Raw::Went { who, .. } => ordinals.push(*who),
-                Raw::Moved { who: Who::Person(person), .. } => {
-                    self.people.insert(person.ordinal, person.clone());
-                }
-                Raw::Moved { who: Who::Ordinal(ordinal), .. } => ordinals.push(*ordinal),
+                Raw::Moved { who, .. } => drop(self.people.insert(who.ordinal, who.clone())),
                 Raw::Lost(_) => {}
             }
         }
@@ -377,7 +374,7 @@ impl Observer {
             }
             Raw::Moved { at, who, room, joined } => {
                 let what = if joined { What::Joined } else { What::Left };
-                let of = Happened::new(at, what).to(self.people.get(&who.ordinal()));
+                let of = Happened::new(at, what).to(self.people.get(&who.ordinal));
                 Happened { room: Some(room), ..of }
             }
         };

@@ -23,7 +23,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tidings_model::{DeviceId, NamespaceName, Ordinal, Seq, Timestamp, UserId};
 
-pub(crate) use inbox::{Hint, Inbox, Who};
+pub(crate) use inbox::{Hint, Inbox};
 pub(crate) use stay::{Numbers, PREFIX};
 
 use crate::notify::NoticeKind;

@@ -598,8 +598,7 @@ impl Namespace {
                     }
                 }
                 Some(_) | None => {
-                    let rooms = self.devices.remove(&ordinal).map(|device| device.rooms);
-                    replaced = Some((ordinal, rooms.into_iter().flatten().collect()));
+                    replaced = self.devices.remove(&ordinal).map(|device| device.to_device(ordinal));
                 }
             }
         }

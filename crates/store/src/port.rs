@@ -446,8 +446,8 @@ pub struct Registered {
     pub device: Device,
     /// Whether it was unknown before (or belonged to another user).
     pub new: bool,
-    /// The ordinal that it had with another user, and the rooms that ordinal was in: no longer meant by anything.
-    pub replaced: Option<(Ordinal, Vec<RoomName>)>,
+    /// What it was with another user, under another ordinal, which is no longer meant by anything.
+    pub replaced: Option<Device>,
 }
 
 /// Which devices to look up.

@@ -67,6 +67,11 @@ impl Log {
         log.push_back(attempt);
     }
 
+    /// Forgets all of them.
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// How many of the last attempts have failed in a row, and what came of the very last; `None` if that did not fail.
     pub(super) fn failing(&self) -> Option<(usize, &'static str)> {
         let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);

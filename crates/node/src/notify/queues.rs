@@ -75,6 +75,10 @@ pub(super) struct Queue {
     pub(super) log: Log,
     /// It was configured anew: what it failed at before says nothing any more.
     pub(super) renewed: AtomicBool,
+    /// It was no hook in between: what waited then is nobody's, whatever it is now.
+    pub(super) left_out: AtomicBool,
+    /// A call to what is no hook any more is not waited for.
+    pub(super) ended: Notify,
 }
 
 impl Queue {
@@ -87,8 +91,19 @@ impl Queue {
             changed: Notify::new(),
             at_work: Mutex::new(false),
             renewed: AtomicBool::new(false),
+            left_out: AtomicBool::new(false),
+            ended: Notify::new(),
             log: Log::default(),
         })
+    }
+
+    /// It is no hook any more. Whether somebody has to clear away what is left.
+    fn leave_out(&self) -> bool {
+        self.hook.store(None);
+        self.left_out.store(true, Ordering::Release);
+        self.ended.notify_waiters();
+        self.log.clear();
+        self.is_used()
     }
 
     /// Whether there is anything of it, or somebody is at it.
@@ -185,9 +200,8 @@ impl Hooks {
             if key.namespace != namespace.name || settings.hooks.iter().any(|hook| hook.name == key.hook) {
                 return true;
             }
-            queue.hook.store(None);
-            // What is left is cleared away by its sender; who configures something later finds this empty.
-            let used = queue.is_used();
+            // What is left is cleared away by its sender, before it does anything else.
+            let used = queue.leave_out();
             if used {
                 self.shared.wake(queue);
             }
@@ -201,8 +215,7 @@ impl Hooks {
             if key.namespace != *namespace {
                 return true;
             }
-            queue.hook.store(None);
-            let used = queue.is_used();
+            let used = queue.leave_out();
             if used {
                 self.shared.wake(queue);
             }

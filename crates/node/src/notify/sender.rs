@@ -105,7 +105,11 @@ impl Sender {
 
     /// Does the next thing that is to be done.
     pub(super) async fn turn(&mut self) -> Result<Turn, StoreError> {
-        let Some(hook) = self.queue.hook.load_full() else { return self.forget().await };
+        // Looked at first: what is a hook again by now was none in between all the same.
+        let left_out = self.queue.left_out.load(Ordering::Acquire);
+        let Some(hook) = self.queue.hook.load_full().filter(|_| !left_out) else {
+            return self.forget().await;
+        };
         if self.queue.waiting.load(Ordering::Acquire) > self.shared.bounds.waiting {
             self.give_up_surplus().await?;
         }
@@ -128,7 +132,14 @@ impl Sender {
         let (notices, body) = call(&self.next, hook.batch);
         let told = Told { id: id.to_string(), body };
         let (at, began) = (self.shared.clock.now(), Instant::now());
-        let heard = self.tell(&hook, &told).await;
+        let queue = Arc::clone(&self.queue);
+        let heard = tokio::select! {
+            heard = self.tell(&hook, &told) => heard,
+            () = queue.ended.notified() => return Ok(Turn::Again),
+        };
+        if self.queue.left_out.load(Ordering::Acquire) {
+            return Ok(Turn::Again);
+        }
         let outcome = heard.clone();
         self.queue.log.add(Attempt { at, notices, id, kind, took: began.elapsed(), outcome });
         let outcome = heard.as_ref().map_or_else(Failure::word, |_| "accepted");
@@ -246,7 +257,11 @@ impl Sender {
         self.next.clear();
         let waiting = self.remove_some(Pile::Waiting, STEP).await?;
         let dead = self.remove_some(Pile::Dead, STEP).await?;
-        Ok(if waiting + dead > 0 { Turn::Again } else { Turn::Idle })
+        if waiting + dead > 0 {
+            return Ok(Turn::Again);
+        }
+        let was_left_out = self.queue.left_out.swap(false, Ordering::AcqRel);
+        Ok(if was_left_out && self.queue.hook.load().is_some() { Turn::Again } else { Turn::Idle })
     }
 
     /// Removes the first ones of a pile; how many.

@@ -367,6 +367,29 @@ async fn nothing_is_left_of_a_hook_that_is_gone() {
     assert_eq!(bench.store.piles().await.unwrap(), []);
 }
 
+#[tokio::test]
+async fn what_waited_for_a_hook_is_not_told_to_the_next_one_of_its_name() {
+    let (store, time) = (Arc::new(MemoryStore::new(Epoch(7))), Arc::new(AtomicU64::new(1_000)));
+    // The first one hangs, with a notice under way and others behind it.
+    let (mut first, mut next) = (Receiver::start(&[0]).await, Receiver::start(&[]).await);
+    let node = node(&store, &time).await;
+    let namespace = namespace(&node, vec![first.hook("crm")]).await;
+    node.notify(&namespace, notices(NoticeKind::Undelivered, 0..3)).await.unwrap();
+    assert_eq!(first.numbers(1).await, [0]);
+    for hooks in [vec![], vec![next.hook("crm")]] {
+        let settings = Settings { hooks, ..Settings::clone(&namespace.settings()) };
+        node.change_namespace(namespace.changing().await, settings).await.unwrap();
+    }
+    let key = HookKey { namespace: namespace.name.clone(), hook: "crm".parse().unwrap() };
+    while node.hooks.piles(&key) != Piles::default() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(node.hooks.log(&key), [], "nor does it see what came of the others");
+    node.notify(&namespace, notices(NoticeKind::Undelivered, 3..5)).await.unwrap();
+    assert_eq!(next.numbers(2).await, [3, 4]);
+    node.hooks.stop().await;
+}
+
 async fn node(store: &Arc<MemoryStore>, time: &Arc<AtomicU64>) -> Arc<Node> {
     let parts = Parts {
         store: Arc::clone(store) as _,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::Subject;
-use crate::presence::{Person, Who};
+use crate::presence::Person;
 
 /// Most devices that are named of one step; of more only their number is told.
 const NAMED_MAX: u64 = 20;
@@ -87,7 +87,7 @@ pub(crate) enum Raw {
     },
     Moved {
         at: Timestamp,
-        who: Who,
+        who: Person,
         room: RoomName,
         joined: bool,
     },
@@ -223,13 +223,12 @@ impl Sight {
     }
 
     /// A device has joined these rooms, or left them.
-    pub(crate) fn moved(&self, at: Timestamp, who: &Who, rooms: &[RoomName], joined: bool) {
+    pub(crate) fn moved(&self, at: Timestamp, who: &Person, rooms: &[RoomName], joined: bool) {
         if !self.is_looked_at() {
             return;
         }
         for look in self.lock().iter_mut() {
-            let its_own = look.ordinals.contains(who.ordinal().0)
-                || matches!(who, Who::Person(person) if look.names(person));
+            let its_own = look.ordinals.contains(who.ordinal.0) || look.names(who);
             for room in rooms {
                 if its_own || look.rooms.contains(room) {
                     look.show(Raw::Moved { at, who: who.clone(), room: room.clone(), joined });

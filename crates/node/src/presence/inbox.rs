@@ -16,24 +16,6 @@ const HINTS_MAX: usize = 262_144;
 /// Most hints that wait before receipts are no longer told of: who comes and goes matters more.
 const HINTS_BEFORE_ACKS: usize = HINTS_MAX / 2;
 
-/// Somebody, as far as is known where it happened.
-#[derive(Clone, Debug)]
-pub(crate) enum Who {
-    /// Known, though perhaps not registered any more.
-    Person(Person),
-    /// To be looked up.
-    Ordinal(Ordinal),
-}
-
-impl Who {
-    pub(crate) fn ordinal(&self) -> Ordinal {
-        match self {
-            Self::Person(person) => person.ordinal,
-            Self::Ordinal(ordinal) => *ordinal,
-        }
-    }
-}
-
 /// Something that has happened, or where to look.
 #[derive(Debug)]
 pub(crate) enum Hint {
@@ -58,7 +40,9 @@ pub(crate) enum Hint {
         at: Timestamp,
     },
     /// A device has changed rooms.
-    Moved { who: Who, joined: Vec<RoomName>, left: Vec<RoomName>, at: Timestamp },
+    Moved { who: Person, joined: Vec<RoomName>, left: Vec<RoomName>, at: Timestamp },
+    /// A device is not known any more: it was forgotten, or became another user's.
+    Gone(Person),
     /// A device has given a receipt.
     Acked { device: Ordinal, seq: Seq, at: Timestamp },
     /// Somebody waits for everything before this.
@@ -96,7 +80,7 @@ impl Inbox {
         let mut waiting = self.lock();
         let most = match hint {
             Hint::Acked { .. } => HINTS_BEFORE_ACKS,
-            Hint::Came { .. } | Hint::Went { .. } | Hint::Moved { .. } => HINTS_MAX,
+            Hint::Came { .. } | Hint::Went { .. } | Hint::Moved { .. } | Hint::Gone(_) => HINTS_MAX,
             Hint::Flush(_) => usize::MAX,
         };
         if waiting.hints.len() >= most {

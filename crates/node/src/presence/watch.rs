@@ -3,7 +3,7 @@
 //! What it has decided and could not write down is kept and written first of all the next time; nothing newer overtakes
 //! it. Signals do not wait for the disk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::signal::{RECEIVERS_PER_SECOND, ROOM_MAX, ROOMS_MAX, Signal, SignalKind};
 use super::stays::{Ended, STAYS_MAX, Stays};
-use super::{Hint, Interest, Person, Who, data, stay};
+use super::{Hint, Interest, Person, data, stay};
 use crate::metrics::Unsent;
 use crate::notify::{Notice, NoticeKind, Told};
 use crate::{Namespace, Node, ToShard};
@@ -36,6 +36,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// How long it waits after a failure of the store.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Most devices that are not known any more of which it is known whose they were.
+const GONE_MAX: usize = 1_024;
 
 /// What a turn has come to.
 enum Next {
@@ -65,6 +68,8 @@ pub(super) struct Watch {
     keeps_rooms: bool,
     /// The rooms that somebody online is in, as far as has been told.
     occupied: HashSet<RoomName>,
+    /// Who was forgotten or became another user's, the last ones: their connections end only then.
+    gone: VecDeque<Person>,
     /// What it has taken and not dealt with.
     hints: Vec<Hint>,
     /// From which device on those who are online are looked at, while they are.
@@ -276,12 +281,12 @@ impl Watch {
         for hint in &self.hints {
             match hint {
                 Hint::Came { .. } => begin += 1,
-                Hint::Went { who, .. } | Hint::Moved { who: Who::Ordinal(who), .. } => ordinals.push(*who),
+                Hint::Went { who, .. } => ordinals.push(*who),
                 Hint::Acked { device, seq, .. } => {
                     ordinals.push(*device);
                     seqs.push(*seq);
                 }
-                Hint::Moved { who: Who::Person(_), .. } | Hint::Flush(_) => {}
+                Hint::Moved { .. } | Hint::Gone(_) | Hint::Flush(_) => {}
             }
         }
         let mut found = Found::default();
@@ -337,6 +342,11 @@ impl Watch {
         first.map_or(SLEEP_MAX, |left_at| left_at.after(grace).since(node.now()))
     }
 
+    /// Who a device was that is not known any more.
+    fn was(&self, ordinal: Ordinal) -> Option<Person> {
+        self.gone.iter().rev().find(|person| person.ordinal == ordinal).cloned()
+    }
+
     fn consider(&mut self, turn: &mut Turn<'_>, hint: Hint) {
         match hint {
             Hint::Came { who, user, first, rooms, at } => {
@@ -350,7 +360,7 @@ impl Watch {
             }
             Hint::Went { who, user, connection, why, last, at } => {
                 let device = turn.found.devices.get(&who).cloned();
-                let person = device.as_ref().map(Person::of);
+                let person = device.as_ref().map(Person::of).or_else(|| self.was(who));
                 turn.tell(NoticeKind::Disconnected, at, || {
                     data::disconnected(person.as_ref(), connection, why)
                 });
@@ -364,12 +374,7 @@ impl Watch {
                 self.signal_all(turn, SignalKind::Presence, &rooms, person.as_ref(), who, false);
             }
             Hint::Moved { who, joined, left, at } => {
-                let ordinal = who.ordinal();
-                let person = match who {
-                    Who::Person(person) => Some(person),
-                    Who::Ordinal(ordinal) => turn.found.person(ordinal),
-                };
-                let person = person.as_ref();
+                let (ordinal, person) = (who.ordinal, Some(&who));
                 for (kind, rooms) in [(NoticeKind::Left, &left), (NoticeKind::Joined, &joined)] {
                     for room in rooms {
                         turn.tell(kind, at, || data::moved(room, person));
@@ -379,8 +384,14 @@ impl Watch {
                 self.signal_all(turn, SignalKind::Left, &left, person, ordinal, false);
                 self.signal_all(turn, SignalKind::Joined, &joined, person, ordinal, true);
             }
+            Hint::Gone(who) => {
+                if self.gone.len() >= GONE_MAX {
+                    self.gone.pop_front();
+                }
+                self.gone.push_back(who);
+            }
             Hint::Acked { device, seq, at } => {
-                let person = turn.found.person(device);
+                let person = turn.found.person(device).or_else(|| self.was(device));
                 if let Some(message) = turn.found.messages.get(&seq).cloned() {
                     turn.tell(NoticeKind::Acked, at, || data::acked(&message, person.as_ref()));
                 }

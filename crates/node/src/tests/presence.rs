@@ -285,9 +285,9 @@ async fn rooms_and_connections_are_told() {
     // A device that is forgotten, or becomes another user's, has left.
     node.forget(&of, ann.device.ordinal).await.unwrap();
     watched.world.device("d2", "carl").await;
-    assert_eq!(watched.told().await[10..], ["left b ann d1", "left a - d2", "vacated a"]);
+    assert_eq!(watched.told().await[10..], ["left b ann d1", "left a bob d2", "vacated a"]);
     watched.went((bob, second));
-    assert_eq!(watched.told().await[13..], ["disconnected - - 1001 going_away"]);
+    assert_eq!(watched.told().await[13..], ["disconnected bob d2 1001 going_away"]);
 }
 
 #[tokio::test]

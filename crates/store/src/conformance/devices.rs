@@ -9,10 +9,15 @@ use tidings_model::{DeviceId, NamespaceName, Ordinal, Platform, RoomName, Seq, T
 
 use super::given::{append_new, by_ordinal, demo, described, device, message, name, register};
 use super::messages::at_once;
-use crate::port::{Census, Description, Device, Erase, Store, Which};
+use crate::port::{Census, Description, Device, Erase, Registered, Store, Which};
 
 fn rooms(texts: &[&str]) -> Vec<RoomName> {
     texts.iter().map(|text| name(text)).collect()
+}
+
+/// The ordinal and the rooms that a device had with another user.
+fn was(registered: &Registered) -> Option<(Ordinal, Vec<RoomName>)> {
+    registered.replaced.clone().map(|device| (device.ordinal, device.rooms))
 }
 
 async fn change(store: &impl Store, device: Ordinal, join: &[&str], leave: &[&str]) -> Vec<RoomName> {
@@ -117,7 +122,7 @@ pub async fn what_is_kept_is_its_users(store: &impl Store) {
     // Another user's device is another device.
     let bob = Description { only: Some(ann.ordinal), ..second_of("bob") };
     let answer = store.describe(bob.clone()).await.unwrap().unwrap();
-    assert_eq!((answer.new, answer.replaced), (true, Some((ann.ordinal, rooms(&["a", "b"])))));
+    assert_eq!((answer.new, was(&answer)), (true, Some((ann.ordinal, rooms(&["a", "b"])))));
     assert_ne!(answer.device.ordinal, ann.ordinal);
     assert_eq!((answer.device.rooms.len(), &answer.device.profile), (0, &bob.profile));
     assert_eq!((answer.device.platform, answer.device.created_at), (Platform::Other, Timestamp(8)));
@@ -152,7 +157,7 @@ pub async fn another_user_starts_anew(store: &impl Store) {
     let head = append_new(store, message("m", &["user:ann"])).await.seq;
     let second = register(store, device("d", "bob", 9)).await;
     assert!(second.new);
-    assert_eq!(second.replaced, Some((first.ordinal, rooms(&["a", "b"]))));
+    assert_eq!(was(&second), Some((first.ordinal, rooms(&["a", "b"]))));
     let device_now = second.device;
     assert_ne!(device_now.ordinal, first.ordinal);
     assert_eq!((device_now.rooms.len(), device_now.cursor), (0, head));
@@ -178,9 +183,9 @@ pub async fn nobody_is_another_user_than_somebody(store: &impl Store) {
     let nobody = register(store, device("d", "", 1)).await.device.ordinal;
     assert!(!register(store, device("d", "", 2)).await.new);
     let ann = register(store, device("d", "ann", 3)).await;
-    assert_eq!((ann.new, ann.replaced), (true, Some((nobody, vec![]))));
+    assert_eq!((ann.new, was(&ann)), (true, Some((nobody, vec![]))));
     let again = register(store, device("d", "", 4)).await;
-    assert_eq!((again.new, again.replaced), (true, Some((ann.device.ordinal, vec![]))));
+    assert_eq!((again.new, was(&again)), (true, Some((ann.device.ordinal, vec![]))));
 }
 
 pub async fn ordinals_are_never_reused(store: &impl Store) {
@@ -295,7 +300,7 @@ pub async fn the_census_is_the_sum_of_all_changes(store: &impl Store) {
         registration.platform = Platform::ALL[(step % 17 % 5) as usize];
         let platform = registration.platform;
         let registered = register(store, registration).await;
-        if let Some((old, _)) = registered.replaced {
+        if let Some((old, _)) = was(&registered) {
             model.remove(&old.0);
         }
         let ordinal = registered.device.ordinal;

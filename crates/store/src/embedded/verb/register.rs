@@ -122,7 +122,7 @@ fn make_known(
     let replaced = before.map(|before| {
         // Its id stays, and is the next one's.
         take_apart(transaction, namespace, &before);
-        (before.ordinal, before.rooms)
+        before
     });
     let mut heads = transaction.heads(namespace);
     let ordinal = u32::try_from(heads.next_ordinal).map(Ordinal).map_err(|_| {
