@@ -2,12 +2,13 @@
 // withdrawn, are too many, are tried another way. With clients that others wrote, and a server that is killed.
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 
 import { Api, assertProblem } from './lib/api.mjs';
 import { connected, KINDS } from './lib/clients.mjs';
+import { Polling } from './lib/raw.mjs';
 import { Server, temporaryDirectory } from './lib/server.mjs';
 import { until } from './lib/until.mjs';
 
@@ -50,6 +51,34 @@ test('a scheduled push survives kill -9 and is sent when its time comes, once', 
   assert.equal(message.deliver_at, soon);
   assert.equal((await api.message('never')).state, 'recalled');
   await api.waitForLedger('later', { meant: 1, acked: 1 });
+});
+
+test('a device that has a message hears of its recall, though another connection of it had not got it yet', async (t) => {
+  const server = await Server.start(t);
+  const api = new Api(server);
+  const ann = await connected(t, server, 'ws', { user: 'ann', device: 'd1', ackBy: 'none' });
+  // Of the same device, and not polling at the moment.
+  const other = await Polling.open(server, { query: { user: 'ann', device: 'd1' } });
+  await other.post(['40/demo,']);
+  while (!other.queue.some((packet) => packet.includes('"ready"'))) other.queue.push(...(await other.get()).packets);
+  await api.push({ to: { users: ['ann'] }, data: 1, id: 'oops' });
+  await ann.waitForId('oops');
+  await api.waitForLedger('oops', { written: 1 });
+  assert.deepEqual((await api.call('DELETE', 'messages/oops')).json, { id: 'oops', state: 'recalled', withdrawn: 1, announced: 1 });
+  await ann.waitUntil('it hears of the recall', () => ann.notices.some(({ notice, data }) => notice === 'recall' && data.id === 'oops'));
+});
+
+test('a data directory that is removed under a server is noticed by whoever pushes', async (t) => {
+  const store = path.join(temporaryDirectory('removed'), 'data');
+  const server = await Server.start(t, { store });
+  const api = new Api(server);
+  await api.push({ to: { all: true }, data: 1 });
+  rmSync(store, { recursive: true });
+  for (const durability of ['durable', 'memory']) {
+    assertProblem(await api.call('POST', 'messages', { to: { all: true }, data: 2, durability }), { status: 503, code: 'dependency_unavailable' });
+  }
+  const alerts = async () => (await api.get('/v1/alerts')).items;
+  await until('it is an alert', async () => (await alerts()).some(({ kind, until: end }) => kind.startsWith('store_') && end === null));
 });
 
 test('the answer to a push waits for receipts of every kind of client, and no longer than it is told', async (t) => {

@@ -58,9 +58,33 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for InQuery<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         Query::<T>::from_request_parts(parts, state).await.map(|Query(value)| Self(value)).map_err(|why| {
-            Problem::new(ErrorCode::INVALID_REQUEST, format!("the query is not valid: {}", why.body_text()))
+            let text = why.body_text();
+            not_understood(&text).unwrap_or_else(|| {
+                Problem::new(ErrorCode::INVALID_REQUEST, format!("the query is not valid: {text}"))
+            })
         })
     }
+}
+
+/// What is wrong with a query, by name, where the words of what reads it say which name that is.
+fn not_understood(text: &str) -> Option<Problem> {
+    let (about, name) = ["unknown field `", "duplicate field `"].into_iter().find_map(|about| {
+        let (_, rest) = text.split_once(about)?;
+        Some((about, rest.split_once('`')?))
+    })?;
+    let (name, rest) = name;
+    let message = match rest.split_once("expected ") {
+        Some((_, known)) if about.starts_with("unknown") => {
+            format!(
+                "is not a known parameter; there are {}",
+                known.replace('`', "").replace("one of ", "").replace(" or ", ", ")
+            )
+        }
+        _ if about.starts_with("unknown") => "is not a known parameter".to_owned(),
+        _ => "is there twice".to_owned(),
+    };
+    let name: String = name.chars().take(64).collect();
+    Some(Problem::field(ErrorCode::INVALID_REQUEST, name, message))
 }
 
 /// The namespace that a path names.

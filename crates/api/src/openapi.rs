@@ -202,7 +202,7 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: 
         }
     };
     add(!public, &[ErrorCode::UNAUTHORIZED, ErrorCode::FORBIDDEN, ErrorCode::RATE_LIMITED]);
-    add(has_input || path == "/v1/reload", &[ErrorCode::INVALID_REQUEST]);
+    add(has_input || !public, &[ErrorCode::INVALID_REQUEST]);
     add(path.contains("{ns}") || path.contains("{node}"), &[ErrorCode::NOT_FOUND]);
     add(has_body, &[ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
     add(pushes || creates, &[ErrorCode::CONFLICT]);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tidings_hub::{Event, PeerKey, Shard, Unwritten, Wheel};
+use tidings_hub::{Event, PeerKey, Shard, Wheel};
 use tidings_model::{Disconnect, Seq};
 use tidings_node::Node;
 use tidings_node::ack::Ack;
@@ -403,10 +403,7 @@ impl Local {
                 self.react(event);
             }
             // Another connection of the device has been given the same, or is about to be.
-            events.retain(|event| {
-                !matches!(event, Event::Unwritten { namespace, ordinal, why: Unwritten::ConnectionLost, .. }
-                if self.node.is_online(namespace, *ordinal))
-            });
+            events.retain(|event| self.node.holds_for_device(event));
             if !events.is_empty() {
                 events = self.node.happened(events);
                 self.bound(&mut events, "what happened to messages");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_hub::shard::Ordinals;
+use tidings_hub::{Event, Unwritten};
 use tidings_model::{Message, MessageId, NamespaceName, Ordinal, Seq, Timestamp};
 use tidings_store::port::Which;
 use tidings_store::{Device, StoreError};
@@ -52,6 +53,18 @@ impl Node {
     /// Takes what happened on a shard. Gives it back when the ledger has no room now.
     pub fn happened(&self, events: Vec<tidings_hub::Event>) -> Vec<tidings_hub::Event> {
         self.ledger.happened(events)
+    }
+
+    /// Whether it holds for the device what happened on one of its connections: a message that did not leave there may have left,
+    /// or leave, on another one.
+    #[must_use]
+    pub fn holds_for_device(&self, event: &Event) -> bool {
+        let Event::Unwritten { namespace, ordinal, why, .. } = event else { return true };
+        let Some(found) = self.namespace(namespace.as_str()) else { return true };
+        match why {
+            Unwritten::ConnectionLost => !found.directory().is_online(*ordinal),
+            Unwritten::Recalled | Unwritten::Expired => !found.directory().several().contains(ordinal.0),
+        }
     }
 
     /// Of devices for which a message was let go, those that will not get it: what another connection of a
@@ -141,8 +154,7 @@ impl Node {
         if acks.is_empty() {
             return Ok(outcome);
         }
-        let failed = || StoreError::Io("the receipts could not be written down".to_owned());
-        let became = self.ledger.ack_and_tell(acks).await.ok_or_else(failed)?;
+        let became = self.ledger.ack_and_tell(acks).await?;
         let mut announcements: Vec<Seq> = Vec::new();
         for ((id, seq), became) in known.into_iter().zip(became) {
             // Who acknowledges a message that was recalled has heard of that, too: both have its id.
@@ -157,7 +169,7 @@ impl Node {
             let namespace = namespace.name.clone();
             let ack = |seq| Ack { namespace: namespace.clone(), seq, device, at };
             let acks = announcements.iter().copied().map(ack).collect();
-            let became = self.ledger.ack_and_tell(acks).await.ok_or_else(failed)?;
+            let became = self.ledger.ack_and_tell(acks).await?;
             let heard = announcements.into_iter().zip(became).filter(|(_, became)| became.meant);
             outcome.acked.extend(heard.map(|(seq, _)| seq));
         }

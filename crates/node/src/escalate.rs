@@ -154,8 +154,7 @@ impl Node {
                 entry.note_with(now, Step::Muted, &Ordinals::from(devices), why);
             }
         };
-        let changed = self.ledger.change(&message.namespace, message.seq, Durability::Durable, change).await;
-        changed.ok_or_else(|| StoreError::Io("who is left alone could not be written down".to_owned()))?;
+        self.ledger.change(&message.namespace, message.seq, Durability::Durable, change).await?;
         let not_before = self.now().after(Duration::from_secs(seconds));
         Ok(first.map(|first| first.max(not_before)))
     }
@@ -219,9 +218,8 @@ impl Node {
         let number = u8::try_from(rung).unwrap_or(u8::MAX);
         let claim = move |entry: &mut Entry, now| entry.claim(number, &set, now);
         let name = &namespace.name;
-        let claimed = self.ledger.change(name, message.seq, Durability::Durable, claim).await;
         let Claim { fresh, interrupted } =
-            claimed.ok_or_else(|| StoreError::Io("an attempt could not be written down".to_owned()))?;
+            self.ledger.change(name, message.seq, Durability::Durable, claim).await?;
         let provider = &self.providers[rung];
         let is_due =
             |device: &Device| fresh.contains(device.ordinal.0) || interrupted.contains(device.ordinal.0);
@@ -267,7 +265,7 @@ impl Node {
             }
         }
         let settle = move |entry: &mut Entry, now| tried.iter().for_each(|tried| entry.tried(tried, now));
-        self.ledger.change(name, message.seq, Durability::Durable, settle).await;
+        let _ = self.ledger.change(name, message.seq, Durability::Durable, settle).await;
         self.tell(namespace, notices).await?;
         Ok((onward, taken))
     }
@@ -285,7 +283,7 @@ impl Node {
         let now = self.now();
         let by: Vec<u32> = devices.iter().map(|device| device.ordinal.0).collect();
         let note = move |entry: &mut Entry, now| entry.note(now, Step::Undelivered, &Ordinals::from(by));
-        self.ledger.change(&namespace.name, message.seq, Durability::Memory, note).await;
+        let _ = self.ledger.change(&namespace.name, message.seq, Durability::Memory, note).await;
         let mut notices = Vec::with_capacity(devices.len());
         for device in &devices {
             let online = namespace.directory().is_online(device.ordinal);

@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use tidings_hub::Event;
 use tidings_hub::shard::Ordinals;
 use tidings_model::{DropReason, Durability, Message, NamespaceName, Ordinal, Seq, Timestamp};
-use tidings_store::Store;
+use tidings_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -94,8 +94,11 @@ struct Change {
     seq: Seq,
     durability: Durability,
     change: ChangeOfBooks,
-    done: oneshot::Sender<bool>,
+    done: oneshot::Sender<Result<(), StoreError>>,
 }
+
+/// What became of receipts, once they are on record.
+type Told = Result<Vec<Acked>, StoreError>;
 
 /// A message that was accepted, and those that it takes the place of.
 pub(crate) type Opened = (Arc<Message>, Vec<Arc<Message>>);
@@ -104,7 +107,7 @@ enum Entered {
     Opened(Vec<Opened>),
     Happened(Vec<Event>),
     Acked(Vec<Ack>),
-    AckedTell(Vec<Ack>, oneshot::Sender<Vec<Acked>>),
+    AckedTell(Vec<Ack>, oneshot::Sender<Told>),
     Trimmed(NamespaceName, Ordinal, Vec<Seq>),
     Expired(NamespaceName, Vec<Seq>),
     Change(Change),
@@ -112,6 +115,7 @@ enum Entered {
     Look(NamespaceName, Vec<Seq>, oneshot::Sender<Vec<Option<Entry>>>),
     Standing(NamespaceName, Ordinal, Vec<Seq>, oneshot::Sender<Vec<Option<Standing>>>),
     Watch(NamespaceName, Seq, RoaringBitmap, oneshot::Sender<()>),
+    Cleared(NamespaceName),
     Flush(oneshot::Sender<()>),
 }
 
@@ -171,15 +175,17 @@ impl Ledger {
         let _ = self.queue.send(Entered::Expired(namespace.clone(), seqs)).await;
     }
 
-    /// Changes the books of a message, and answers what the change did, once it is as durable as asked. `None` when the
-    /// message is not known, or the books could not be read or written.
+    /// Changes the books of a message, and answers what the change did, once it is as durable as asked.
+    ///
+    /// # Errors
+    /// When the message is not known, or the books could not be read or written.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
         namespace: &NamespaceName,
         seq: Seq,
         durability: Durability,
         change: impl FnOnce(&mut Entry, Timestamp) -> T + Send + Sync + 'static,
-    ) -> Option<T> {
+    ) -> Result<T, StoreError> {
         let (tell, told) = oneshot::channel();
         let (done, is_done) = oneshot::channel();
         let change = Box::new(move |entry: &mut Entry, now| {
@@ -187,7 +193,8 @@ impl Ledger {
         });
         let change = Change { namespace: namespace.clone(), seq, durability, change, done };
         let _ = self.queue.send(Entered::Change(change)).await;
-        if is_done.await == Ok(true) { told.await.ok() } else { None }
+        is_done.await.map_err(|_| StoreError::Closed)??;
+        told.await.map_err(|_| StoreError::Io("the books of a message cannot be read".to_owned()))
     }
 
     /// Something happened on a shard. Gives it back when there is no room now.
@@ -209,11 +216,12 @@ impl Ledger {
     /// Receipts came; answers what became of each, and only once they are written down: a device that was told so
     /// may forget that it has the message.
     ///
-    /// `None` when they could not be written down.
-    pub(crate) async fn ack_and_tell(&self, acks: Vec<Ack>) -> Option<Vec<Acked>> {
+    /// # Errors
+    /// When they could not be written down.
+    pub(crate) async fn ack_and_tell(&self, acks: Vec<Ack>) -> Result<Vec<Acked>, StoreError> {
         let (tell, told) = oneshot::channel();
         let _ = self.queue.send(Entered::AckedTell(acks, tell)).await;
-        told.await.ok()
+        told.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Everything up to `seq` is settled for a device, last seen at `now`. Dropped when there is no room:
@@ -250,6 +258,11 @@ impl Ledger {
         let _ = told.await;
     }
 
+    /// All messages of a namespace are gone.
+    pub(crate) async fn cleared(&self, namespace: &NamespaceName) {
+        let _ = self.queue.send(Entered::Cleared(namespace.clone())).await;
+    }
+
     /// Writes everything down that was entered before.
     pub(crate) async fn flush(&self) {
         let (tell, told) = oneshot::channel();
@@ -272,7 +285,7 @@ struct Books {
     settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
     watchers: watch::Watchers,
     /// Answers that wait until everything is written down.
-    promised: Vec<(oneshot::Sender<Vec<Acked>>, Vec<Acked>)>,
+    promised: Vec<(oneshot::Sender<Told>, Vec<Acked>)>,
     /// When what happened is written down at the latest, and the shortest wait that was asked for since it was last.
     write_at: Option<(Instant, Duration)>,
 }
@@ -344,7 +357,7 @@ impl Books {
                 }
                 Entered::Change(change) => want(&change.namespace, change.seq),
                 Entered::Watch(namespace, seq, ..) => want(namespace, *seq),
-                Entered::Settled(..) | Entered::Flush(_) => {}
+                Entered::Settled(..) | Entered::Cleared(_) | Entered::Flush(_) => {}
             }
         }
         for (namespace, mut seqs) in missing {
@@ -411,7 +424,7 @@ impl Books {
                 }
                 let written = match durability {
                     Durability::Durable => self.write_receipts(durability).await,
-                    Durability::Memory => true,
+                    Durability::Memory => Ok(()),
                 };
                 let _ = done.send(written);
             }
@@ -443,6 +456,7 @@ impl Books {
                 }
                 self.watchers.watch((namespace, seq), devices, done);
             }
+            Entered::Cleared(namespace) => self.watchers.cleared(&namespace),
             Entered::Flush(tell) => {
                 self.write_all().await;
                 let _ = tell.send(());
@@ -548,7 +562,8 @@ impl Books {
 
     async fn write_down(&mut self) {
         self.write_at = None;
-        if self.write_receipts(Durability::Memory).await {
+        let written = self.write_receipts(Durability::Memory).await;
+        if written.is_ok() {
             self.write_cursors().await;
             if !self.settled.is_empty() {
                 self.write_within(WRITE_MORE_AFTER);
@@ -556,18 +571,14 @@ impl Books {
         } else {
             self.write_within(WRITE_AFTER);
         }
-        // When the store fails, whoever waits is told so by the missing answer, and asks again.
-        let failed = !self.dirty.is_empty();
         for (tell, acked) in self.promised.drain(..) {
-            if !failed {
-                let _ = tell.send(acked);
-            }
+            let _ = tell.send(written.clone().map(|()| acked));
         }
     }
 
-    /// Receipts come before cursors: what a cursor has passed must be on record. Answers whether it is. When the
-    /// store fails the receipts are kept; steps that are not in them are not worth it.
-    async fn write_receipts(&mut self, durability: Durability) -> bool {
+    /// Receipts come before cursors: what a cursor has passed must be on record. When the store fails the receipts are kept;
+    /// steps that are not in them are not worth it.
+    async fn write_receipts(&mut self, durability: Durability) -> Result<(), StoreError> {
         let keys = std::mem::take(&mut self.dirty);
         let mut books = Vec::with_capacity(keys.len());
         for key in &keys {
@@ -576,16 +587,21 @@ impl Books {
             }
         }
         if books.is_empty() {
-            return true;
+            return Ok(());
         }
-        let Err(why) = self.store.record(books, durability).await else { return true };
-        tracing::error!(error = %why, "receipts could not be written down; kept in memory");
+        let Err(why) = self.store.record(books, durability).await else { return Ok(()) };
+        if matches!(why, StoreError::Closed) {
+            // Everything had been written down, and something happened still: nobody will ask again.
+            tracing::debug!("receipts came after the end");
+        } else {
+            tracing::error!(error = %why, "receipts could not be written down; kept in memory");
+        }
         for key in keys {
             if let Some(entry) = self.shelf.get_mut(&key.0, key.1) {
                 mark(&mut self.dirty, entry, key);
             }
         }
-        false
+        Err(why)
     }
 
     async fn write_cursors(&mut self) {

@@ -74,11 +74,8 @@ impl Node {
         let before = self.ledger.look(name, vec![message.seq]).await.into_iter().flatten().next();
         let known = before.is_some_and(|books| books.record.recalled_at.is_some());
         let recall = |entry: &mut crate::ledger::Entry, now| entry.recalled(now);
-        if !known && self.ledger.change(name, message.seq, Durability::Durable, recall).await.is_none() {
-            let why = "the recall could not be written down".to_owned();
-            return Err(PublishError::Store(StoreError::Io(why)));
-        }
         if !known {
+            self.ledger.change(name, message.seq, Durability::Durable, recall).await?;
             self.metrics.recalls.inc();
         }
         self.withdraw(namespace, message.seq).await;
@@ -92,7 +89,7 @@ impl Node {
             let announced =
                 move |entry: &mut crate::ledger::Entry, _| entry.record.announced = Some(announcement);
             // Before it is answered: whoever asks again after a crash would have them told again.
-            self.ledger.change(name, message.seq, Durability::Durable, announced).await;
+            self.ledger.change(name, message.seq, Durability::Durable, announced).await?;
         }
         Ok(recalled)
     }

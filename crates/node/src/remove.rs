@@ -67,6 +67,7 @@ impl Node {
             let _unsent = node.sending.read().await;
             node.ledger.flush().await;
             node.erase(&name, Erase::Happened).await?;
+            node.ledger.cleared(&name).await;
             tracing::warn!(namespace = %name, "a namespace was cleared");
             drop(changing);
             Ok(())

@@ -141,7 +141,7 @@ impl Node {
                 if self.is_recalled(&message).await {
                     let recall = |entry: &mut crate::ledger::Entry, now| entry.recalled(now);
                     let name = &namespace.name;
-                    self.ledger.change(name, carried.seq, Durability::Durable, recall).await;
+                    let _ = self.ledger.change(name, carried.seq, Durability::Durable, recall).await;
                 }
             }
         }

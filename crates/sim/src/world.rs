@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidings_hub::shard::Ordinals;
-use tidings_hub::{Attach, Bounds, CatchUp, Event, MemberKey, PeerKey, Policy, Shard, Unwritten};
+use tidings_hub::{Attach, Bounds, CatchUp, Event, MemberKey, PeerKey, Policy, Shard};
 use tidings_model::{
     Disconnect, Epoch, MessageId, NamespaceName, Ordinal, Platform, Push, RoomName, Seq, Timestamp,
 };
@@ -406,10 +406,7 @@ impl World {
                 self.shard.settle_dropped(namespace, *seq, by);
             }
         }
-        events.retain(|event| {
-            !matches!(event, Event::Unwritten { namespace, ordinal, why: Unwritten::ConnectionLost, .. }
-            if self.node.is_online(namespace, *ordinal))
-        });
+        events.retain(|event| self.node.holds_for_device(event));
         if !events.is_empty() {
             assert!(self.node.happened(events).is_empty(), "the ledger has room");
         }

@@ -53,7 +53,7 @@ impl fmt::Display for KeepError {
             }
             Self::NoAnswer(path, why) => write!(
                 f,
-                "the data directory {} is in use, and no server answers there ({why}); as the user of the server, try again when it has started, or stop it",
+                "no server answers for the data directory {} ({why}): none runs with it, it is only just starting, or it is another user's",
                 path.display()
             ),
             Self::Refused(why) => write!(f, "{why}"),

@@ -323,7 +323,7 @@ async fn acks_that_are_refused() {
         expect![[r#"
             {"ids":["a"]}
             400 invalid_request
-              the query is not valid: Failed to deserialize query string: x: unknown field `x`, expected `device` or `token`
+              x: is not a known parameter; there are device, token
         "#]],
     )
     .await;

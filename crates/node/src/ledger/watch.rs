@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use roaring::RoaringBitmap;
+use tidings_model::NamespaceName;
 use tokio::sync::oneshot;
 
 use super::Key;
@@ -47,6 +48,15 @@ impl Watchers {
     pub(super) fn over(&mut self, key: &Key) {
         for watcher in self.0.remove(key).into_iter().flatten() {
             let _ = watcher.done.send(());
+        }
+    }
+
+    /// Nothing of a namespace is worth waiting for any more.
+    pub(super) fn cleared(&mut self, namespace: &NamespaceName) {
+        for (_, watchers) in self.0.extract_if(|(of, _), _| of == namespace) {
+            for watcher in watchers {
+                let _ = watcher.done.send(());
+            }
         }
     }
 

@@ -72,7 +72,7 @@ pub(super) struct Directory {
     synced: File,
     /// What has been trimmed, for the filters of the tree.
     pub(super) ground: Arc<Ground>,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Opens the store in this directory, or begins one.
@@ -88,7 +88,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Opened, StoreError> 
         .open(path.join(SYNCED))
         .map_err(error)?;
     let number = read_synced(&mut synced).map_err(error)?;
-    let directory = Directory { path: path.to_owned(), options, synced, ground: Arc::default(), _lock: lock };
+    let directory = Directory { path: path.to_owned(), options, synced, ground: Arc::default(), lock };
     if path.join(UNFINISHED).try_exists().map_err(error)? {
         let text =
             format!("{} was being made by a backup or an import, which did not finish", path.display());
@@ -128,7 +128,7 @@ impl Directory {
     pub(super) fn empty(path: &Path, options: Options) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         let synced = File::create(path.join(SYNCED)).map_err(|error| io_error(path.display(), &error))?;
-        Ok(Self { path: path.to_owned(), options, synced, ground: Arc::default(), _lock: lock })
+        Ok(Self { path: path.to_owned(), options, synced, ground: Arc::default(), lock })
     }
 
     /// Makes a tree with nothing in it.
@@ -164,6 +164,15 @@ impl Directory {
     /// Looks through all tables for a damaged one, and names it.
     pub(super) fn damage(&self) -> Option<String> {
         damage::in_tree(&self.tree().join(KEYSPACES))
+    }
+
+    /// Finds out whether the directory is still there. Files that are open outlive it, and what is written to them is lost.
+    pub(super) fn is_there(&self) -> Result<(), StoreError> {
+        match self.lock.0.metadata() {
+            Ok(lock) if lock.nlink() > 0 => Ok(()),
+            Ok(_) => Err(StoreError::Io(format!("{} was removed", self.path.display()))),
+            Err(error) => Err(io_error(self.path.display(), &error)),
+        }
     }
 
     /// Finds out whether there is room again, by taking some.

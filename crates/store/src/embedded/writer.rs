@@ -178,6 +178,7 @@ impl Writer {
         if changes.is_empty() && !sync {
             return Ok(());
         }
+        self.directory.is_there().map_err(CommitError::Failed)?;
         let began = Instant::now();
         let number = self.batch + 1;
         let commit = || Ok(disk.commit(number, changes.into_iter(), sync));
