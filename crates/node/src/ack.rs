@@ -56,7 +56,8 @@ impl Node {
     }
 
     /// Whether it holds for the device what happened on one of its connections: a message that did not leave there may have left,
-    /// or leave, on another one.
+    /// or leave, on another one. Nobody knows whether it has; that a device hears of the recall of what it never saw is better than
+    /// that it does not hear of the recall of what it shows.
     #[must_use]
     pub fn holds_for_device(&self, event: &Event) -> bool {
         let Event::Unwritten { namespace, ordinal, why, .. } = event else { return true };

@@ -148,16 +148,20 @@ impl Node {
     async fn send_all_scheduled(&self, entries: &[Due]) -> Result<(), StoreError> {
         // Until they have their places: a recall finds a message that is not sent, or one that was.
         let _alone = self.sending.write().await;
-        let mut sending = Vec::new();
+        let (mut sending, mut failed) = (Vec::new(), None);
         for due in entries {
             for seq in &due.seqs {
-                sending.extend(self.send_scheduled(&due.namespace, *seq).await?);
+                match self.send_scheduled(&due.namespace, *seq).await {
+                    Ok(sent) => sending.extend(sent),
+                    Err(why) => failed = failed.or(Some(why)),
+                }
             }
         }
+        // All of them, whatever became of the first: until then nobody may take them away.
         for sent in sending {
             match sent.await.unwrap_or(Err(PublishError::Store(StoreError::Closed))) {
                 Ok(_) | Err(PublishError::Gone) => {}
-                Err(PublishError::Store(why)) => return Err(why),
+                Err(PublishError::Store(why)) => failed = failed.or(Some(why)),
                 Err(
                     why @ (PublishError::NoNamespace
                     | PublishError::Suspended
@@ -169,7 +173,7 @@ impl Node {
                 ) => tracing::error!(error = %why, "a scheduled message could not be sent"),
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// The time of a scheduled message has come: whoever is meant now gets it. `None` when it is not there any more,
@@ -183,7 +187,8 @@ impl Node {
         let message = self.store.messages(&namespace.name, vec![seq]).await?.into_iter().flatten().next();
         let Some(message) = message else { return Ok(None) };
         let books = self.ledger.look(&namespace.name, vec![seq]).await.into_iter().flatten().next();
-        if books.is_some_and(|books| books.record.recalled_at.is_some()) {
+        let unread = || StoreError::Io("the books of a scheduled message cannot be read".to_owned());
+        if books.ok_or_else(unread)?.record.recalled_at.is_some() {
             return Ok(None);
         }
         self.submit_scheduled(namespace, &message).await.map(Some)

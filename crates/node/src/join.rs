@@ -128,10 +128,8 @@ impl Node {
         let joined = whole(async move {
             let _turn = turn;
             let now = node.store.change_rooms(&namespace.name, device, rooms.clone(), Vec::new()).await?;
-            if now.is_empty() && !rooms.is_empty() {
-                // It became another user's just now. A room that it were in would have a member that nobody knows.
-                return Ok(None);
-            }
+            // It may have become another user's just now. A room that it were in would have a member that nobody knows.
+            let Some(now) = now else { return Ok(None) };
             node.tell_rooms(&namespace, device, &rooms, &[]).await;
             {
                 let mut directory = namespace.directory();
@@ -165,10 +163,8 @@ impl Node {
             let _turn = turn;
             let Some(found) = node.known(&namespace, device).await? else { return Ok(Vec::new()) };
             let now = node.store.change_rooms(&namespace.name, device, Vec::new(), rooms.clone()).await?;
-            if now.is_empty() && node.known(&namespace, device).await?.is_none() {
-                // It became another user's just now, and whoever sees to that tells what it was in.
-                return Ok(now);
-            }
+            // It may have become another user's just now, and whoever sees to that takes it out and tells so.
+            let Some(now) = now else { return Ok(Vec::new()) };
             let mut left = rooms.clone();
             {
                 let mut directory = namespace.directory();

@@ -407,8 +407,10 @@ impl Books {
                 for seq in seqs {
                     let entry = self.shelf.get(&namespace, seq);
                     seen::expired(&self.observers, &namespace, seq, entry, now);
-                    self.watchers.over(&(namespace.clone(), seq));
                     let Some(entry) = entry else { continue };
+                    if entry.keep {
+                        self.watchers.over(&(namespace.clone(), seq));
+                    }
                     let counts = report::counts(entry, None, now);
                     self.metrics.expired.inc_by(counts.expired);
                     // Of a message for who was there only: it has reached them by now.
@@ -451,8 +453,10 @@ impl Books {
                 let _ = tell.send(found.collect());
             }
             Entered::Watch(namespace, seq, mut devices, done) => {
-                if let Some(entry) = self.shelf.get(&namespace, seq) {
-                    devices -= &entry.record.acked;
+                // Of what is not there (any more), was recalled or is over there is nothing to wait for.
+                match self.shelf.get(&namespace, seq).filter(|entry| entry.may_be_acked(now)) {
+                    Some(entry) => devices -= &entry.record.acked,
+                    None => devices.clear(),
                 }
                 self.watchers.watch((namespace, seq), devices, done);
             }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use tidings_model::{DeviceId, Ordinal};
 use tidings_store::port::Which;
 use tidings_store::{Description, Device, Registered, StoreError};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::merge_patch::merge;
 use crate::namespace::whole;
@@ -54,7 +55,7 @@ impl Node {
     ) -> Result<Registered, DescribeError> {
         for _ in 0..TURNS_MAX {
             let before = self.device(namespace, id).await?;
-            let _turn = match &before {
+            let turn = match &before {
                 Some(device) => Some(self.turns.of(device.ordinal.0.into()).await),
                 None => None,
             };
@@ -71,7 +72,7 @@ impl Node {
                 profile: Arc::new(read.profile.current(self.now())),
                 now: self.now(),
             };
-            if let Some(described) = self.set_described(namespace, description).await? {
+            if let Some(described) = self.set_described(namespace, description, turn).await? {
                 return Ok(described);
             }
         }
@@ -138,8 +139,7 @@ impl Node {
             profile: Arc::new(read.profile.current(self.now())),
             now: self.now(),
         };
-        let described = self.set_described(namespace, description).await?;
-        drop(turn);
+        let described = self.set_described(namespace, description, Some(turn)).await?;
         described.ok_or(DescribeError::Unknown)
     }
 
@@ -147,11 +147,17 @@ impl Node {
         self: &Arc<Self>,
         namespace: &Arc<Namespace>,
         description: Description,
+        turn: Option<OwnedMutexGuard<()>>,
     ) -> Result<Option<Registered>, StoreError> {
         let (node, namespace) = (Arc::clone(self), Arc::clone(namespace));
         whole(async move {
             let described = node.store.describe(description).await?;
             if let Some(described) = &described {
+                let _turn = match (turn, &described.replaced) {
+                    // It was not known when it was looked, and came in between.
+                    (None, Some(old)) => Some(node.turns.of(old.ordinal.0.into()).await),
+                    (turn, _) => turn,
+                };
                 node.registered(&namespace, described).await;
                 namespace.light_push.places.changed(described.device.ordinal, &described.device.profile);
             }

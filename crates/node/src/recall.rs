@@ -71,11 +71,9 @@ impl Node {
         message: &Arc<Message>,
     ) -> Result<Recalled, PublishError> {
         let name = &namespace.name;
-        let before = self.ledger.look(name, vec![message.seq]).await.into_iter().flatten().next();
-        let known = before.is_some_and(|books| books.record.recalled_at.is_some());
+        // Also when it is known already: the last time it may not have reached the disk.
         let recall = |entry: &mut crate::ledger::Entry, now| entry.recalled(now);
-        if !known {
-            self.ledger.change(name, message.seq, Durability::Durable, recall).await?;
+        if self.ledger.change(name, message.seq, Durability::Durable, recall).await? {
             self.metrics.recalls.inc();
         }
         self.withdraw(namespace, message.seq).await;

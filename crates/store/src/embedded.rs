@@ -357,7 +357,7 @@ impl Devices for EmbeddedStore {
         device: Ordinal,
         join: Vec<RoomName>,
         leave: Vec<RoomName>,
-    ) -> Answer<'_, Vec<RoomName>> {
+    ) -> Answer<'_, Option<Vec<RoomName>>> {
         Box::pin(self.submit(ChangeRooms { namespace: namespace.clone(), device, join, leave }))
     }
 

@@ -228,14 +228,14 @@ impl Devices for MemoryStore {
         device: Ordinal,
         join: Vec<RoomName>,
         leave: Vec<RoomName>,
-    ) -> Answer<'_, Vec<RoomName>> {
+    ) -> Answer<'_, Option<Vec<RoomName>>> {
         self.change(namespace, move |namespace| {
-            let Some(device) = namespace.devices.get_mut(&device) else { return Vec::new() };
+            let Some(device) = namespace.devices.get_mut(&device) else { return None };
             device.rooms.extend(join);
             for room in leave {
                 device.rooms.remove(&room);
             }
-            device.rooms.iter().cloned().collect()
+            Some(device.rooms.iter().cloned().collect())
         })
     }
 

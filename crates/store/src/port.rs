@@ -113,14 +113,14 @@ pub trait Devices {
     fn describe(&self, description: Description) -> Answer<'_, Option<Registered>>;
 
     /// Puts a device into rooms and takes it out of others; what is in both lists it leaves. Idempotent.
-    /// Answers the rooms it is in now, sorted; none when there is no such device.
+    /// Answers the rooms it is in now, sorted; `None` when there is no such device.
     fn change_rooms(
         &self,
         namespace: &NamespaceName,
         device: Ordinal,
         join: Vec<RoomName>,
         leave: Vec<RoomName>,
-    ) -> Answer<'_, Vec<RoomName>>;
+    ) -> Answer<'_, Option<Vec<RoomName>>>;
 
     /// Forgets devices, with their rooms; those that are not there are left out. Answers what they were. A device that
     /// comes again is a new one, with a new ordinal.

@@ -181,14 +181,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Namespace(args) => ended(namespaces::run(args)),
         Command::Token(args) => ended(token::run(args)),
         Command::CheckConfig(args) => check(args),
-        Command::DefaultConfig => {
-            say(&document::default_file());
-            ExitCode::SUCCESS
-        }
+        Command::DefaultConfig => printed(&document::default_file()),
         Command::Version => {
             let commit = run::COMMIT.map(|it| format!(" ({it})")).unwrap_or_default();
-            say(&format!("tidings {}{commit}\n", run::VERSION));
-            ExitCode::SUCCESS
+            printed(&format!("tidings {}{commit}\n", run::VERSION))
         }
     }
 }
@@ -230,11 +226,14 @@ fn check(args: ServeArgs) -> ExitCode {
                 return ExitCode::FAILURE;
             }
             let file = config.file.map_or("defaults, no file".to_owned(), |file| file.display().to_string());
-            say(&format!("the configuration is good ({file})\n"));
-            ExitCode::SUCCESS
+            printed(&format!("the configuration is good ({file})\n"))
         }
         Err(errors) => refuse(&errors),
     }
+}
+
+fn printed(text: &str) -> ExitCode {
+    ended(say(text).map_err(|why| format!("standard output cannot be written to: {why}")))
 }
 
 fn refuse(errors: &ConfigErrors) -> ExitCode {

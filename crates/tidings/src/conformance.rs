@@ -102,7 +102,7 @@ pub(crate) fn serve(args: &ConformanceArgs) -> Result<(), Fatal> {
         )
         .map_err(in_listen)?;
         let address = listener.address().map_err(in_listen)?;
-        greeting::say(&format!(
+        let _ = greeting::say(&format!(
             "listening on http://{address}\n\n  \
              /echo         plain WebSocket: text and bytes come back\n  \
              /engine.io/   Engine.IO: every message comes back\n  \

@@ -118,6 +118,9 @@ pub(crate) fn run(config: Result<Config, ConfigErrors>, connections: u64, json: 
             let _ = writeln!(text, "{finding}");
         }
     }
-    say(&text);
+    if let Err(why) = say(&text) {
+        eprintln!("tidings: standard output cannot be written to: {why}");
+        return ExitCode::from(Verdict::Fail as u8);
+    }
     ExitCode::from(worst as u8)
 }

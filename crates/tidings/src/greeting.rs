@@ -2,6 +2,7 @@
 //! for development, a namespace. Other programs read the beginnings `listening on ` and `admin key: `.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,11 +60,16 @@ pub(crate) async fn demo_namespace(node: &Arc<Node>) -> Result<NamespaceName, St
     Ok(name)
 }
 
-/// Says it on standard output. Nobody may be listening, and that is no reason to stop. Whether it could be said.
-pub(crate) fn say(text: &str) -> bool {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+/// Says it on standard output. Whoever stops listening has heard enough.
+///
+/// # Errors
+/// When it cannot be written, for another reason.
+pub(crate) fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => Err(why),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// What a start says.

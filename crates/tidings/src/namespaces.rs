@@ -132,8 +132,7 @@ impl Namespaces {
             Act::Delete { name, yes: _ } => return self.delete(&name, &path(&name)).await,
         };
         let (_, answer) = self.0.call(method, &path, body).await?;
-        say(&format!("{answer:#}"));
-        Ok(())
+        say(&format!("{answer:#}"))
     }
 
     async fn list(&self, json: bool) -> Result<(), RemoteError> {
@@ -144,14 +143,14 @@ impl Namespaces {
             for namespace in page["items"].as_array().into_iter().flatten() {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 if json {
-                    say(&namespace.to_string());
+                    say(&namespace.to_string())?;
                 } else {
                     let [name, state] = ["name", "state"].map(|field| text(&namespace[field]));
                     say(&format!(
                         "{name:<30} {state:<10} {:<12} {}",
                         text(&namespace["auth"]["mode"]),
                         text(&namespace["title"])
-                    ));
+                    ))?;
                 }
             }
             match page["next_cursor"].as_str() {
@@ -173,8 +172,7 @@ impl Namespaces {
                 Err(why) => return Err(why),
             };
         }
-        say(&format!("{name} is gone"));
-        Ok(())
+        say(&format!("{name} is gone"))
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) enum RemoteError {
     Refused(u16, Value),
     /// The runtime does not start.
     System(std::io::Error),
+    /// The answer cannot be printed.
+    Output(std::io::Error),
 }
 
 impl fmt::Display for RemoteError {
@@ -55,6 +57,7 @@ impl fmt::Display for RemoteError {
             Self::Url(url, why) => write!(f, "--url {url}: {why}"),
             Self::Away(url, why) => write!(f, "{url} cannot be asked: {why}"),
             Self::System(why) => write!(f, "no runtime: {why}"),
+            Self::Output(why) => write!(f, "it was done, and standard output cannot be written to: {why}"),
             Self::Refused(status, problem) => {
                 let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
                 write!(f, "{status} {}: {}", text("code"), text("detail"))?;
@@ -137,8 +140,11 @@ pub(crate) fn encoded(text: &str) -> String {
 }
 
 /// Prints a line.
-pub(crate) fn say(text: &str) {
-    crate::greeting::say(&format!("{text}\n"));
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn say(text: &str) -> Result<(), RemoteError> {
+    crate::greeting::say(&format!("{text}\n")).map_err(RemoteError::Output)
 }
 
 #[cfg(test)]

@@ -275,12 +275,11 @@ async fn run(
         tracing::warn!(error = %why, "no control socket: backups have to wait until this server has stopped");
     }
     ready.ready();
-    if !greeting::say(&greeting::text(&address, tls.is_some(), &key, dev)) {
-        tracing::warn!(
-            "standard output cannot be written to: an admin key that was to be shown there once was not; TIDINGS_ADMIN_KEY sets another"
-        );
+    if let Err(why) = greeting::say(&greeting::text(&address, tls.is_some(), &key, dev)) {
+        tracing::warn!(error = %why, "standard output cannot be written to: an admin key that was to be shown there once was not; TIDINGS_ADMIN_KEY sets another");
     }
-    greeting::say(&greeting::places(&places, tls.is_some()));
+    // What is above has said that nobody hears this.
+    let _ = greeting::say(&greeting::places(&places, tls.is_some()));
     tracing::info!(%address, shards = config.process.shards, store = %config.store.path.display(), version = VERSION, "ready");
     let signal = tokio::select! {
         signal = stop.next() => signal,

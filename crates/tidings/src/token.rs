@@ -72,11 +72,6 @@ pub(crate) fn run(args: TokenArgs) -> Result<(), RemoteError> {
     let path = format!("/v1/namespaces/{}/tokens", encoded(&args.namespace));
     ask(args.server, async |server| {
         let (_, answer) = server.call(Method::POST, &path, Some(Value::Object(body))).await?;
-        if json {
-            say(&format!("{answer:#}"));
-        } else {
-            say(answer["token"].as_str().unwrap_or_default());
-        }
-        Ok(())
+        if json { say(&format!("{answer:#}")) } else { say(answer["token"].as_str().unwrap_or_default()) }
     })
 }

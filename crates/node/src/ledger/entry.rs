@@ -241,6 +241,12 @@ impl Entry {
         first
     }
 
+    /// Whether a receipt may still be worth waiting for. A message that was for who was there only is over at once, and has
+    /// reached them.
+    pub(crate) fn may_be_acked(&self, now: Timestamp) -> bool {
+        self.record.recalled_at.is_none() && (!self.keep || now < self.expires_at)
+    }
+
     /// Who has neither given a receipt nor been dropped.
     pub(crate) fn pending(&self) -> RoaringBitmap {
         let mut pending = &*self.meant - &self.record.acked;

@@ -75,10 +75,8 @@ pub(super) struct Queue {
     pub(super) log: Log,
     /// It was configured anew: what it failed at before says nothing any more.
     pub(super) renewed: AtomicBool,
-    /// It was no hook in between: what waited then is nobody's, whatever it is now.
-    pub(super) left_out: AtomicBool,
-    /// A call to what is no hook any more is not waited for.
-    pub(super) ended: Notify,
+    /// It was no hook in between: what waited then is nobody's, whatever it is now, and has to go first.
+    pub(super) left_out: watch::Sender<bool>,
 }
 
 impl Queue {
@@ -91,8 +89,7 @@ impl Queue {
             changed: Notify::new(),
             at_work: Mutex::new(false),
             renewed: AtomicBool::new(false),
-            left_out: AtomicBool::new(false),
-            ended: Notify::new(),
+            left_out: watch::Sender::new(false),
             log: Log::default(),
         })
     }
@@ -100,15 +97,15 @@ impl Queue {
     /// It is no hook any more. Whether somebody has to clear away what is left.
     fn leave_out(&self) -> bool {
         self.hook.store(None);
-        self.left_out.store(true, Ordering::Release);
-        self.ended.notify_waiters();
+        self.left_out.send_replace(true);
         self.log.clear();
         self.is_used()
     }
 
     /// Whether there is anything of it, or somebody is at it.
     fn is_used(&self) -> bool {
-        *self.at_work.lock().unwrap_or_else(PoisonError::into_inner) || self.piles() != Piles::default()
+        let at_work = *self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        at_work || self.piles() != Piles::default()
     }
 
     fn piles(&self) -> Piles {
@@ -173,7 +170,10 @@ impl Hooks {
         let left: Vec<_> = hooks.lock().values().cloned().collect();
         for queue in left {
             // What belongs to no hook any more is cleared away by a sender, too.
-            if queue.waiting.load(Ordering::Acquire) > 0 || queue.hook.load().is_none() {
+            if queue.hook.load().is_none() {
+                queue.left_out.send_replace(true);
+                hooks.shared.wake(&queue);
+            } else if queue.waiting.load(Ordering::Acquire) > 0 {
                 hooks.shared.wake(&queue);
             }
         }
@@ -237,6 +237,10 @@ impl Hooks {
         records: Vec<(String, Option<Bytes>)>,
     ) -> Result<(), StoreError> {
         let Told { entries, counts } = told;
+        for (key, _) in &counts {
+            let queue = self.lock().get(key).cloned();
+            self.shared.cleared(queue).await;
+        }
         let mut queues = Vec::with_capacity(counts.len());
         for (key, count) in counts {
             // Counted under the lock: what is counted is not taken out.
@@ -371,6 +375,20 @@ impl Shared {
         }
     }
 
+    /// Waits until what is left of a hook that was removed is gone, when there is one of its name again; or until the node stops.
+    async fn cleared(self: &Arc<Self>, queue: Option<Arc<Queue>>) {
+        let Some(queue) = queue.filter(|queue| queue.hook.load().is_some() && *queue.left_out.borrow())
+        else {
+            return;
+        };
+        self.wake(&queue);
+        let (mut left_out, mut stopping) = (queue.left_out.subscribe(), self.stopping.subscribe());
+        tokio::select! {
+            _ = left_out.wait_for(|left_out| !*left_out) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+    }
+
     /// Sees to it that a sender is at work for this hook, and looks.
     pub(super) fn wake(self: &Arc<Self>, queue: &Arc<Queue>) {
         let mut at_work = queue.at_work.lock().unwrap_or_else(PoisonError::into_inner);
@@ -399,7 +417,7 @@ impl Duty {
     /// Ends it when nothing waits: whoever adds something from then on begins another one.
     pub(super) fn end_if_idle(&mut self) -> bool {
         let mut at_work = self.queue.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        self.over = self.queue.waiting.load(Ordering::Acquire) == 0;
+        self.over = self.queue.waiting.load(Ordering::Acquire) == 0 && !*self.queue.left_out.borrow();
         *at_work = !self.over;
         self.over
     }

@@ -106,7 +106,7 @@ impl Sender {
     /// Does the next thing that is to be done.
     pub(super) async fn turn(&mut self) -> Result<Turn, StoreError> {
         // Looked at first: what is a hook again by now was none in between all the same.
-        let left_out = self.queue.left_out.load(Ordering::Acquire);
+        let left_out = *self.queue.left_out.borrow();
         let Some(hook) = self.queue.hook.load_full().filter(|_| !left_out) else {
             return self.forget().await;
         };
@@ -132,14 +132,13 @@ impl Sender {
         let (notices, body) = call(&self.next, hook.batch);
         let told = Told { id: id.to_string(), body };
         let (at, began) = (self.shared.clock.now(), Instant::now());
-        let queue = Arc::clone(&self.queue);
+        let mut left_out = self.queue.left_out.subscribe();
+        // A call to what is no hook any more is not waited for.
         let heard = tokio::select! {
+            biased;
+            _ = left_out.wait_for(|left_out| *left_out) => return Ok(Turn::Again),
             heard = self.tell(&hook, &told) => heard,
-            () = queue.ended.notified() => return Ok(Turn::Again),
         };
-        if self.queue.left_out.load(Ordering::Acquire) {
-            return Ok(Turn::Again);
-        }
         let outcome = heard.clone();
         self.queue.log.add(Attempt { at, notices, id, kind, took: began.elapsed(), outcome });
         let outcome = heard.as_ref().map_or_else(Failure::word, |_| "accepted");
@@ -260,8 +259,8 @@ impl Sender {
         if waiting + dead > 0 {
             return Ok(Turn::Again);
         }
-        let was_left_out = self.queue.left_out.swap(false, Ordering::AcqRel);
-        Ok(if was_left_out && self.queue.hook.load().is_some() { Turn::Again } else { Turn::Idle })
+        self.queue.left_out.send_replace(false);
+        Ok(if self.queue.hook.load().is_some() { Turn::Again } else { Turn::Idle })
     }
 
     /// Removes the first ones of a pile; how many.

@@ -157,9 +157,16 @@ impl Watch {
             notices: Vec::new(),
             signals: Vec::new(),
         };
-        for hint in std::mem::take(&mut self.hints) {
+        let hints = std::mem::take(&mut self.hints);
+        // Whose it was is asked for by what came before, too: it was looked up only now.
+        self.gone.extend(hints.iter().filter_map(|hint| match hint {
+            Hint::Gone(who) => Some(who.clone()),
+            _ => None,
+        }));
+        for hint in hints {
             self.consider(&mut turn, hint);
         }
+        self.gone.drain(..self.gone.len().saturating_sub(GONE_MAX));
         for (key, devices) in ending {
             self.end(&mut turn, key, devices);
         }
@@ -384,18 +391,13 @@ impl Watch {
                 self.signal_all(turn, SignalKind::Left, &left, person, ordinal, false);
                 self.signal_all(turn, SignalKind::Joined, &joined, person, ordinal, true);
             }
-            Hint::Gone(who) => {
-                if self.gone.len() >= GONE_MAX {
-                    self.gone.pop_front();
-                }
-                self.gone.push_back(who);
-            }
             Hint::Acked { device, seq, at } => {
                 let person = turn.found.person(device).or_else(|| self.was(device));
                 if let Some(message) = turn.found.messages.get(&seq).cloned() {
                     turn.tell(NoticeKind::Acked, at, || data::acked(&message, person.as_ref()));
                 }
             }
+            Hint::Gone(_) => {}
             Hint::Flush(flushed) => self.flushed.push(flushed),
         }
     }

@@ -164,7 +164,7 @@ async fn fill(store: &impl Store, namespace: &NamespaceName) {
     let ann = Registration { namespace: namespace.clone(), ..device("d", "ann", 5) };
     let device = register(store, ann).await;
     let joined = store.change_rooms(namespace, device.device.ordinal, vec![name("a")], vec![]).await;
-    assert_eq!(joined.map(|rooms| rooms.len()).ok(), Some(1));
+    assert_eq!(joined.ok().flatten().map(|rooms| rooms.len()), Some(1));
     let interval = Interval { namespace: namespace.clone(), granularity: Granularity::Day, at: Timestamp(0) };
     let row = (interval, Numbers { pushes: 1, ..Numbers::default() });
     assert_eq!(store.tally(vec![row], vec![]).await.ok(), Some(()));

@@ -168,9 +168,11 @@ impl Directory {
 
     /// Finds out whether the directory is still there. Files that are open outlive it, and what is written to them is lost.
     pub(super) fn is_there(&self) -> Result<(), StoreError> {
+        let removed = |name: &str| StoreError::Io(format!("{} was removed", self.path.join(name).display()));
         match self.lock.0.metadata() {
-            Ok(lock) if lock.nlink() > 0 => Ok(()),
-            Ok(_) => Err(StoreError::Io(format!("{} was removed", self.path.display()))),
+            Ok(lock) if lock.nlink() == 0 => Err(removed(LOCK)),
+            Ok(_) if !self.tree().exists() => Err(removed(TREE)),
+            Ok(_) => Ok(()),
             Err(error) => Err(io_error(self.path.display(), &error)),
         }
     }

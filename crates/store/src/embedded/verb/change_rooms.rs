@@ -18,16 +18,16 @@ pub(crate) struct ChangeRooms {
 }
 
 impl Verb for ChangeRooms {
-    type Outcome = Vec<RoomName>;
+    type Outcome = Option<Vec<RoomName>>;
 
     fn bytes(&self) -> usize {
         (self.join.len() + self.leave.len()) * 320
     }
 
-    fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<Vec<RoomName>, StoreError> {
+    fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<Option<Vec<RoomName>>, StoreError> {
         let (namespace, device) = (&self.namespace, self.device);
         if transaction.get(Keyspace::Device, &device::key(namespace, device))?.is_none() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let mut rooms = BTreeSet::new();
         for (key, value) in transaction.scan(Keyspace::RoomMember, &room_member::prefix(namespace, device))? {
@@ -49,6 +49,6 @@ impl Verb for ChangeRooms {
                 transaction.ask_sync();
             }
         }
-        Ok(rooms.into_iter().collect())
+        Ok(Some(rooms.into_iter().collect()))
     }
 }
