@@ -230,7 +230,7 @@ impl Devices for MemoryStore {
         leave: Vec<RoomName>,
     ) -> Answer<'_, Option<Vec<RoomName>>> {
         self.change(namespace, move |namespace| {
-            let Some(device) = namespace.devices.get_mut(&device) else { return None };
+            let device = namespace.devices.get_mut(&device)?;
             device.rooms.extend(join);
             for room in leave {
                 device.rooms.remove(&room);

@@ -237,7 +237,7 @@ impl Hooks {
         records: Vec<(String, Option<Bytes>)>,
     ) -> Result<(), StoreError> {
         let Told { entries, counts } = told;
-        for (key, _) in &counts {
+        for key in counts.keys() {
             let queue = self.lock().get(key).cloned();
             self.shared.cleared(queue).await;
         }

@@ -119,11 +119,8 @@ fn make_known(
     id_key: Vec<u8>,
 ) -> Result<Registered, StoreError> {
     let Registration { namespace, device: id, user, platform, now } = registration;
-    let replaced = before.map(|before| {
-        // Its id stays, and is the next one's.
-        take_apart(transaction, namespace, &before);
-        before
-    });
+    // Its id stays, and is the next one's.
+    let replaced = before.inspect(|before| take_apart(transaction, namespace, before));
     let mut heads = transaction.heads(namespace);
     let ordinal = u32::try_from(heads.next_ordinal).map(Ordinal).map_err(|_| {
         StoreError::Full(format!("{namespace} has given out all of its 4,294,967,296 device ordinals"))
