@@ -60,7 +60,7 @@ pub(crate) enum Fatal {
 impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tls(why) => write!(f, "no TLS (server.tls): {why}"),
+            Self::Tls(why) => write!(f, "no TLS: {why} (server.tls)"),
             Self::Listen(address @ Address::Unix(_), why) if why.kind() != io::ErrorKind::AddrInUse => {
                 write!(
                     f,
