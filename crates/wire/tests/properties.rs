@@ -189,7 +189,7 @@ proptest! {
         }).collect();
         let mut encoder = PayloadEncoder::new(PayloadFormat::V3Text);
         texts.iter().for_each(|text| encoder.text(text));
-        prop_assert_eq!(&*engineio::written_once(twice.as_bytes()), encoder.finish());
+        prop_assert_eq!(&*engineio::written_once(twice.as_bytes(), 8), encoder.finish());
     }
 
     #[test]
@@ -209,7 +209,7 @@ proptest! {
             for binary in [false, true] {
                 let _ = engineio::decode_payload(version, &bytes, binary, 16);
                 let _ = engineio::decode_payload(version, text.as_bytes(), binary, 16);
-                let _ = engineio::decode_payload(version, &engineio::written_once(&bytes), binary, 16);
+                let _ = engineio::decode_payload(version, &engineio::written_once(&bytes, 16), binary, 16);
             }
             let _ = engineio::decode_binary(version, &bytes);
         }

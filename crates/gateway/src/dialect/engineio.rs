@@ -391,7 +391,8 @@ async fn take_all(
 ) -> Result<(), PollError> {
     let version = version(connection);
     let may_be_twice = version == Version::V3 && !is_binary && application(connection) != Application::Echo;
-    let body = if may_be_twice { engineio::written_once(body) } else { Cow::Borrowed(body) };
+    let body =
+        if may_be_twice { engineio::written_once(body, POST_PACKETS_MAX) } else { Cow::Borrowed(body) };
     let packets = engineio::decode_payload(version, &body, is_binary, POST_PACKETS_MAX);
     let Ok(packets) = packets else {
         local.close(connection, Disconnect::PROTOCOL_ERROR);

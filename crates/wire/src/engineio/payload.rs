@@ -93,16 +93,21 @@ fn split_counted(body: &str) -> Result<(&str, &str), Error> {
 
 /// The body of a version 3 POST, not binary, as a client would have written it that encodes text once. A packet was
 /// encoded twice when all of its characters are in Latin-1, some not in ASCII, and their bytes are UTF-8 again: who
-/// writes that on purpose writes gibberish. What is no such body stays as it is.
+/// writes that on purpose writes gibberish. What is no such body, or has more than `max_packets`, stays as it is, and is refused
+/// by [`decode_payload`].
 #[must_use]
-pub fn written_once(body: &[u8]) -> Cow<'_, [u8]> {
+pub fn written_once(body: &[u8], max_packets: usize) -> Cow<'_, [u8]> {
     if body.is_ascii() {
         return Cow::Borrowed(body);
     }
     let Ok(mut rest) = text(body) else { return Cow::Borrowed(body) };
-    let mut once = Vec::with_capacity(body.len());
+    let (mut once, mut packets) = (Vec::with_capacity(body.len()), 0);
     while !rest.is_empty() {
         let Ok((packet, after)) = split_counted(rest) else { return Cow::Borrowed(body) };
+        packets += 1;
+        if packets > max_packets {
+            return Cow::Borrowed(body);
+        }
         let inner = latin1(packet).and_then(|bytes| String::from_utf8(bytes).ok());
         let packet = inner.as_deref().unwrap_or(packet);
         push_u64(&mut once, utf16_len(packet) as u64);

@@ -217,7 +217,10 @@ fn text_that_a_client_of_socketio_1_encodes_twice() {
         // No body at all.
         ("99:42[\"é\"]", "99:42[\"é\"]"),
     ] {
-        assert_eq!(String::from_utf8(written_once(body.as_bytes()).into_owned()).unwrap(), once);
+        assert_eq!(String::from_utf8(written_once(body.as_bytes(), 2).into_owned()).unwrap(), once);
     }
-    assert_eq!(&*written_once(b"4:42\xff\xff"), b"4:42\xff\xff");
+    assert_eq!(&*written_once(b"4:42\xff\xff", 2), b"4:42\xff\xff");
+    let many = format!("{0}{0}{0}", format_args!("5:4{}", twice("🦀")));
+    assert_eq!(&*written_once(many.as_bytes(), 3), "3:4🦀3:4🦀3:4🦀".as_bytes());
+    assert_eq!(&*written_once(many.as_bytes(), 2), many.as_bytes(), "too many packets to look at");
 }
