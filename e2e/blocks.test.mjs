@@ -81,7 +81,7 @@ test('a client that asks for too much is told when to ask again, and still gets 
     const [ann, bob] = await Promise.all(['ann', 'bob'].map((user) => connected(t, server, kind, { user, device: `${user}-${kind}` })));
     await ann.join(Array.from({ length: 990 }, (_, n) => `room-${n}`));
     const refusals = [];
-    for (let n = 0; n < 20; n += 1) await ann.leave([`room-${n}`]).catch((error) => refusals.push(error));
+    await Promise.all(Array.from({ length: 20 }, (_, n) => ann.leave([`room-${n}`]).catch((error) => refusals.push(error))));
     assert.ok(refusals.length >= 5, `${kind}: ${refusals.length} refused`);
     for (const { message } of refusals) assert.match(message, /rate_limited|too much at once/, kind);
     await bob.join(['lobby']);
@@ -99,8 +99,7 @@ test('a key pushes as often as it may, and no other key waits for it', async (t)
   const made = await admin.call('POST', 'keys', { name: 'nightly', scopes: ['push'], pushes_per_second: 5 });
   assert.equal(made.status, 201, made.text);
   const limited = new Api(server, { key: made.json.key });
-  const answers = [];
-  for (let n = 0; n < 20; n += 1) answers.push(await limited.call('POST', 'messages', { to: { all: true }, data: n }));
+  const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => limited.call('POST', 'messages', { to: { all: true }, data: n })));
   const refused = answers.filter(({ status }) => status === 429);
   assert.ok(refused.length >= 5, `${refused.length} of 20 refused`);
   for (const answer of refused) {

@@ -54,7 +54,7 @@ test('an answer comes when everybody who is here has it, and names them', async 
 });
 
 test('the wait ends when it is over, and says who has it by then', async (t) => {
-  const { server, call } = await served(t, { wait: '300ms' });
+  const { server, call } = await served(t, { wait: '2s' });
   await connected(t, server, 'ws', { namespace: 'heikuai', user: 'ann', device: 'd1' });
   await connected(t, server, 'ws', { namespace: 'heikuai', user: 'deaf', device: 'd2', ackBy: 'none' });
   assert.deepEqual(await call('/pushMsgToAll', { msgId: 'm', message: 'x' }), pushed(['ann']));
@@ -67,7 +67,7 @@ test('the wait ends when it is over, and says who has it by then', async (t) => 
 });
 
 test('what waited at the backend goes out one by one, as JSON text, and what was received is named', async (t) => {
-  const { server, call } = await served(t, { wait: '500ms' });
+  const { server, call } = await served(t);
   const ann = await connected(t, server, 'ws', { namespace: 'heikuai', user: 'ann', device: 'd1' });
   const list = [{ msgId: 'm1', message: 'hi' }, { msgId: 'm2', message: { a: 'b c' } }, { msgId: 3, message: 4 }];
   for (const form of [false, true]) {

@@ -13,38 +13,47 @@ import { launch } from './lib/server.mjs';
 import { until, within } from './lib/until.mjs';
 
 const PING_INTERVAL = 300;
-const PING_TIMEOUT = 200;
+/** Longer than that of the suites: whoever answers here may be kept from the CPU. */
+const PING_TIMEOUT = 2_000;
 
 /** Starts the fixture; its timings are those of the suites unless told otherwise. */
 async function start(...args) {
   const run = launch(['conformance', '--listen', '127.0.0.1:0', ...args]);
-  await until(() => `the fixture listens\n${run.stdout}${run.stderr}`, () => /listening on/.test(run.stdout) || run.exit);
+  await until(() => `the fixture listens\n${run.stdout}${run.stderr}`, () => /listening on/.test(run.stdout) || run.exit, { ms: 20_000 });
   const port = Number(/listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(run.stdout)[1]);
   return { port, url: `http://127.0.0.1:${port}`, wsUrl: `ws://127.0.0.1:${port}`, stop: () => run.child.kill('SIGTERM'), done: run.done };
 }
 
+/** Where no heartbeat comes in between, and nobody has to hurry. */
 let server;
+/** Where heartbeats are all that ends a session. */
+let beating;
+/** With the timings of the suites. */
+let suites;
 before(async () => {
-  server = await start();
+  const patient = ['--ping-timeout', `${PING_TIMEOUT}`, '--connect-timeout', '60000'];
+  [server, beating, suites] = await Promise.all([start(...patient, '--ping-interval', '60000'), start(...patient, '--ping-interval', `${PING_INTERVAL}`), start()]);
 });
 after(async () => {
-  server.stop();
-  const exit = await within('the fixture ends', server.done, 5_000);
-  assert.equal(exit.code, 0);
+  for (const fixture of [server, beating, suites]) {
+    fixture.stop();
+    const exit = await within('the fixture ends', fixture.done, 5_000);
+    assert.equal(exit.code, 0);
+  }
 });
 
-const poll = (path, sid, eio = 4) => fetch(`${server.url}${path}?EIO=${eio}&transport=polling&sid=${sid}`);
-const post = (path, sid, body, eio = 4) => fetch(`${server.url}${path}?EIO=${eio}&transport=polling&sid=${sid}`, { method: 'POST', body });
+const poll = (path, sid, eio = 4, on = server) => fetch(`${on.url}${path}?EIO=${eio}&transport=polling&sid=${sid}`);
+const post = (path, sid, body, eio = 4, on = server) => fetch(`${on.url}${path}?EIO=${eio}&transport=polling&sid=${sid}`, { method: 'POST', body });
 
-async function openPolling(path, eio = 4) {
-  const response = await fetch(`${server.url}${path}?EIO=${eio}&transport=polling`);
+async function openPolling(path, eio = 4, on = server) {
+  const response = await fetch(`${on.url}${path}?EIO=${eio}&transport=polling`);
   assert.equal(response.status, 200);
   const [open] = payload[eio].decode(await response.text());
   return JSON.parse(open.slice(1));
 }
 
-async function openSocket(t, path, eio = 4) {
-  const socket = await RawSocket.open(`${server.wsUrl}${path}?EIO=${eio}&transport=websocket`);
+async function openSocket(t, path, eio = 4, on = server) {
+  const socket = await RawSocket.open(`${on.wsUrl}${path}?EIO=${eio}&transport=websocket`);
   t.after(() => socket.close());
   socket.handshake = JSON.parse((await socket.next('the handshake')).slice(1));
   return socket;
@@ -54,10 +63,12 @@ for (const path of ['/engine.io/', '/socket.io/']) {
   describe(`Engine.IO at ${path}`, () => {
     for (const eio of [4, 3]) {
       test(`EIO=${eio}: the handshake says everything, by polling and by WebSocket`, async (t) => {
-        const polled = await openPolling(path, eio);
-        const { handshake } = await openSocket(t, path, eio);
-        for (const [open, upgrades] of [[polled, ['websocket']], [handshake, []]]) {
-          assert.deepEqual({ ...open, sid: typeof open.sid }, { sid: 'string', upgrades, pingInterval: PING_INTERVAL, pingTimeout: PING_TIMEOUT, maxPayload: 1_000_000 });
+        for (const [on, pingInterval, pingTimeout] of [[suites, 300, 200], [beating, PING_INTERVAL, PING_TIMEOUT]]) {
+          const polled = await openPolling(path, eio, on);
+          const { handshake } = await openSocket(t, path, eio, on);
+          for (const [open, upgrades] of [[polled, ['websocket']], [handshake, []]]) {
+            assert.deepEqual({ ...open, sid: typeof open.sid }, { sid: 'string', upgrades, pingInterval, pingTimeout, maxPayload: 1_000_000 });
+          }
         }
       });
     }
@@ -82,24 +93,24 @@ for (const path of ['/engine.io/', '/socket.io/']) {
     }
 
     test('heartbeats by polling: the server asks, the client answers', async () => {
-      const { sid } = await openPolling(path);
+      const { sid } = await openPolling(path, 4, beating);
       for (let i = 0; i < 3; i += 1) {
-        const polled = await poll(path, sid);
+        const polled = await poll(path, sid, 4, beating);
         assert.deepEqual([polled.status, await polled.text()], [200, '2']);
-        assert.equal((await post(path, sid, '3')).status, 200);
+        assert.equal((await post(path, sid, '3', 4, beating)).status, 200);
       }
     });
 
     for (const eio of [4, 3]) {
       test(`EIO=${eio}: who owes a heartbeat by polling is unknown at the announced time`, async () => {
-        const { sid } = await openPolling(path, eio);
+        const { sid } = await openPolling(path, eio, beating);
         await setTimeout(PING_INTERVAL + PING_TIMEOUT);
-        assert.equal((await (eio === 4 ? poll(path, sid) : post(path, sid, '1:2', 3))).status, 400);
+        assert.equal((await (eio === 4 ? poll(path, sid, 4, beating) : post(path, sid, '1:2', 3, beating))).status, 400);
       });
     }
 
     test('heartbeats by WebSocket, and the end of who owes one', async (t) => {
-      const socket = await openSocket(t, path);
+      const socket = await openSocket(t, path, 4, beating);
       assert.equal(await socket.next('a ping'), '2');
       socket.send('3');
       assert.equal(await socket.next('another ping'), '2');
@@ -113,9 +124,15 @@ for (const path of ['/engine.io/', '/socket.io/']) {
     });
 
     test('a client closes: its poll ends with a noop, and the session is unknown', async () => {
-      const { sid } = await openPolling(path);
-      const [polled] = await Promise.all([poll(path, sid), post(path, sid, '1')]);
-      assert.deepEqual([polled.status, await polled.text()], [200, '6']);
+      // Which of the two the server sees first is not ours to say.
+      let sid;
+      let ended;
+      for (let tries = 0; tries < 5 && ended !== '200 6'; tries += 1) {
+        ({ sid } = await openPolling(path));
+        const [polled] = await Promise.all([poll(path, sid), post(path, sid, '1')]);
+        ended = `${polled.status} ${await polled.text()}`;
+      }
+      assert.equal(ended, '200 6');
       assert.equal((await poll(path, sid)).status, 400);
     });
 
@@ -141,7 +158,7 @@ for (const path of ['/engine.io/', '/socket.io/']) {
           assert.equal((await second.waitClosed()).code, 1002);
           assert.deepEqual(second.frames, []);
           assert.equal(socket.closed, undefined);
-          assert.deepEqual(socket.frames.filter((frame) => frame !== '2' && !/^4/.test(frame)), []);
+          assert.deepEqual(socket.frames.filter((frame) => !/^4/.test(frame)), []);
           socket.close();
         }
       });
@@ -206,10 +223,9 @@ describe('Engine.IO echo', () => {
 
   test('two polls at once end the session', async () => {
     const { sid } = await openPolling('/engine.io/');
-    const first = poll('/engine.io/', sid);
-    const [one, two] = await Promise.all([first, setTimeout(5).then(() => poll('/engine.io/', sid))]);
-    assert.deepEqual([one.status, await one.text()], [200, '1']);
-    assert.equal(two.status, 400);
+    // Which of the two the server sees first is not ours to say.
+    const [one, two] = (await Promise.all([poll('/engine.io/', sid), poll('/engine.io/', sid)])).sort((a, b) => a.status - b.status);
+    assert.deepEqual([one.status, await one.text(), two.status], [200, '1', 400]);
     assert.equal((await poll('/engine.io/', sid)).status, 400);
   });
 
@@ -230,15 +246,15 @@ describe('Engine.IO echo', () => {
     assert.equal(await socket.next('the probe'), '3probe');
     assert.equal(await (await poll('/engine.io/', sid)).text(), '6');
     socket.send('5', '4hello');
-    // Only a heartbeat may come in between: what ended the poll is not for the socket.
-    assert.equal(await socket.nextLike(/^[^2]/), '4hello');
+    // What ended the poll is not for the socket.
+    assert.equal(await socket.next('the echo'), '4hello');
   });
 });
 
 describe('Socket.IO', () => {
   /** Connected to the main namespace, its `auth` read. */
-  async function connected(t) {
-    const socket = await openSocket(t, '/socket.io/');
+  async function connected(t, on = server) {
+    const socket = await openSocket(t, '/socket.io/', 4, on);
     socket.send('40');
     await socket.nextLike(/^40/);
     await socket.nextLike(/^42/);
@@ -268,11 +284,17 @@ describe('Socket.IO', () => {
   });
 
   test('no namespace within the connect timeout', async (t) => {
-    const socket = await openSocket(t, '/socket.io/');
-    socket.ws.on('message', (bytes) => bytes.toString() === '2' && socket.send('3'));
-    const before = performance.now();
-    await socket.waitClosed();
-    assert.ok(performance.now() - before >= 900, 'not before its time');
+    const strict = await start('--ping-timeout', `${PING_TIMEOUT}`);
+    try {
+      const before = performance.now();
+      const socket = await openSocket(t, '/socket.io/', 4, strict);
+      socket.ws.on('message', (bytes) => bytes.toString() === '2' && socket.send('3'));
+      await socket.waitClosed();
+      assert.ok(performance.now() - before >= 900, 'not before its time');
+    } finally {
+      strict.stop();
+      await strict.done;
+    }
   });
 
   for (const packet of ['4abc', '42{}', '42[]', '42["message"', '42["message","not joined"]']) {
@@ -291,10 +313,14 @@ describe('Socket.IO', () => {
     await socket.nextLike(/^42\["message-back","message to main namespace"\]$/);
   });
 
-  test('leaving the main namespace', async (t) => {
-    const socket = await connected(t);
+  test('who leaves the main namespace keeps the connection', async (t) => {
+    const socket = await connected(t, beating);
     socket.send('41');
-    await socket.waitClosed();
+    for (let i = 0; i < 2; i += 1) {
+      assert.equal(await socket.next('a ping'), '2');
+      socket.send('3');
+    }
+    assert.equal(socket.closed, undefined);
   });
 
   for (const [what, sent, received] of [
@@ -314,12 +340,7 @@ describe('Socket.IO', () => {
     test(`${what} comes back`, async (t) => {
       const socket = await connected(t);
       socket.send(...sent);
-      for (const expected of received) {
-        let packet = await socket.next('the answer');
-        // A heartbeat may come at any time.
-        if (packet === '2') packet = await socket.next('the answer');
-        assert.deepEqual(packet, expected);
-      }
+      for (const expected of received) assert.deepEqual(await socket.next('the answer'), expected);
     });
   }
 
@@ -342,8 +363,8 @@ describe('Socket.IO', () => {
 });
 
 describe('plain echo', () => {
-  async function echo(t, options) {
-    const socket = await RawSocket.open(`${server.wsUrl}/echo`, options);
+  async function echo(t, on = server) {
+    const socket = await RawSocket.open(`${on.wsUrl}/echo`);
     t.after(() => socket.close());
     return socket;
   }
@@ -362,7 +383,7 @@ describe('plain echo', () => {
   }
 
   test('it sends no frame that nobody asked for', async (t) => {
-    const socket = await echo(t);
+    const socket = await echo(t, beating);
     await setTimeout(2 * (PING_INTERVAL + PING_TIMEOUT));
     assert.deepEqual([socket.pings, socket.frames, socket.closed], [0, [], undefined]);
   });
@@ -384,16 +405,26 @@ describe('plain echo', () => {
 // The suites wait for one message after the other, and `ws` reports in one go what it reads in one go, unless it has
 // to decompress it first.
 test('without compression, too, a client is let in by one read and shown its auth by another', async () => {
-  const plain = await start('--compression', 'false');
-  const socket = new WebSocket(`${plain.wsUrl}/socket.io/?EIO=4&transport=websocket`);
+  const plain = await start('--compression', 'false', '--ping-interval', '60000');
+  const exchange = async () => {
+    const socket = new WebSocket(`${plain.wsUrl}/socket.io/?EIO=4&transport=websocket`).on('error', () => {});
+    try {
+      const next = () => within('a message', new Promise((resolve) => socket.once('message', (bytes) => resolve(bytes.toString()))), 2_000);
+      const open = await next();
+      socket.send('40');
+      return [open, await next(), await next()];
+    } finally {
+      socket.terminate();
+    }
+  };
   try {
-    const next = () => within('a message', new Promise((resolve) => socket.once('message', (bytes) => resolve(bytes.toString()))), 5_000);
-    assert.match(await next(), /^0/);
-    socket.send('40');
-    assert.match(await next(), /^40/);
-    assert.equal(await next(), '42["auth",{}]');
+    // Who is kept from the CPU for longer than the two are apart reads them together all the same.
+    let seen;
+    for (let tries = 0; tries < 5 && seen?.length !== 3; tries += 1) seen = await exchange().catch((error) => [error.message]);
+    assert.match(seen[0], /^0/);
+    assert.match(seen[1], /^40/);
+    assert.equal(seen[2], '42["auth",{}]');
   } finally {
-    socket.terminate();
     plain.stop();
     await plain.done;
   }

@@ -33,7 +33,7 @@ test('a scheduled push survives kill -9 and is sent when its time comes, once', 
   const server = await Server.start(t, { restartable: true });
   const api = new Api(server);
   const ann = await connected(t, server, 'sio4-ws', { user: 'ann', device: 'd1' });
-  const soon = new Date(Date.now() + 2_500).toISOString();
+  const soon = new Date(Date.now() + 5_000).toISOString();
   await api.push({ to: { users: ['ann'] }, data: 'later', id: 'later', deliver_at: soon });
   await api.push({ to: { users: ['ann'] }, data: 'recalled', id: 'never', deliver_at: soon });
   await api.push({ to: { users: ['ann'] }, data: 'now', id: 'now' });
@@ -88,7 +88,7 @@ test('the answer to a push waits for receipts of every kind of client, and no lo
   const all = await api.push({ to: { users: ['ann'] }, data: 1, ack: { wait: '20s' } });
   assert.deepEqual({ ...all.ack, devices: all.ack.devices.length }, { complete: true, acked: clients.length, waiting: 0, devices: clients.length });
   await connected(t, server, 'ws', { user: 'ann', device: 'silent', ackBy: 'none' });
-  const some = await api.push({ to: { users: ['ann'] }, data: 2, ack: { wait: '1s' } });
+  const some = await api.push({ to: { users: ['ann'] }, data: 2, ack: { wait: '4s' } });
   assert.deepEqual([some.ack.complete, some.ack.waiting], [false, 1]);
   assert.deepEqual(some.ack.devices.filter(({ acked }) => !acked), [{ device: 'silent', user: 'ann', acked: false }]);
 });
@@ -173,11 +173,12 @@ test('who gives no receipt is tried another way, once, whatever happens to the s
   await away(t, server, { user: 'bob', device: 'bobs', platform: 'android' });
   const laptop = await connected(t, server, 'sio4-ws', { user: 'bob', device: 'laptop' });
   const woken = () => (existsSync(record) ? readFileSync(record, 'utf8').trim().split('\n').map((line) => JSON.parse(line)) : []);
-  const offline = { escalate_after: '1500ms', notification: { title: 'hello' } };
+  const offline = { escalate_after: '4s', notification: { title: 'hello' } };
   await api.push({ to: { users: ['ann', 'bob'] }, data: 1, id: 'm1', offline });
   await laptop.waitForId('m1');
   await api.waitForLedger('m1', { acked: 1 });
-  // The deadline survives.
+  // Answered once the receipt is written down: it survives as well as the deadline.
+  await laptop.ack(['m1']);
   await server.kill9();
   await server.start();
   await until('the phone is woken', () => woken().length > 0, { ms: BACK_MS });

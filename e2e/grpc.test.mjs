@@ -83,7 +83,7 @@ describe('gRPC', { skip: missing }, () => {
     await until(() => `the streams are open\n${run.output}`, () => /pushes first/.test(run.output) && /health 1/.test(run.output), { ms: 30_000 });
     const began = performance.now();
     await server.stop({ ms: 10_000 });
-    assert.ok(performance.now() - began < 5_000, 'it did not wait for them');
+    assert.ok(performance.now() - began < 8_000, 'it did not wait for them');
     await within('the client hears of it', run.done, 10_000);
     assert.match(run.output, /pushes UNAVAILABLE/);
     assert.match(run.output, /health 2\n/);

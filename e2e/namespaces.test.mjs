@@ -31,7 +31,11 @@ test('who is in a namespace that is deleted is sent away, and a new one of the s
 
   const gone = await admin.call('DELETE', '/v1/namespaces/shop');
   assert.ok([202, 204].includes(gone.status), gone.text);
-  for (const each of clients) await each.waitUntil(`${each.name} is told`, () => saidGoodbye(each));
+  for (const each of clients) {
+    await each.waitUntil(`${each.name} is told`, () => saidGoodbye(each));
+    // One that tries again would be let into the new one.
+    await each.close();
+  }
   await until('all of it is gone', async () => (await admin.call('DELETE', '/v1/namespaces/shop')).status === 404);
   assert.equal((await admin.call('GET', '/v1/namespaces/shop')).status, 404);
   assert.equal((await api.call('GET', 'messages', undefined, { key })).status, 401);
@@ -53,13 +57,14 @@ test('who is in a namespace that is deleted is sent away, and a new one of the s
 
 test('a deletion that kill -9 interrupts goes on after the start', async (t) => {
   const { server, admin, api } = await shop(t, { restartable: true });
-  await Promise.all(Array.from({ length: 40 }, (_, n) => connected(t, server, 'ws', { namespace: 'shop', device: `d${n}`, user: 'ann' })));
+  const clients = await Promise.all(Array.from({ length: 40 }, (_, n) => connected(t, server, 'ws', { namespace: 'shop', device: `d${n}`, user: 'ann' })));
   for (let n = 0; n < 50; n += 1) await api.push({ to: { users: ['ann'] }, data: n });
   // The answer is not waited for, as far as it goes: the process ends in the middle.
   const deleting = admin.call('DELETE', '/v1/namespaces/shop').catch(() => undefined);
   await until('it has begun', () => / a namespace goes/.test(server.output));
   await server.kill9();
   await deleting;
+  await Promise.all(clients.map((each) => each.close()));
   await server.start();
   await until('all of it is gone', async () => (await admin.call('DELETE', '/v1/namespaces/shop')).status === 404);
   const again = await admin.call('POST', '/v1/namespaces', { name: 'shop', auth: { mode: 'open' } });

@@ -81,7 +81,7 @@ test('a client that flaps, 200 times within the grace: nothing is told', async (
 });
 
 test('kill -9 while users are online and while one is in the grace: offline comes once, after the restart', async (t) => {
-  const { receiver, server, api } = await watched(t, { events: STAYS, grace: '2s' });
+  const { receiver, server, api } = await watched(t, { events: STAYS, grace: '4s' });
   const clients = {};
   for (const user of ['ann', 'bob', 'carl']) clients[user] = await connected(t, server, 'ws', { user, device: user });
   for (const user of ['ann', 'bob', 'carl']) await tells(receiver, server, user, ['online 1']);

@@ -105,7 +105,14 @@ test('kill -9 while pushes are in flight: every answered one is kept, an unanswe
       if (answered.includes(push)) assert.equal(again.duplicate, true, `${push.id} was accepted before the kill`);
     }
     for (const each of clients) {
-      await each.waitFor(asked.length, { ms: BACK_MS, unique: true });
+      await each.waitUntil(
+        `${each.name} has all ${asked.length} pushes of round ${round}`,
+        () => {
+          const have = new Set(each.ids);
+          return asked.every(({ id }) => have.has(id));
+        },
+        { ms: BACK_MS },
+      );
       each.received = each.received.filter(({ data }) => data.round === round);
       assert.deepEqual(each.uniqueIds.toSorted(), asked.map(({ id }) => id).toSorted(), each.state());
       for (const topic of topics.keys()) {

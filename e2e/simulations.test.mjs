@@ -23,6 +23,13 @@ async function end(api, { id }) {
 /** Pushes to a user, and answers what `assertReceived` expects. */
 const push = async (api, data) => ({ id: (await api.push({ to: { users: ['ann'] }, data })).id, data });
 
+/** Pushes to a user, with no time in between, and answers the ids. */
+async function pushTogether(api, messages) {
+  const answer = await api.call('POST', 'messages:batch', { messages: messages.map((message) => ({ to: { users: ['ann'] }, ...message })) });
+  assert.equal(answer.status, 200, describe(answer));
+  return answer.json.results.map(({ id }) => id);
+}
+
 for (const kind of Object.keys(KINDS)) {
   test(`what is lost is not acknowledged, and comes after a reconnect: ${kind}`, async (t) => {
     const server = await Server.start(t);
@@ -69,16 +76,15 @@ test('what is late, doubled or out of order is all there', async (t) => {
 
   await simulate(api, { on: { message: 'late' }, effect: 'delay', delay: '300ms' });
   const pushed = performance.now();
-  await api.push({ to: { users: ['ann'] }, data: 'late', id: 'late' });
-  const prompt = await push(api, 'prompt');
+  const [, prompt] = await pushTogether(api, [{ data: 'late', id: 'late' }, { data: 'prompt' }]);
   await ann.waitForId('late');
   const took = performance.now() - pushed;
   assert.ok(took >= 295, `it came after ${took} ms`);
-  await ann.waitForId(prompt.id);
+  await ann.waitForId(prompt);
   assert.deepEqual(ids().slice(2), ['prompt', 'late']);
 
   const mixing = await simulate(api, { on, effect: 'reorder', probability: 1, for: '1m' });
-  for (const data of [1, 2, 3]) await push(api, data);
+  await pushTogether(api, [{ data: 1 }, { data: 2 }, { data: 3 }]);
   // The third one waits for another, and then goes without.
   await ann.waitFor(7);
   assert.deepEqual(ids().slice(4), [2, 1, 3]);

@@ -44,6 +44,9 @@ for (const [title, five] of Object.entries(FIVE)) {
     const without = (...gone) => everybody.filter((each) => !gone.includes(each));
     const connection = ann[1].ready.connection;
     assert.ok(connection, `ready names the connection: ${JSON.stringify(ann[1].ready)}`);
+    // A stream joins by coming again, and the old one goes when its client is seen to be gone.
+    const online = async () => (await api.call('POST', 'messages', { to: { all: true }, dry_run: true })).json.online.connections;
+    await until('everybody has one connection', async () => (await online()) === everybody.length);
 
     // Each push with exactly those who are to get it, and the topic where only one can be meant.
     const plan = [

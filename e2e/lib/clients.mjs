@@ -18,6 +18,9 @@ const ANSWER_MS = 5_000;
 const ACK_IDS_MAX = 1_000;
 const RECONNECT_MS = { first: 20, most: 250 };
 
+/** What an error says first: what follows may be the state of a client, and that has all problems in it. */
+const lineOf = (error) => String(error).split('\n')[0];
+
 class Client {
   received = [];
   problems = [];
@@ -178,7 +181,7 @@ class SocketIoClient extends Client {
     if (typeof callback !== 'function' || more.length) this.problems.push({ what: 'a push is one object and a callback', event, message, more });
     this.take(event, message);
     if (this.ackBy === 'callback') callback?.();
-    else if (this.ackBy === 'command') this.ack([message.id]).catch((error) => this.disconnects.length || this.problems.push({ what: 'ack failed', error: String(error) }));
+    else if (this.ackBy === 'command') this.ack([message.id]).catch((error) => this.disconnects.length || this.problems.push({ what: 'ack failed', error: lineOf(error) }));
     else this.#callbacks.set(message.id, callback);
   }
 
@@ -252,7 +255,7 @@ class WsClient extends Client {
         delay = RECONNECT_MS.first;
       };
       this.command({ cmd: 'connect', ...this.identity }, connectedNow).catch(
-        (error) => this.#closed || socket.readyState !== WebSocket.OPEN || this.problems.push({ what: 'connect was refused', error: String(error) }),
+        (error) => this.#closed || socket.readyState !== WebSocket.OPEN || this.problems.push({ what: 'connect was refused', error: lineOf(error) }),
       );
     });
     socket.on('message', (bytes, binary) => this.#frame(bytes, binary));
@@ -330,7 +333,7 @@ class WsClient extends Client {
       await this.ack([id]);
     } catch (error) {
       if (this.suspicious) socket.terminate();
-      else if (this.socket.readyState === WebSocket.OPEN) this.problems.push({ what: 'ack failed', error: String(error) });
+      else if (this.socket.readyState === WebSocket.OPEN) this.problems.push({ what: 'ack failed', error: lineOf(error) });
     }
   }
 
