@@ -11,11 +11,14 @@ import { launch } from './lib/server.mjs';
 import { within } from './lib/until.mjs';
 
 /** Runs `tidings bench` and answers its JSON. */
-async function bench(...args) {
+const bench = (...args) => benchWith({}, ...args);
+
+/** The same, with this in its environment and in that of its servers. */
+async function benchWith(env, ...args) {
   const folder = await mkdtemp(join(tmpdir(), 'tidings-bench-e2e-'));
   try {
     const json = join(folder, 'figures.json');
-    const run = launch(['bench', ...args, '--quick', '--connections', '60', '--json', json]);
+    const run = launch(['bench', ...args, '--quick', '--connections', '60', '--json', json], { env });
     const exit = await within(`bench ${args.join(' ')}`, run.done, 120_000);
     assert.equal(exit.code, 0, run.stderr);
     return JSON.parse(await readFile(json, 'utf8'));
@@ -53,8 +56,14 @@ test('single users, a storm, a private message beside a room, and a mix', async 
   assert.equal(storm.received, storm.accepted * 10);
   const { fairness } = await bench('fairness');
   assert.ok(fairness.loaded.count > 0);
+  assert.ok(fairness.floor.count > 0);
   const { soak } = await bench('soak');
   assert.equal(soak.intervals.length, 12);
+});
+
+test('connections that a server has closed meanwhile are opened again', async () => {
+  const { fairness } = await benchWith({ TIDINGS_LIMITS__FIRST_REQUEST_TIMEOUT: '500ms' }, 'fairness');
+  assert.ok(fairness.room.count > 0);
 });
 
 test('several servers share the connections', async () => {

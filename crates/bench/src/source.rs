@@ -202,6 +202,10 @@ pub(crate) fn drive(
     sources: &mut [&mut Source],
     mut until: impl FnMut() -> Result<bool, BenchError>,
 ) -> Result<(), BenchError> {
+    // Of connections that had nothing to do for long, some may have been closed.
+    for source in &mut *sources {
+        source.answers(Duration::ZERO)?;
+    }
     while !until()? {
         interrupt::check()?;
         for source in &mut *sources {
@@ -218,6 +222,7 @@ pub(crate) fn drive(
 /// Pushes `count` messages as fast as they are accepted, up to `batch` in a call.
 pub(crate) fn push_all(source: &mut Source, batch: usize, count: u64) -> Result<(), BenchError> {
     source.begin(Pace::Closed, batch, count);
+    source.answers(Duration::ZERO)?;
     while source.sent < source.most {
         interrupt::check()?;
         source.turn()?;
