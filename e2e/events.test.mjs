@@ -129,7 +129,7 @@ test('who does not read loses events, is told how many, and holds up nobody', as
     assert.equal(answer.status, 200, describe(answer));
     await ann.waitFor(pushed);
   }
-  await api.waitForLedger(`${name}${pushed}`, { acked: 1 });
+  await api.waitForLedger(`${name}${pushed}`, { acked: 1 }, { ms: 30_000 });
   let text = '';
   socket.on('data', (chunk) => (text += chunk));
   socket.resume();
