@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::handler::Handler;
 use axum::response::{IntoResponse as _, Response};
@@ -12,7 +13,7 @@ use tracing::Span;
 
 use crate::auth::Need;
 use crate::request_id::{Patience, around, named};
-use crate::{ApiState, Problem, auth};
+use crate::{ApiState, Problem, auth, extract};
 
 /// What a handler is going to answer.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -24,14 +25,25 @@ pub(crate) type Answer = Box<dyn FnOnce(Request) -> Answering + Send>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<H> {
     need: Option<Need>,
-    asked: bool,
+    reads: Reads,
     handler: H,
 }
 
+/// What a handler reads of a request. What it does not read is refused where something is said in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reads {
+    pub(crate) query: bool,
+    pub(crate) body: bool,
+}
+
+impl Reads {
+    /// Whatever is there, if only to say what is wrong with it.
+    pub(crate) const ALL: Self = Self { query: true, body: true };
+}
+
 impl<H> Call<H> {
-    /// `asked`: the handler reads the query.
-    pub(crate) fn new(need: Option<Need>, asked: bool, handler: H) -> Self {
-        Self { need, asked, handler }
+    pub(crate) fn new(need: Option<Need>, reads: Reads, handler: H) -> Self {
+        Self { need, reads, handler }
     }
 }
 
@@ -43,11 +55,21 @@ where
     type Future = Answering;
 
     fn call(self, request: Request, state: ApiState) -> Answering {
-        let Self { need, asked, handler } = self;
+        let Self { need, reads, handler } = self;
         let inner = state.clone();
         let answer: Answer = Box::new(move |request| {
-            if !asked && let Some(name) = first_asked(need, &request) {
-                return Box::pin(std::future::ready(refused(&name).into_response()));
+            if !reads.query
+                && let Some(name) = first_asked(need, &request)
+            {
+                return Box::pin(std::future::ready(refused(&name, "query").into_response()));
+            }
+            if !reads.body && need.is_some() && !request.body().is_end_stream() {
+                return Box::pin(async move {
+                    match unread(request).await {
+                        Ok(request) => handler.call(request, inner).await,
+                        Err(problem) => problem.into_response(),
+                    }
+                });
             }
             handler.call(request, inner)
         });
@@ -61,9 +83,28 @@ fn first_asked(need: Option<Need>, request: &Request) -> Option<String> {
     form_urlencoded::parse(query.as_bytes()).next().map(|(name, _)| name.into_owned())
 }
 
-fn refused(name: &str) -> Problem {
+fn refused(name: &str, place: &str) -> Problem {
     let name: String = name.chars().take(64).collect();
-    Problem::field(ErrorCode::INVALID_REQUEST, &name, "is not known: this call is asked nothing in its query")
+    let message = format!("is not known: this call is asked nothing in its {place}");
+    Problem::field(ErrorCode::INVALID_REQUEST, &name, message)
+}
+
+/// The request of a call that reads no body, without the one that it has. That may only be nothing, or an object without fields:
+/// who says `{"dry_run": true}` where that is not known would have done what was only to be tried.
+async fn unread(request: Request) -> Result<Request, Problem> {
+    let (parts, body) = request.into_parts();
+    let whole = extract::body(Request::new(body), extract::BODY_MAX).await?;
+    let text = whole.trim_ascii();
+    if text.is_empty() {
+        return Ok(Request::from_parts(parts, Body::empty()));
+    }
+    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text) {
+        Ok(fields) => match fields.keys().next() {
+            Some(name) => Err(refused(name, "body")),
+            None => Ok(Request::from_parts(parts, Body::empty())),
+        },
+        Err(_) => Err(Problem::new(ErrorCode::INVALID_REQUEST, "this call is asked nothing in its body")),
+    }
 }
 
 /// The same for all handlers. A call that comes out of a call of gRPC is surrounded there.

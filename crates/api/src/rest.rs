@@ -30,7 +30,7 @@ use axum::routing::{MethodFilter, on};
 use tidings_node::keys::Scope;
 
 use crate::auth::Need;
-use crate::call::{Answering, Call};
+use crate::call::{Answering, Call, Reads};
 use crate::{ApiState, health, metrics, openapi, problem};
 
 /// A router, and what it answers.
@@ -59,6 +59,27 @@ pub(crate) const ASKED: [(&str, &str); 14] = [
     ("delete", "/v1/namespaces/{ns}/users/{user}/connections"),
 ];
 
+/// The calls that are given something in their body. All others that need a key refuse one, for the same reason.
+pub(crate) const GIVEN: [(&str, &str); 17] = [
+    ("delete", "/v1/namespaces/{ns}/rooms/{room}/members"),
+    ("patch", "/v1/namespaces/{ns}"),
+    ("patch", "/v1/namespaces/{ns}/devices/{device}"),
+    ("patch", "/v1/namespaces/{ns}/rooms/{room}"),
+    ("post", "/v1/namespaces"),
+    ("post", "/v1/namespaces/{ns}/acks"),
+    ("post", "/v1/namespaces/{ns}/blocks"),
+    ("post", "/v1/namespaces/{ns}/devices:purge"),
+    ("post", "/v1/namespaces/{ns}/keys"),
+    ("post", "/v1/namespaces/{ns}/messages"),
+    ("post", "/v1/namespaces/{ns}/messages:batch"),
+    ("post", "/v1/namespaces/{ns}/rooms/{room}/members"),
+    ("post", "/v1/namespaces/{ns}/simulations"),
+    ("post", "/v1/namespaces/{ns}/tokens"),
+    ("post", "/v1/namespaces/{ns}/tokens:revoke"),
+    ("post", "/v1/namespaces/{ns}/users:status"),
+    ("put", "/v1/namespaces/{ns}/devices/{device}"),
+];
+
 macro_rules! methods {
     ($($name:ident $filter:ident $word:literal;)*) => {
         $(fn $name<T: 'static>(
@@ -67,8 +88,8 @@ macro_rules! methods {
             need: Option<Need>,
             handler: impl Handler<T, ApiState, Future = Answering>,
         ) -> Self {
-            let asked = ASKED.contains(&($word, path));
-            self.described($word, path).answered(MethodFilter::$filter, path, Call::new(need, asked, handler))
+            let reads = Reads { query: ASKED.contains(&($word, path)), body: GIVEN.contains(&($word, path)) };
+            self.described($word, path).answered(MethodFilter::$filter, path, Call::new(need, reads, handler))
         })*
     };
 }
@@ -94,7 +115,7 @@ impl Routes {
         need: Option<Need>,
         handler: impl Handler<T, ApiState, Future = Answering>,
     ) -> Self {
-        self.answered(method, path, Call::new(need, false, handler))
+        self.answered(method, path, Call::new(need, Reads { query: false, body: false }, handler))
     }
 
     fn answered<T: 'static>(
@@ -121,8 +142,8 @@ impl Routes {
 pub(crate) fn routes() -> Routes {
     let Routes { router, list } = open().merge(keyed());
     let router = router
-        .method_not_allowed_fallback(Call::new(None, true, problem::method_not_allowed))
-        .fallback(Call::new(None, true, problem::no_such_path));
+        .method_not_allowed_fallback(Call::new(None, Reads::ALL, problem::method_not_allowed))
+        .fallback(Call::new(None, Reads::ALL, problem::no_such_path));
     Routes { router, list }
 }
 

@@ -211,6 +211,33 @@ async fn a_dry_run_sends_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_given_nothing_does_nothing_when_something_is_said() {
+    let world = World::new().await;
+    world.device("d1", "ann", Platform::Web, &[]).await;
+    assert_eq!(world.call(PUSH, r#"{"to":{"all":true},"id":"m1"}"#).await.status, 202);
+    for (call, body, wrong) in [
+        (
+            "POST /v1/namespaces/demo:clear",
+            r#"{"dry_run":true}"#,
+            "  dry_run: is not known: this call is asked nothing in its body\n",
+        ),
+        (
+            "POST /v1/namespaces/demo:suspend",
+            r#"{"x":1}"#,
+            "  x: is not known: this call is asked nothing in its body\n",
+        ),
+        ("DELETE /v1/namespaces/demo/messages/m1", "[1]", "  this call is asked nothing in its body\n"),
+        ("POST /v1/namespaces/demo:clear", "dry_run", "  this call is asked nothing in its body\n"),
+    ] {
+        let refused = world.call(call, body).await;
+        assert_eq!(refused.wrong(), format!("400 invalid_request\n{wrong}"), "{call} {body}");
+        assert_eq!(world.call("GET /v1/namespaces/demo/messages/m1", "").await.status, 200);
+    }
+    assert_eq!(world.call("POST /v1/namespaces/demo:clear", " {} ").await.status, 204);
+    assert_eq!(world.call("GET /v1/namespaces/demo/messages/m1", "").await.status, 404);
+}
+
+#[tokio::test]
 async fn everything_of_a_push_is_taken() {
     let world = World::new().await;
     world.device("d1", "ann", Platform::Web, &[]).await;

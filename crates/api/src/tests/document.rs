@@ -53,6 +53,24 @@ fn the_document_knows_which_calls_are_asked_in_their_query() {
     assert_eq!(asked, known);
 }
 
+/// The same of what they are given: see [`rest::GIVEN`].
+#[test]
+fn the_document_knows_which_calls_are_given_a_body() {
+    let document = document();
+    let mut given = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if operation.get("requestBody").is_some() {
+                given.push((method.as_str(), path.as_str()));
+            }
+        }
+    }
+    given.sort_unstable();
+    let mut known = rest::GIVEN.to_vec();
+    known.sort_unstable();
+    assert_eq!(given, known);
+}
+
 #[test]
 fn every_reference_leads_somewhere() {
     fn walk(value: &Value, document: &Value) {
