@@ -1,5 +1,6 @@
 //! A device has a message.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +113,9 @@ impl Node {
                 online.clone_from(&message.meant);
             }
         }
+        // When its time is over, nobody gets it any more.
+        let left = message.expires_at.since(self.clock.now());
+        let wait = if message.keep { wait.min(left) } else { wait };
         let by_all = self.ledger.acked_by_all(name, message.seq, online.clone());
         tokio::select! {
             // Time is over is an answer, too.
@@ -142,7 +146,11 @@ impl Node {
     ) -> Result<AckOutcome, StoreError> {
         let at = self.clock.now();
         let (mut outcome, mut known) = (AckOutcome::default(), Vec::new());
+        let mut named = HashSet::with_capacity(ids.len());
         for id in ids {
+            if !named.insert(id.clone()) {
+                continue;
+            }
             match self.store.find(&namespace.name, &id).await? {
                 Some(seq) => known.push((id, seq)),
                 None => outcome.unknown.push(id),

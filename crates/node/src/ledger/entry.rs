@@ -185,11 +185,12 @@ impl Entry {
         count(&self.dropped(why, by, now))
     }
 
-    /// These devices do not get it any more, unless they have it, or would not get it anyhow because its time is over.
+    /// These devices do not get it any more, unless they have it, or would not get it anyhow because it is recalled or its time is
+    /// over.
     /// Answers which.
     pub(crate) fn dropped(&mut self, why: DropReason, by: &Ordinals, now: Timestamp) -> Ordinals {
         self.touched_at = now;
-        let over = self.keep && now >= self.expires_at;
+        let over = !self.may_be_acked(now);
         let gets_it = |device: &u32| {
             !over
                 && self.meant.contains(*device)

@@ -159,8 +159,15 @@ impl Node {
         namespace: &Namespace,
         id: &MessageId,
     ) -> Result<Option<Arc<Message>>, StoreError> {
-        let Some(seq) = self.store.find(&namespace.name, id).await? else { return Ok(None) };
-        Ok(self.store.messages(&namespace.name, vec![seq]).await?.into_iter().flatten().next())
+        let mut before = None;
+        // One that is sent between the two looks has another number then.
+        while let Some(seq) = self.store.find(&namespace.name, id).await?.filter(|seq| before != Some(*seq)) {
+            if let Some(found) = self.store.messages(&namespace.name, vec![seq]).await?.into_iter().flatten().next() {
+                return Ok(Some(found));
+            }
+            before = Some(seq);
+        }
+        Ok(None)
     }
 
     /// What became of a message.

@@ -64,3 +64,38 @@ async fn nobody_waits_for_receipts_of_what_is_recalled() {
     let awaited = tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
     assert_eq!((awaited.acked, awaited.waiting), (0, 1));
 }
+
+#[tokio::test]
+async fn nobody_waits_for_receipts_of_what_is_over() {
+    let world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    world.node.came(&ann, 1, 0).await.unwrap();
+    let accepted = world.push(named("m1", "ann")).await;
+    world.time.store(accepted.message.expires_at.0, Ordering::Relaxed);
+    let (wait, never) = (Duration::from_secs(3_600), std::future::pending());
+    let waiting = world.node.await_acks(&ann.namespace, &accepted.message, false, wait, never, 10);
+    let awaited = tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
+    assert_eq!((awaited.acked, awaited.waiting), (0, 1));
+}
+
+#[tokio::test]
+async fn what_is_recalled_stays_recalled_when_its_place_is_taken() {
+    let mut world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    let with_key = |id| Push { collapse_key: Some("k".parse().unwrap()), ..named(id, "ann") };
+    let old = world.push(with_key("m1")).await;
+    recall(&mut world, &old).await;
+    world.push(with_key("m2")).await;
+    let report = world.node.report(&ann.namespace, &old.message).await;
+    assert_eq!((report.total.recalled, report.total.dropped.len()), (1, 0), "{:?}", report.total);
+}
+
+#[tokio::test]
+async fn an_id_that_is_named_twice_is_one_receipt() {
+    let world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    let accepted = world.push(named("m1", "ann")).await;
+    let ids = vec![accepted.message.id.clone(); 2];
+    let outcome = world.node.ack_ids(&ann.namespace, ann.device.ordinal, ids).await.unwrap();
+    assert_eq!(outcome.acked, [accepted.message.seq]);
+}

@@ -8,7 +8,7 @@ use fjall::Slice;
 
 use super::Options;
 use super::disk::{CommitError, Disk, io_error, shield};
-use super::opening::{Directory, LOCK, SYNCED, TREE, UNFINISHED, sync_ancestors};
+use super::opening::{Directory, LOCK, SYNCED, TREE, UNFINISHED, make_directory, sync_ancestors};
 use crate::StoreError;
 use crate::kv::Keyspace;
 
@@ -18,6 +18,8 @@ pub(crate) struct Fresh {
     /// There until it is finished or dropped.
     disk: Option<Disk>,
     path: PathBuf,
+    /// Whether the directory was not there before.
+    new: bool,
     directory: Directory,
     finished: bool,
 }
@@ -26,7 +28,8 @@ impl Fresh {
     /// Begins a store in a directory that is empty or not there yet. `None` when there is something in it.
     pub(crate) fn begin(path: &Path, options: Options) -> Result<Option<Self>, StoreError> {
         let error = |error| io_error(path.display(), &error);
-        fs::create_dir_all(path).map_err(error)?;
+        let new = !path.try_exists().map_err(error)?;
+        make_directory(path).map_err(error)?;
         if fs::read_dir(path).map_err(error)?.next().is_some() {
             return Ok(None);
         }
@@ -34,12 +37,12 @@ impl Fresh {
         File::open(path).and_then(|folder| folder.sync_all()).map_err(error)?;
         let made = Directory::empty(path, options).and_then(|directory| {
             let disk = Some(directory.make_tree()?);
-            Ok(Self { path: path.to_owned(), disk, directory, finished: false })
+            Ok(Self { path: path.to_owned(), new, disk, directory, finished: false })
         });
         match made {
             Ok(fresh) => Ok(Some(fresh)),
             Err(why) => {
-                discard(path);
+                discard(path, new);
                 Err(why)
             }
         }
@@ -92,7 +95,7 @@ impl Drop for Fresh {
     fn drop(&mut self) {
         if !self.finished {
             self.disk = None;
-            discard(&self.path);
+            discard(&self.path, self.new);
         }
     }
 }
@@ -102,7 +105,7 @@ fn refused() -> StoreError {
 }
 
 /// Throws away what a backup or an import has begun. The file that says so goes last.
-fn discard(path: &Path) {
+fn discard(path: &Path, new: bool) {
     // Whatever cannot be removed keeps that file company.
     let gone = |removed: io::Result<()>| match removed {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -112,6 +115,9 @@ fn discard(path: &Path) {
         && [SYNCED, LOCK].iter().all(|name| gone(fs::remove_file(path.join(name))));
     if gone {
         let _ = fs::remove_file(path.join(UNFINISHED));
+        if new {
+            let _ = fs::remove_dir(path);
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! How the directory is opened, and begun: the lock, the order in which things come to be, and what is
 //! checked before anything is believed.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,10 +75,16 @@ pub(super) struct Directory {
     lock: Lock,
 }
 
+/// Makes a directory, and those above it that are missing, for this user alone: there are secrets in it. One that is there stays
+/// as it is.
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// Opens the store in this directory, or begins one.
 pub(super) fn open(path: &Path, options: Options) -> Result<Opened, StoreError> {
     let error = |error| io_error(path.display(), &error);
-    fs::create_dir_all(path).map_err(error)?;
+    make_directory(path).map_err(error)?;
     let lock = lock(path)?;
     let mut synced = OpenOptions::new()
         .create(true)
