@@ -1,11 +1,13 @@
 //! A shard thread: one loop that takes what it is told, and ends each turn with one write for each
 //! connection that has something to be written.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use tidings_hub::Delivery;
 use tidings_model::{Disconnect, Ordinal};
 use tidings_node::{Node, ToShard, ids};
 use tokio::sync::mpsc;
@@ -69,6 +71,8 @@ async fn turns(
     mut commands: mpsc::Receiver<Command>,
 ) {
     let mut more = false;
+    // Of what was told, the messages that have not been taken in.
+    let mut waiting = VecDeque::new();
     let timer = tokio::time::sleep(IDLE);
     tokio::pin!(timer);
     let mut pulse = tokio::time::interval(PULSE);
@@ -95,12 +99,15 @@ async fn turns(
                     local.node.count_queues();
                 }
             }
-            told = inbox.recv(), if local.takes_messages() => {
+            told = inbox.recv(), if waiting.is_empty() && local.takes_messages() => {
                 let Some(told) = told else { return };
-                take_in(&local, told, &mut inbox);
+                take_in(&local, Some(told), &mut waiting, &mut inbox);
             }
             Some(command) = commands.recv() => obey(&local, command),
             () = local.wake.notified() => reset(&local, timer.as_mut()),
+            () = std::future::ready(()), if !waiting.is_empty() && local.takes_messages() => {
+                take_in(&local, None, &mut waiting, &mut inbox);
+            }
             () = breath.take(), if more => {}
         }
         // However much is to be delivered, some who want to come in are let in.
@@ -117,7 +124,7 @@ async fn turns(
         }
         local.give_share();
         breath.after_turn(more && local.hub.borrow().is_behind(), Instant::now());
-        if more {
+        if more || !waiting.is_empty() {
             // The connections' own tasks get their turn as well.
             tokio::task::yield_now().await;
         }
@@ -131,13 +138,36 @@ fn reset(local: &Local, timer: std::pin::Pin<&mut tokio::time::Sleep>) {
     timer.reset(Instant::now() + wait);
 }
 
-/// Takes in what was told, and what else waits, up to as much as belongs into a turn.
-fn take_in(local: &Local, first: ToShard, inbox: &mut mpsc::Receiver<ToShard>) {
-    let (mut next, mut messages) = (Some(first), 0);
-    while let Some(told) = next {
-        messages += if let ToShard::Deliver(deliveries) = &told { deliveries.len() } else { 1 };
-        take(local, told);
-        next = if messages < TURN_MESSAGES { inbox.try_recv().ok() } else { None };
+/// Takes in what waits of what was told before, what was `told` now, and what else was, up to as much as belongs into a turn. Messages
+/// that come to too much stay among those that wait.
+fn take_in(
+    local: &Local,
+    mut told: Option<ToShard>,
+    waiting: &mut VecDeque<Arc<Delivery>>,
+    inbox: &mut mpsc::Receiver<ToShard>,
+) {
+    let mut messages = 0;
+    loop {
+        while let Some(delivery) = waiting.pop_front() {
+            // What is held back from now on is held back until then.
+            local.pass_time();
+            local.hub.borrow_mut().deliver(delivery);
+            messages += 1;
+            if local.hub.borrow().has_enough() {
+                return;
+            }
+        }
+        if told.is_none() && messages < TURN_MESSAGES {
+            told = inbox.try_recv().ok();
+        }
+        match told.take() {
+            Some(ToShard::Deliver(deliveries)) => waiting.extend(deliveries),
+            Some(other) => {
+                take(local, other);
+                messages += 1;
+            }
+            None => return,
+        }
     }
 }
 

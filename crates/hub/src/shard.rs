@@ -33,7 +33,7 @@ mod signal;
 #[cfg(test)]
 mod tests;
 
-use fanout::{BEHIND_ROUNDS, IN_A_HURRY, Job, TURN_WRITES};
+use fanout::{AT_ONCE_BYTES, BEHIND_ROUNDS, IN_A_HURRY, Job, TURN_WRITES};
 use faults::Faults;
 pub use members::Attach;
 use members::Member;
@@ -229,6 +229,8 @@ pub struct Shard {
     round: Round,
     /// To be written at the end of this turn.
     urgent: Vec<PeerKey>,
+    /// Bytes that messages have put into the outboxes of these since they were last taken, with what a place in one costs.
+    at_once: usize,
     events: Vec<Event>,
     drops: Drops,
     /// What holds for frames that are no messages.
@@ -279,6 +281,7 @@ impl Shard {
             jobs: VecDeque::new(),
             round: Round::default(),
             urgent: Vec::new(),
+            at_once: 0,
             events: Vec::new(),
             drops: Drops::default(),
             bounds,
@@ -339,12 +342,20 @@ impl Shard {
     /// Takes the connections that are to be written to now: those with a reply, or with a message that is
     /// not to a room.
     pub fn take_urgent(&mut self, into: &mut Vec<PeerKey>) {
+        self.at_once = 0;
         for peer in self.urgent.drain(..) {
             if let Some(found) = self.peers.get_mut(peer) {
                 found.dirty = Dirty::No;
                 into.push(peer);
             }
         }
+    }
+
+    /// Whether so much waits for the end of this turn that no more messages are to be taken in before it: a message for a list of
+    /// users has frames of its own for each of them, and how much may wait for a reader is not looked at before it is written to.
+    #[must_use]
+    pub fn has_enough(&self) -> bool {
+        self.at_once >= AT_ONCE_BYTES
     }
 
     /// One turn of the round. Takes the connections that are to be written to at its end; answers whether

@@ -29,6 +29,13 @@ const SLICE: usize = 512;
 /// Connections in one turn that are written to because of a room: about half a millisecond of system calls.
 pub(super) const TURN_WRITES: usize = 64;
 
+/// Bytes of messages that are not to big rooms in one turn; one message more may come to it. So many small ones still leave in few
+/// writes.
+pub(super) const AT_ONCE_BYTES: usize = 16 << 20;
+
+/// What a message costs in an outbox besides its data, in bytes.
+const OVERHEAD: usize = 256;
+
 /// Messages to rooms that are put into outboxes before those are written. Well below any sensible bound of
 /// an outbox, so that only a reader can be slow, never the writer.
 const ROUND_MESSAGES: usize = 128;
@@ -162,7 +169,10 @@ impl Shard {
             }
             self.jobs = jobs;
         }
-        taken |= self.serve_one(job, key);
+        if self.serve_one(job, key) {
+            taken = true;
+            self.at_once += job.delivery.message.data.len() + OVERHEAD;
+        }
         if taken
             && let Some(member) = self.members.get(key)
             && let Some(peer) = self.peers.get_mut(member.peer)

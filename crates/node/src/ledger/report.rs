@@ -162,7 +162,9 @@ impl Node {
         let mut before = None;
         // One that is sent between the two looks has another number then.
         while let Some(seq) = self.store.find(&namespace.name, id).await?.filter(|seq| before != Some(*seq)) {
-            if let Some(found) = self.store.messages(&namespace.name, vec![seq]).await?.into_iter().flatten().next() {
+            if let Some(found) =
+                self.store.messages(&namespace.name, vec![seq]).await?.into_iter().flatten().next()
+            {
                 return Ok(Some(found));
             }
             before = Some(seq);

@@ -307,3 +307,34 @@ fn a_shard_is_behind_when_round_after_round_leaves_messages_for_the_next() {
         }
     }
 }
+
+#[test]
+fn what_a_list_of_users_is_given_at_once_is_bounded() {
+    let mut script = Script::new(Bounds::default());
+    let users: Vec<_> = (1..=40).collect();
+    for user in &users {
+        script.step(&format!("attach p{user} {user} sse"));
+        script.step(&format!("live p{user} 0"));
+    }
+    let large = bytes::Bytes::from(vec![b'1'; AT_ONCE_BYTES / 100]);
+    let mut push = |script: &mut Script, seq: u64| {
+        let all = users.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let mut delivery = delivery(&format!("{seq} user:ann={all} | {all}"));
+        Arc::get_mut(&mut delivery.message).unwrap().data = large.clone();
+        script.shard.deliver(Arc::new(delivery));
+    };
+    for round in 0..2 {
+        // Three times forty hundredths are enough.
+        for (message, enough) in [(1, false), (2, false), (3, true)] {
+            push(&mut script, round * 3 + message);
+            assert_eq!(script.shard.has_enough(), enough, "message {message} of round {round}");
+        }
+        let mut turn = Vec::new();
+        script.shard.turn(&mut turn);
+        assert_eq!((turn.len(), script.shard.has_enough()), (40, false));
+        for (peer, _) in script.peers.values() {
+            let outbox = script.shard.outbox(*peer).unwrap();
+            assert_eq!(std::iter::from_fn(|| outbox.pop_frame()).count(), 3);
+        }
+    }
+}
