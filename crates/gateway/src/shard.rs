@@ -30,6 +30,9 @@ const TURN_MESSAGES: usize = 64;
 /// Commands that one turn obeys besides.
 const TURN_COMMANDS: usize = 16;
 
+/// For how long one turn may follow another, because there is always something to be done, before others get theirs.
+const TURNS_IN_A_ROW: Duration = Duration::from_millis(1);
+
 /// How long the loop sleeps when no timer is set.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -73,6 +76,7 @@ async fn turns(
     let mut more = false;
     // Of what was told, the messages that have not been taken in.
     let mut waiting = VecDeque::new();
+    let mut yielded = Instant::now();
     let timer = tokio::time::sleep(IDLE);
     tokio::pin!(timer);
     let mut pulse = tokio::time::interval(PULSE);
@@ -123,10 +127,12 @@ async fn turns(
             reset(&local, timer.as_mut());
         }
         local.give_share();
-        breath.after_turn(more && local.hub.borrow().is_behind(), Instant::now());
-        if more || !waiting.is_empty() {
-            // The connections' own tasks get their turn as well.
+        let now = Instant::now();
+        breath.after_turn(more && local.hub.borrow().is_behind(), now);
+        if more || !waiting.is_empty() || now.duration_since(yielded) >= TURNS_IN_A_ROW {
+            // The connections' own tasks get their turn as well, and timers are looked at.
             tokio::task::yield_now().await;
+            yielded = Instant::now();
         }
     }
 }

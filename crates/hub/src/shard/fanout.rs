@@ -268,6 +268,11 @@ impl Shard {
             job.written.push(device.0);
             return false;
         }
+        if self.faults.is_none() && self.peers.get(member.peer).is_none_or(|peer| peer.slow) {
+            // It is about to be closed: no frame is worth making for it.
+            job.delivery.superseded.iter().for_each(|old| member.acknowledged(*old));
+            return false;
+        }
         let frame = job.frames.frame(message, job.topic, job.place, member.format, &mut self.deflater);
         if self.faults.is_some() {
             return self.serve_with_faults(job, key, frame);
