@@ -475,6 +475,10 @@ impl Books {
             let key = (old.namespace.clone(), old.seq);
             self.update(key, now, |entry, _| drop(entry.dropped(DropReason::Collapsed, &both, now)));
         }
+        if !superseded.is_empty() {
+            // Until that is on record, a crash gives the old one back to who waits.
+            self.write_within(WRITE_RECEIPTS_AFTER);
+        }
     }
 
     /// Changes the books of a message. Without an entry they could not be read; writing down others would lose what is
