@@ -127,7 +127,9 @@ impl Entry {
     pub(crate) fn written(&mut self, by: &Ordinals, now: Timestamp) -> u64 {
         self.touched_at = now;
         let before = self.record.written.len();
-        let dropped = |device| self.record.dropped(device).is_some();
+        // What was trimmed is written after all to whoever asks for it from a position of its own.
+        let gone = [DropReason::SlowReader, DropReason::Collapsed].map(|why| self.record.dropped_for(why));
+        let dropped = |device| gone.iter().any(|gone| gone.contains(device));
         match by {
             Ordinals::None => {}
             Ordinals::One(one) if dropped(*one) => {}
@@ -137,12 +139,11 @@ impl Entry {
             }
             Ordinals::Many(many) => {
                 // A long fan-out may tell of somebody who was let go meanwhile.
-                let gone = &self.record.dropped;
                 if gone.iter().all(|gone| gone.is_disjoint(many)) {
                     self.record.written |= many;
                     self.note(now, Step::Written, by);
                 } else {
-                    let left = gone.iter().fold(many.clone(), |left, gone| left - gone);
+                    let left = gone.iter().fold(many.clone(), |left, gone| left - *gone);
                     self.record.written |= &left;
                     if !left.is_empty() {
                         self.note(now, Step::Written, &Ordinals::Many(left));
@@ -428,6 +429,22 @@ mod tests {
             }
         }
         assert_eq!(bucket_of(u128::MAX), ACK_TIME_BUCKETS - 1);
+    }
+
+    #[test]
+    fn who_was_let_go_has_it_only_if_it_was_trimmed() {
+        for (why, many, expected) in [
+            (DropReason::Trimmed, false, true),
+            (DropReason::Trimmed, true, true),
+            (DropReason::SlowReader, false, false),
+            (DropReason::Collapsed, true, false),
+        ] {
+            let mut entry = blank(None);
+            entry.dropped(why, &Ordinals::One(1), Timestamp(1));
+            let by = if many { Ordinals::from(vec![1, 2]) } else { Ordinals::One(1) };
+            entry.written(&by, Timestamp(2));
+            assert_eq!(entry.record.written.contains(1), expected, "{why:?}");
+        }
     }
 
     /// What goes into the record altogether and what is kept apart, each time that the books are written down.
