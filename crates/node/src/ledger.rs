@@ -224,6 +224,12 @@ impl Ledger {
         told.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Comes back when what was entered before is on record: it survives the end of the process. When it could not be written down, the
+    /// log says so.
+    pub(crate) async fn recorded(&self) {
+        let _ = self.ack_and_tell(Vec::new()).await;
+    }
+
     /// Everything up to `seq` is settled for a device, last seen at `now`. Dropped when there is no room:
     /// the device is then asked about more than needed when it comes back.
     pub(crate) fn settle(&self, namespace: &NamespaceName, device: Ordinal, seq: Seq, now: Timestamp) {
@@ -474,10 +480,6 @@ impl Books {
             let both = Ordinals::Many(&*old.meant & &*message.meant);
             let key = (old.namespace.clone(), old.seq);
             self.update(key, now, |entry, _| drop(entry.dropped(DropReason::Collapsed, &both, now)));
-        }
-        if !superseded.is_empty() {
-            // Until that is on record, a crash gives the old one back to who waits.
-            self.write_within(WRITE_RECEIPTS_AFTER);
         }
     }
 

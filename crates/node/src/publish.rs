@@ -460,9 +460,11 @@ async fn settle(node: &Node, batch: Vec<Rest>, outcome: Result<Vec<Appended>, St
         }
     };
     let (mut answers, mut fresh) = (Vec::with_capacity(batch.len()), Fresh::default());
+    let mut takes_places = false;
     for (mut rest, appended) in batch.into_iter().zip(appended) {
         let answer = match appended {
             Appended::New(message, superseded) => {
+                takes_places |= !superseded.is_empty();
                 Ok(accepted(node, &mut rest, message, superseded, &mut fresh))
             }
             Appended::Duplicate(message) => {
@@ -482,8 +484,19 @@ async fn settle(node: &Node, batch: Vec<Rest>, outcome: Result<Vec<Appended>, St
     node.ledger.opened(fresh.opened).await;
     node.shards.deliver(fresh.deliveries).await;
     // Until here they count among what waits, and their namespaces as in use.
-    for (rest, answer) in answers {
-        let _ = rest.reply.send(answer);
+    let reply = |answers: Vec<(Rest, _)>| {
+        for (rest, answer) in answers {
+            let _ = rest.reply.send(answer);
+        }
+    };
+    if takes_places {
+        let ledger = node.ledger.clone();
+        tokio::spawn(async move {
+            ledger.recorded().await;
+            reply(answers);
+        });
+    } else {
+        reply(answers);
     }
 }
 
