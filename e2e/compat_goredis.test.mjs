@@ -2,6 +2,8 @@
 // that comes and goes.
 
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 
 import WebSocket from 'ws';
@@ -9,7 +11,7 @@ import WebSocket from 'ws';
 import { Api, describe } from './lib/api.mjs';
 import { Redis } from './lib/redis.mjs';
 import { metric } from './lib/request.mjs';
-import { Server } from './lib/server.mjs';
+import { Server, temporaryDirectory } from './lib/server.mjs';
 import { until } from './lib/until.mjs';
 
 /** A server with go+redis on a port of its own. */
@@ -263,6 +265,46 @@ test('closed: calls need a key, clients a token, and a channel must be one that 
   again.socket.close();
   ann.socket.close();
   await until('only it is left', async () => JSON.stringify((await api.get('devices')).items.map(({ device }) => device)) === '["d1"]', { ms: 10_000 });
+});
+
+test('what was open is closed when `open` is left out, and nothing is opened by it', async (t) => {
+  const redis = await Redis.start(t, { started: false });
+  const { server, api, port } = await served(t, redis);
+  const mode = async () => (await api.get('/v1/namespaces/channels')).auth.mode;
+  const open = async (value) => {
+    server.env.TIDINGS_COMPAT__GO_REDIS__OPEN = String(value);
+    await server.stop();
+    await server.start();
+  };
+  assert.equal(await mode(), 'open');
+  const bob = await Subscriber.connect(t, `ws://127.0.0.1:${await port()}`, ['news']);
+  assert.equal(bob.closed, undefined);
+  await open(false);
+  assert.equal(await mode(), 'token');
+  assert.match(server.output, /WARN .*was open and now wants tokens.* namespace=channels/);
+  const nobody = await Subscriber.connect(t, `ws://127.0.0.1:${await port()}`, ['news']);
+  await until('it is sent away', () => nobody.closed);
+  assert.match(nobody.closed, /^3500 invalid_token/);
+  // What wants tokens stays so.
+  await open(true);
+  assert.equal(await mode(), 'token');
+  assert.match(server.output, /WARN .*its clients need tokens: auth\.mode of the namespace is `token`.* namespace=channels/);
+
+  // What is declared is as it is declared, and what another system keeps open stays open.
+  const file = path.join(temporaryDirectory('declared'), 'tidings.toml');
+  writeFileSync(file, '[namespaces.channels]\nauth.mode = "open"\n');
+  server.args = ['--config', file];
+  await open(false);
+  assert.equal(await mode(), 'open');
+  assert.match(server.output, /WARN .*whoever reaches the server can connect as anybody.* namespace=channels/);
+  server.args = [];
+  const gopusher = { ENABLED: 'true', LISTEN: '127.0.0.1:0', OPEN: 'true', NAMESPACE: 'channels' };
+  for (const [key, value] of Object.entries(gopusher)) server.env[`TIDINGS_COMPAT__GOPUSHER__${key}`] = value;
+  await open(false);
+  assert.equal(await mode(), 'open');
+  server.env.TIDINGS_COMPAT__GOPUSHER__OPEN = 'false';
+  await open(false);
+  assert.equal(await mode(), 'token');
 });
 
 test('thousands of channels and a flood: nothing is lost on the way, and each channel keeps its order', async (t) => {

@@ -283,3 +283,46 @@ test('the doctor says what it found, and ends with how bad it is', async () => {
   busy.close();
   assert.match(taken.stdout, /^warn {2}address: .* a process listens there/m);
 });
+
+/** Where an older system listens, and where it does not. */
+const older = (listen) => ({ TIDINGS_COMPAT__GOPUSHER__ENABLED: 'true', TIDINGS_COMPAT__GOPUSHER__LISTEN: listen });
+
+test('the address of an older system is looked at like any other, and named by its key', async (t) => {
+  const store = path.join(temporaryDirectory('older'), 'data');
+  const busy = net.createServer().listen(0, '127.0.0.1');
+  t.after(() => busy.close());
+  await until('a port is taken', () => busy.listening);
+  const at = `127.0.0.1:${busy.address().port}`;
+  const doctor = await runToExit(['doctor', '--store', store, '--listen', '127.0.0.1:0'], { env: older(at) });
+  assert.match(doctor.stdout, /^ok {4}address: 127\.0\.0\.1:0 /m);
+  assert.match(doctor.stdout, new RegExp(`^warn {2}compat\\.gopusher\\.listen: ${at} .*; change it: stop that process, or set compat\\.gopusher\\.listen$`, 'm'));
+  const start = await runToExit(['serve', '--store', store, '--listen', '127.0.0.1:0'], { env: older(at) });
+  assert.equal(start.code, 1);
+  assert.match(start.stderr, new RegExp(`^tidings: port in use: ${at} is taken .*choose another address with compat\\.gopusher\\.listen$`, 'm'));
+  const twice = await runToExit(['check-config', '--listen', at], { env: older(at) });
+  assert.equal(twice.code, 1);
+  assert.match(twice.stderr, /^configuration: compat\.gopusher\.listen = .*: is the address of server\.listen$/m);
+});
+
+test('a certificate that has ended, or ends soon, is noticed', async () => {
+  const files = certificate('soon');
+  const ask = (command, ...args) => runToExit([command, '--listen', '127.0.0.1:0', ...args], { env: environment(files) });
+  const date = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000Z`;
+  assert.equal((await ask('check-config')).code, 0);
+  assert.match((await ask('doctor')).stdout, new RegExp(`^warn {2}certificate: .*it ends at ${date}.*; change it: renew it`, 'm'));
+  execFileSync('openssl', ['x509', '-in', files.cert, '-signkey', files.key, '-days', '-1', '-out', `${files.cert}.ended`], { stdio: 'ignore' });
+  copyFileSync(`${files.cert}.ended`, files.cert);
+  const doctor = await ask('doctor');
+  assert.equal(doctor.code, 2);
+  assert.match(doctor.stdout, new RegExp(`^fail {2}certificate: .*it ended at ${date}.*; change it: renew it`, 'm'));
+  const checked = await ask('check-config');
+  assert.equal(checked.code, 1);
+  assert.match(checked.stderr, new RegExp(`^configuration: server\\.tls: the certificate in ${files.cert} ended at ${date}`));
+});
+
+test('what a server says that is no problem is shown as it is', async (t) => {
+  const server = await startTls(t, certificate());
+  const asked = await runToExit(['namespace', '--url', server.url, 'list'], { env: { TIDINGS_ADMIN_KEY: 'a-key-of-somebody' } });
+  assert.equal(asked.code, 1);
+  assert.match(asked.stderr, /^tidings: 400: This port speaks TLS/);
+});

@@ -13,7 +13,7 @@ use tracing::Span;
 
 use crate::auth::Need;
 use crate::request_id::{Patience, around, named};
-use crate::{ApiState, Problem, auth, extract};
+use crate::{ApiState, BodyDeadline, Problem, auth, extract};
 
 /// What a handler is going to answer.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -93,7 +93,11 @@ fn refused(name: &str, place: &str) -> Problem {
 /// who says `{"dry_run": true}` where that is not known would have done what was only to be tried.
 async fn unread(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
-    let whole = extract::body(Request::new(body), extract::BODY_MAX).await?;
+    let mut unread = Request::new(body);
+    if let Some(deadline) = parts.extensions.get::<BodyDeadline>() {
+        unread.extensions_mut().insert(*deadline);
+    }
+    let whole = extract::body(unread, extract::BODY_MAX).await?;
     let text = whole.trim_ascii();
     if text.is_empty() {
         return Ok(Request::from_parts(parts, Body::empty()));

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::HttpBody as _;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequestParts, Path, Query, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,8 +18,9 @@ use serde::de::DeserializeOwned;
 use tidings_model::{ErrorCode, Ordinal, Timestamp};
 use tidings_node::{Namespace, Node};
 use tidings_wire::time::parse_rfc3339;
+use tokio::time::Instant;
 
-use crate::{Problem, shape};
+use crate::{Problem, duration, shape};
 
 /// What comes before the name of a namespace in a path.
 const NAMESPACES: &str = "/v1/namespaces/";
@@ -27,8 +29,28 @@ const NAMESPACES: &str = "/v1/namespaces/";
 pub(crate) const BODY_MAX: usize = 256 * 1024;
 
 /// How much of a body that is too large is read and thrown away, in bytes: a caller that is still
-/// sending would not read the answer, and only see that the connection breaks.
+/// sending would not read the answer, and only see that the connection breaks. One that is announced to be larger still is
+/// refused before it comes.
 const DISCARDED_MAX: usize = 24 * 1024 * 1024;
+
+/// A body that does not arrive in time: a request that is not valid, with the status that says why.
+pub(crate) const TOO_SLOW: ErrorCode = ErrorCode { status: 408, ..ErrorCode::INVALID_REQUEST };
+
+/// By when the body of a request has to be there. Whoever takes the request from its connection puts this into it.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyDeadline {
+    at: Instant,
+    /// How long that is from when the request came.
+    within: Duration,
+}
+
+impl BodyDeadline {
+    /// So long from now.
+    #[must_use]
+    pub fn new(within: Duration) -> Self {
+        Self { at: Instant::now() + within, within }
+    }
+}
 
 /// The parameters in a path.
 pub(crate) struct InPath<T>(pub(crate) T);
@@ -37,6 +59,11 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for InPath<
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        if let Some(escape) = broken_escape(parts.uri.path()) {
+            let detail =
+                format!("the path is not valid: {} is no percent-encoded byte", shape::shown(escape));
+            return Err(Problem::new(ErrorCode::INVALID_REQUEST, detail));
+        }
         match Path::<T>::from_request_parts(parts, state).await {
             Ok(Path(value)) => Ok(Self(value)),
             Err(why) if why.status() == StatusCode::INTERNAL_SERVER_ERROR => {
@@ -48,6 +75,15 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for InPath<
             )),
         }
     }
+}
+
+/// The first percent sign of a path that no two hexadecimal digits come behind, with what comes there.
+fn broken_escape(path: &str) -> Option<&str> {
+    path.match_indices('%').map(|(at, _)| &path[at..]).find_map(|rest| {
+        let digits = rest.bytes().skip(1).take(2).take_while(u8::is_ascii_hexdigit).count();
+        let end = rest.char_indices().map(|(at, _)| at).nth(3).unwrap_or(rest.len());
+        (digits < 2).then(|| &rest[..end])
+    })
 }
 
 /// The parameters in a query.
@@ -205,9 +241,32 @@ pub(crate) async fn json_body(request: Request) -> Result<Bytes, Problem> {
     }
 }
 
-/// The body, at most `max` bytes of it.
+/// The body, at most `max` bytes of it, by its deadline.
 pub(crate) async fn body(request: Request, max: usize) -> Result<Bytes, Problem> {
-    let mut body = request.into_body();
+    let deadline = request.extensions().get::<BodyDeadline>().copied();
+    let body = request.into_body();
+    let announced = body.size_hint().lower();
+    if announced > DISCARDED_MAX as u64 {
+        return Err(too_large(max));
+    }
+    let Some(BodyDeadline { at, within }) = deadline else { return read(body, max).await };
+    match tokio::time::timeout_at(at, read(body, max)).await {
+        Ok(outcome) => outcome,
+        Err(_) if announced > max as u64 => Err(too_large(max)),
+        Err(_) => {
+            let within = duration::show(within);
+            let detail = format!("the body did not arrive within {within} (limits.body_timeout)");
+            Err(Problem::new(TOO_SLOW, detail))
+        }
+    }
+}
+
+fn too_large(max: usize) -> Problem {
+    let detail = format!("the body has more than {max} bytes, which is the limit");
+    Problem::new(ErrorCode::PAYLOAD_TOO_LARGE, detail)
+}
+
+async fn read(mut body: Body, max: usize) -> Result<Bytes, Problem> {
     let announced = body.size_hint().lower();
     let mut taken = BytesMut::new();
     let mut seen = 0;
@@ -228,8 +287,7 @@ pub(crate) async fn body(request: Request, max: usize) -> Result<Bytes, Problem>
         }
     }
     if seen > max || announced > max as u64 {
-        let detail = format!("the body has more than {max} bytes, which is the limit");
-        return Err(Problem::new(ErrorCode::PAYLOAD_TOO_LARGE, detail));
+        return Err(too_large(max));
     }
     Ok(taken.freeze())
 }

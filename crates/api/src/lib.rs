@@ -38,6 +38,7 @@ use tidings_model::Timestamp;
 pub use tidings_model::duration;
 use tidings_node::Node;
 
+pub use extract::BodyDeadline;
 pub use health::Readiness;
 pub use metrics::Metrics;
 pub use problem::Problem;

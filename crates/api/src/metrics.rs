@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::Method;
 use http::header::CONTENT_TYPE;
-use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -69,9 +69,9 @@ impl Metrics {
         metrics
     }
 
-    /// A call was answered.
-    pub(crate) fn called(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
-        let call = Call { method: label(method), route: route.to_owned(), status: status.as_u16() };
+    /// A call was answered, or its caller is gone.
+    pub(crate) fn called(&self, method: &Method, route: &str, status: u16, took: Duration) {
+        let call = Call { method: label(method), route: route.to_owned(), status };
         self.calls.get_or_create(&call).inc();
         self.seconds.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
     }

@@ -20,6 +20,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 use utoipa::{Modify, OpenApi};
 
+use crate::extract::TOO_SLOW;
 use crate::rest::{
     acks, alerts, batch, blocks, connections, devices, events, history, hooks, keys, messages, namespaces,
     nodes, receipts, reload, report, rooms, simulations, stats, tokens, trace, users,
@@ -204,7 +205,7 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: 
     add(!public, &[ErrorCode::UNAUTHORIZED, ErrorCode::FORBIDDEN, ErrorCode::RATE_LIMITED]);
     add(has_input || !public, &[ErrorCode::INVALID_REQUEST]);
     add(path.contains("{ns}") || path.contains("{node}"), &[ErrorCode::NOT_FOUND]);
-    add(has_body, &[ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
+    add(has_body, &[TOO_SLOW, ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
     add(pushes || creates, &[ErrorCode::CONFLICT]);
     add(writes, &[ErrorCode::STORAGE_FULL]);
     let asks_shards = path.ends_with("/connections") && !writes;

@@ -33,6 +33,9 @@ const ABOUT_A_NAMESPACE: &str = "/v1/namespaces/{ns}";
 /// Longest id that is taken from a caller, in characters.
 const ID_MAX: usize = 64;
 
+/// What a call is counted as whose caller has hung up before the answer; nobody is ever answered it.
+const CLIENT_GONE: u16 = 499;
+
 /// Gives a request an id, whatever route it is for: whoever answers finds it in the request.
 pub fn name(request: &mut Request) -> HeaderValue {
     let id = id_of(request.headers());
@@ -111,6 +114,8 @@ pub(crate) async fn around<F: Future<Output = Response>>(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let about = namespace_of(route.as_ref().map(MatchedPath::as_str), request.uri().path());
     let span = span(id.to_str().unwrap_or_default());
+    let name = route.as_ref().map_or("none", MatchedPath::as_str);
+    let mut called = Called { state, method: &method, route: name, id: &id, started, is_answered: false };
     let mut response = if method == Method::OPTIONS {
         preflight(route.as_ref().map(MatchedPath::as_str), request.uri().path())
     } else {
@@ -123,9 +128,8 @@ pub(crate) async fn around<F: Future<Output = Response>>(
         }
     };
     response = written(response, id.to_str().unwrap_or_default());
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    log(&method, route, response.status(), started, &id);
-    state.metrics.called(&method, route, response.status(), started.elapsed());
+    called.answered(response.status());
+    drop(called);
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, id);
     // By the rules that hold now: a call may have changed them.
@@ -138,6 +142,37 @@ pub(crate) async fn around<F: Future<Output = Response>>(
         HeaderValue::from_static("x-request-id, retry-after, allow, www-authenticate"),
     );
     response
+}
+
+/// A call until it is answered, or nobody waits for its answer any more.
+struct Called<'a> {
+    state: &'a ApiState,
+    method: &'a Method,
+    route: &'a str,
+    id: &'a HeaderValue,
+    started: Instant,
+    is_answered: bool,
+}
+
+impl Called<'_> {
+    fn answered(&mut self, status: StatusCode) {
+        self.is_answered = true;
+        self.ended(status.as_u16());
+    }
+
+    fn ended(&self, status: u16) {
+        let Self { state, method, route, id, started, .. } = *self;
+        log(method, route, status, started, id);
+        state.metrics.called(method, route, status, started.elapsed());
+    }
+}
+
+impl Drop for Called<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.ended(CLIENT_GONE);
+        }
+    }
 }
 
 /// The name of the namespace that a call is about, without what is done with it.
@@ -154,6 +189,11 @@ pub(crate) fn written(mut response: Response, id: &str) -> Response {
         *response.body_mut() = Body::from(body);
     }
     response
+}
+
+/// The answer to a request that is refused before it comes to any route.
+pub fn refusal(problem: Problem, id: &HeaderValue) -> Response {
+    written(problem.into_response(), id.to_str().unwrap_or_default())
 }
 
 /// The caller's id when it is printable and short, else one that is made up.
@@ -206,9 +246,9 @@ pub(crate) fn is_worth_a_line(failed: bool, took: Duration) -> bool {
 }
 
 /// One line for each call. `readyz` says no while it is meant to.
-fn log(method: &Method, route: &str, status: StatusCode, started: Instant, id: &HeaderValue) {
+fn log(method: &Method, route: &str, status: u16, started: Instant, id: &HeaderValue) {
     let took = started.elapsed();
-    let (status, id) = (status.as_u16(), id.to_str().unwrap_or_default());
+    let id = id.to_str().unwrap_or_default();
     let ms = || (took.as_secs_f64() * 1e6).round() / 1e3;
     let is_probe = matches!(route, "/healthz" | "/readyz" | "/metrics");
     if !is_probe && is_worth_a_line(status >= 400, took) {

@@ -30,7 +30,7 @@ const FILES_TENTHS: u64 = 9;
 const HOOK_FAILURES: usize = 3;
 
 /// How long before its end it is said that a certificate ends.
-const CERTIFICATE_ENDS_WITHIN: Duration = Duration::from_secs(14 * 24 * 3_600);
+pub const CERTIFICATE_ENDS_WITHIN: Duration = Duration::from_secs(14 * 24 * 3_600);
 
 /// For how long something that happened counts as on.
 const HAPPENED_FOR: Duration = Duration::from_secs(60);

@@ -1,15 +1,17 @@
 //! The command line: what is asked for, and what each command prints.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tidings_node::Clock;
+use tidings_wire::time::rfc3339;
 
 use crate::config::{Config, ConfigErrors, Sources, document, log};
 use crate::conformance::{self, ConformanceArgs};
 use crate::greeting::say;
-use crate::listener::tls::Tls;
+use crate::listener::tls::{End, Tls};
 use crate::namespaces::{self, NamespaceArgs};
 use crate::token::{self, TokenArgs};
 use crate::{doctor, keep, run};
@@ -221,7 +223,12 @@ fn check(args: ServeArgs) -> ExitCode {
     match args.load() {
         Ok(config) => {
             // What a start reads as well.
-            if let Some(Err(why)) = config.server.tls.map(Tls::read) {
+            let wrong = match config.server.tls.clone().map(|files| (files.cert.clone(), Tls::read(files))) {
+                Some((_, Err(why))) => Some(why.to_string()),
+                Some((cert, Ok(tls))) => ended_at(&cert, tls.end(Clock::System.now())),
+                None => None,
+            };
+            if let Some(why) = wrong {
                 eprintln!("configuration: server.tls: {why}");
                 return ExitCode::FAILURE;
             }
@@ -230,6 +237,16 @@ fn check(args: ServeArgs) -> ExitCode {
         }
         Err(errors) => refuse(&errors),
     }
+}
+
+/// What is wrong with a certificate that can be read.
+fn ended_at(cert: &Path, end: End) -> Option<String> {
+    let End::Over(at) = end else { return None };
+    Some(format!(
+        "the certificate in {} ended at {}, and clients refuse it; set server.tls.cert and server.tls.key to one that is valid",
+        cert.display(),
+        rfc3339(at.0)
+    ))
 }
 
 fn printed(text: &str) -> ExitCode {

@@ -4,15 +4,17 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
+use tidings_api::declared::Declared;
 use tidings_api::{ApiState, compat as api};
 use tidings_bridge::Counters;
 use tidings_gateway::{Gateway, compat as gateway};
 use tidings_model::NamespaceName;
 use tidings_node::namespace::{AuthMode, CreateError, Settings};
-use tidings_node::{Node, StoreError};
+use tidings_node::{Namespace, Node, StoreError};
 
 use crate::bridge::Backends;
 use crate::config::compat::{Compat, LightPush, Served};
+use crate::greeting::DEMO;
 use crate::listener::{Address, Bound, Listener, Manner, Manners, Metrics, bind};
 use crate::run::Fatal;
 
@@ -30,6 +32,27 @@ pub(crate) struct Systems<'a> {
     pub(crate) api: &'a ApiState,
     /// The numbers of what is heard on a Redis.
     pub(crate) heard: Arc<Counters>,
+    /// The namespaces of which the configuration says more than that an older system uses them.
+    pub(crate) declared: &'a [Declared],
+    /// Whether there is a namespace that accepts any client, for development.
+    pub(crate) dev: bool,
+}
+
+/// Whether a system asks its callers for a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    /// It does, as it always has; who may connect is the namespace's to say.
+    Keyed,
+    /// It does, because `open` is off: it wants tokens of its clients, too.
+    Closed,
+    /// It does not: its clients may be anybody, too.
+    Open,
+}
+
+impl Calls {
+    const fn of(open: bool) -> Self {
+        if open { Self::Open } else { Self::Closed }
+    }
 }
 
 impl Systems<'_> {
@@ -57,7 +80,7 @@ impl Systems<'_> {
             add("light_push", listen, router);
         }
         if let Some(Served { listen, settings }) = &config.push_koa {
-            self.namespace(&settings.namespace, "push", settings.open).await?;
+            self.namespace(config, &settings.namespace, "push", Calls::of(settings.open)).await?;
             let backends = settings.redis.as_ref().map(|redis| Backends::new(redis, settings.servers));
             match backends {
                 Some(Ok(backends)) => self.node.set_logins(Arc::new(backends)),
@@ -68,7 +91,7 @@ impl Systems<'_> {
             add("push_koa", listen, router.merge(api::push_koa::router(state.clone(), settings.api())));
         }
         if let Some(Served { listen, settings }) = &config.gopusher {
-            self.namespace(&settings.namespace, "gopusher", settings.open).await?;
+            self.namespace(config, &settings.namespace, "gopusher", Calls::of(settings.open)).await?;
             let router = clients.gopusher(settings.gateway());
             add(
                 "gopusher",
@@ -77,7 +100,7 @@ impl Systems<'_> {
             );
         }
         if let Some(Served { listen, settings }) = &config.go_redis {
-            self.namespace(&settings.namespace, "Channels", settings.open).await?;
+            self.namespace(config, &settings.namespace, "Channels", Calls::of(settings.open)).await?;
             if let Err(why) = settings.bridge().start(self.node, Arc::clone(&self.heard)) {
                 tracing::error!("compat.go_redis.redis {why}");
             }
@@ -85,7 +108,7 @@ impl Systems<'_> {
             add("go_redis", listen, router.merge(api::go_redis::router(state.clone(), settings.api())));
         }
         if let Some(Served { listen, settings }) = &config.message_push {
-            self.namespace(&settings.namespace, "message-push", false).await?;
+            self.namespace(config, &settings.namespace, "message-push", Calls::Keyed).await?;
             if settings.derived_secrets {
                 tracing::warn!(
                     "compat.message_push.derived_secrets is on: whoever knows how its secrets are computed can push"
@@ -103,12 +126,18 @@ impl Systems<'_> {
     }
 
     /// Sees to it that a namespace is there, and forgets who was there for one connection of an earlier life only.
-    async fn namespace(&self, name: &NamespaceName, title: &str, open: bool) -> Result<(), StoreError> {
-        if open {
+    async fn namespace(
+        &self,
+        config: &Compat,
+        name: &NamespaceName,
+        title: &str,
+        calls: Calls,
+    ) -> Result<(), StoreError> {
+        if calls == Calls::Open {
             tracing::warn!(namespace = %name, "an older system takes calls without a key: whoever reaches its listener can push");
         }
         if self.node.namespace(name.as_str()).is_none() {
-            let auth = if open { AuthMode::Open } else { AuthMode::Token };
+            let auth = if calls == Calls::Open { AuthMode::Open } else { AuthMode::Token };
             let settings = Settings::new(title, auth, self.node.now());
             match self.node.create_namespace(name.clone(), settings).await {
                 Ok(_) => tracing::info!(namespace = %name, "created, for an older system"),
@@ -117,6 +146,7 @@ impl Systems<'_> {
             }
         }
         let Some(namespace) = self.node.namespace(name.as_str()) else { return Ok(()) };
+        self.agree(config, &namespace, calls).await?;
         let node = Arc::clone(self.node);
         tokio::spawn(async move {
             match node.forget_passing(&namespace).await {
@@ -129,6 +159,37 @@ impl Systems<'_> {
                 }
             }
         });
+        Ok(())
+    }
+
+    /// Sees to it that a namespace lets in whom its system lets in, or says why it does not.
+    async fn agree(
+        &self,
+        config: &Compat,
+        namespace: &Arc<Namespace>,
+        calls: Calls,
+    ) -> Result<(), StoreError> {
+        let name = &namespace.name;
+        let changing = namespace.changing().await;
+        let settings = namespace.settings();
+        match calls {
+            Calls::Open if settings.auth.verifies() => {
+                let mode = settings.auth.as_str();
+                tracing::warn!(namespace = %name, "an older system is open, but its clients need tokens: auth.mode of the namespace is `{mode}`, and stays so");
+            }
+            Calls::Closed if settings.auth == AuthMode::Open => {
+                let declared = self.declared.iter().any(|one| one.name() == name);
+                let demo = self.dev && name.as_str() == DEMO;
+                if declared || demo || config.opens(name) {
+                    tracing::warn!(namespace = %name, "an older system is not open, but whoever reaches the server can connect as anybody: auth.mode of the namespace is `open`, and stays so");
+                    return Ok(());
+                }
+                let settings = Settings { auth: AuthMode::Token, ..Settings::clone(&settings) };
+                self.node.change_namespace(changing, settings).await?;
+                tracing::warn!(namespace = %name, "the namespace of an older system was open and now wants tokens: auth.mode is `token`, since the system is not open");
+            }
+            Calls::Keyed | Calls::Closed | Calls::Open => {}
+        }
         Ok(())
     }
 }
@@ -152,15 +213,20 @@ pub(crate) struct Shared {
 /// Where each system is that has a listener of its own.
 pub(crate) type Places = Vec<(&'static str, Address)>;
 
-/// A listener of its own for an older system, taken before anything else is done.
-pub(crate) type Taken = (Address, Bound);
+/// An address that was taken before anything else is done.
+pub(crate) struct Taken {
+    /// The key that it was set with.
+    pub(crate) key: &'static str,
+    pub(crate) address: Address,
+    pub(crate) bound: Bound,
+}
 
 /// Takes the addresses of the systems that have their own.
 pub(crate) fn take(config: &Compat, manner: Manner) -> Result<Vec<Taken>, Fatal> {
     let mut taken = Vec::new();
-    for address in config.addresses() {
-        let bound = bind(&address, manner).map_err(|why| Fatal::Listen(address.clone(), why))?;
-        taken.push((address, bound));
+    for (key, address) in config.addresses() {
+        let bound = bind(&address, manner).map_err(|why| Fatal::Listen(key, address.clone(), why))?;
+        taken.push(Taken { key, address, bound });
     }
     Ok(taken)
 }
@@ -168,33 +234,33 @@ pub(crate) fn take(config: &Compat, manner: Manner) -> Result<Vec<Taken>, Fatal>
 impl Listeners {
     /// Listens everywhere. Answers where each system is that has a listener of its own.
     pub(crate) fn start(
-        (address, main): Taken,
+        main: Taken,
         mut taken: Vec<Taken>,
         router: Router,
         systems: Vec<System>,
         shared: &Shared,
     ) -> Result<(Self, Places), Fatal> {
-        let listen = |at: &Address, bound, router| {
+        let listen = |Taken { key, address, bound }, router| {
             let (manners, metrics) = (shared.manners.clone(), shared.metrics.clone());
-            Listener::new(bound, shared.backlog, manners, metrics, router)
-                .map_err(|why| Fatal::Listen(at.clone(), why))
+            let listener = Listener::new(bound, shared.backlog, manners, metrics, router);
+            let listener = listener.and_then(|listener| Ok((listener.address()?, listener)));
+            listener.map_err(|why| Fatal::Listen(key, address, why))
         };
         let (mut on_main, mut others, mut places) = (router, Vec::new(), Vec::new());
         for System { name, listen: at, router } in systems {
-            let Some(at) = at else {
+            if at.is_none() {
                 on_main = on_main.merge(router);
                 continue;
+            }
+            let key = format!("compat.{name}.listen");
+            let Some(index) = taken.iter().position(|taken| taken.key == key) else {
+                return Err(Fatal::System("an older system has no listener", io::ErrorKind::NotFound.into()));
             };
-            // They were taken in the order of the systems, and the same address may be taken twice where it is any free one.
-            let Some(index) = taken.iter().position(|(address, _)| *address == at) else {
-                return Err(Fatal::Listen(at, io::ErrorKind::AddrNotAvailable.into()));
-            };
-            let (_, bound) = taken.remove(index);
-            let listener = listen(&at, bound, router)?;
-            places.push((name, listener.address().map_err(|why| Fatal::Listen(at.clone(), why))?));
+            let (address, listener) = listen(taken.remove(index), router)?;
+            places.push((name, address));
             others.push(listener);
         }
-        let main = listen(&address, main, on_main)?;
+        let (_, main) = listen(main, on_main)?;
         Ok((Self { main, others }, places))
     }
 

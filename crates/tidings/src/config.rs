@@ -153,9 +153,12 @@ impl Config {
     }
 
     fn resolve(layers: &mut Layers, file: Option<PathBuf>) -> Self {
+        let process = process::Process::resolve(layers);
+        let server = server::Server::resolve(layers);
+        let listen = server.listen.clone();
         Self {
-            process: process::Process::resolve(layers),
-            server: server::Server::resolve(layers),
+            process,
+            server,
             store: store::Store::resolve(layers),
             clients: clients::Clients::resolve(layers),
             limits: limits::Limits::resolve(layers),
@@ -164,7 +167,7 @@ impl Config {
             escalation: escalation::Escalation::resolve(layers),
             statistics: statistics::Statistics::resolve(layers),
             simulations: simulations::Simulations::resolve(layers),
-            compat: compat::Compat::resolve(layers),
+            compat: compat::Compat::resolve(layers, &listen),
             log: log::Log::resolve(layers),
             namespaces: namespaces::resolve(layers),
             values: layers.values(),

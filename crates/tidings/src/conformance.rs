@@ -69,7 +69,7 @@ pub(crate) fn serve(args: &ConformanceArgs) -> Result<(), Fatal> {
     let files = limits::raise_open_files();
     let config = Config::defaults();
     let address = Address::Tcp(args.listen);
-    let in_listen = |why| Fatal::Listen(address.clone(), why);
+    let in_listen = |why| Fatal::Listen(run::LISTEN, address.clone(), why);
     let bound = listener::bind(&address, Manner::default()).map_err(in_listen)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

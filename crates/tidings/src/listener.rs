@@ -2,6 +2,7 @@
 
 mod bind;
 mod expiry;
+mod leftover;
 mod metrics;
 mod request;
 mod sources;
@@ -88,6 +89,8 @@ pub(crate) struct Manners {
     pub(crate) head_size: usize,
     /// Most headers of a request.
     pub(crate) headers: usize,
+    /// How long the body of a request may take to arrive.
+    pub(crate) body_timeout: Duration,
     /// How long a connection may be without a request.
     pub(crate) idle_timeout: Duration,
     /// Most connections that have not asked for anything yet.
@@ -210,7 +213,8 @@ impl Shared {
             _ = stopping.changed() => return,
         };
         let requests = Requests::new(place, client);
-        let service = requests.answered_from(self.router.clone(), self.manners.sources.clone());
+        let Manners { sources, body_timeout, .. } = &self.manners;
+        let service = requests.answered_from(self.router.clone(), sources.clone(), *body_timeout);
         let stream = TokioIo::new(Noted::new(stream, requests.traffic()));
         let connection = self.http.serve_connection_with_upgrades(stream, service);
         let mut connection = std::pin::pin!(connection);

@@ -14,6 +14,8 @@ mod limits;
 mod listener;
 mod namespaces;
 mod networks;
+#[cfg(test)]
+mod numbers;
 mod reload;
 mod remote;
 mod run;

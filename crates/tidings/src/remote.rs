@@ -19,13 +19,16 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of an answer: a page of the largest namespaces.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// Most characters that are shown of an answer that is no problem.
+const ANSWER_SHOWN_CHARS_MAX: usize = 200;
+
 /// Where the server is, and what opens it.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// Where the server is
     #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// A file with the admin key, or the `manage` key of the namespace [default: the variable TIDINGS_ADMIN_KEY]
+    /// A file with the admin key, or a key of the namespace: with scope `manage` to change it or to mint a token for it, with `read` to show it [default: the variable TIDINGS_ADMIN_KEY]
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
 }
@@ -41,7 +44,7 @@ pub(crate) enum RemoteError {
     Url(String, String),
     /// The server is not there.
     Away(String, String),
-    /// The server says no.
+    /// The server says no: with a problem, or with any other text.
     Refused(u16, Value),
     /// The runtime does not start.
     System(std::io::Error),
@@ -58,6 +61,9 @@ impl fmt::Display for RemoteError {
             Self::Away(url, why) => write!(f, "{url} cannot be asked: {why}"),
             Self::System(why) => write!(f, "no runtime: {why}"),
             Self::Output(why) => write!(f, "it was done, and standard output cannot be written to: {why}"),
+            Self::Refused(status, answer) if answer["code"].is_null() => {
+                write!(f, "{status}: {}", shown(answer))
+            }
             Self::Refused(status, problem) => {
                 let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
                 write!(f, "{status} {}: {}", text("code"), text("detail"))?;
@@ -70,6 +76,14 @@ impl fmt::Display for RemoteError {
             }
         }
     }
+}
+
+/// The beginning of an answer that is no problem, on one line.
+fn shown(answer: &Value) -> String {
+    let text = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
+    let line = text.trim().chars().map(|one| if one.is_control() { ' ' } else { one });
+    let line: String = line.take(ANSWER_SHOWN_CHARS_MAX).collect();
+    if line.is_empty() { "the answer is empty".to_owned() } else { line }
 }
 
 /// Asks a server something.
@@ -118,11 +132,12 @@ impl Server {
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let called = self.client.call(method, &url, Some(&self.key), body.into(), ANSWER_BYTES_MAX).await;
         let (status, answer) = called.map_err(|why| RemoteError::Away(self.url.clone(), why.to_string()))?;
-        let answer = serde_json::from_slice(&answer).unwrap_or_default();
+        let read = serde_json::from_slice(&answer);
         if (200..300).contains(&status) {
-            Ok((status, answer))
+            Ok((status, read.unwrap_or_default()))
         } else {
-            Err(RemoteError::Refused(status, answer))
+            let text = |_| Value::String(String::from_utf8_lossy(&answer).into_owned());
+            Err(RemoteError::Refused(status, read.unwrap_or_else(text)))
         }
     }
 }
@@ -162,5 +177,15 @@ mod tests {
             "400 invalid_request: 2 fields are not as they must be\n  name is required\n  auth.mode is required"
         );
         assert_eq!(encoded("a/ü"), "a%2F%C3%BC");
+    }
+
+    #[test]
+    fn a_refusal_that_is_no_problem_is_shown_as_it_is() {
+        let refused = |answer| RemoteError::Refused(400, answer).to_string();
+        assert_eq!(refused(json!("This port speaks TLS\r\n")), "400: This port speaks TLS");
+        assert_eq!(refused(json!("<p>\n\u{1b}[1mno")), "400: <p>  [1mno");
+        assert_eq!(refused(json!("x".repeat(300))), format!("400: {}", "x".repeat(200)));
+        assert_eq!(refused(json!({"error": "no"})), r#"400: {"error":"no"}"#);
+        assert_eq!(refused(json!("")), "400: the answer is empty");
     }
 }

@@ -37,14 +37,17 @@ pub(crate) const COMMIT: Option<&str> = option_env!("TIDINGS_COMMIT");
 /// How long a call of the API may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The key of the main listener's address.
+pub(crate) const LISTEN: &str = "server.listen";
+
 /// How often the node is told when the certificate ends.
 const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the server did not start, or did not stop well: one line that says what to do.
 #[derive(Debug)]
 pub(crate) enum Fatal {
-    /// The address cannot be listened on.
-    Listen(Address, io::Error),
+    /// The address that this key sets cannot be listened on.
+    Listen(&'static str, Address, io::Error),
     /// The certificate cannot be used.
     Tls(TlsError),
     /// The store cannot be opened or used.
@@ -61,24 +64,27 @@ impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tls(why) => write!(f, "no TLS: {why} (server.tls)"),
-            Self::Listen(address @ Address::Unix(_), why) if why.kind() != io::ErrorKind::AddrInUse => {
+            Self::Listen(_, address @ Address::Unix(_), why) if why.kind() != io::ErrorKind::AddrInUse => {
                 write!(
                     f,
                     "cannot listen on {address} ({why}); the directory must exist and be writable, and nothing else be there"
                 )
             }
-            Self::Listen(address, why) if why.kind() == io::ErrorKind::AddrInUse => write!(
+            Self::Listen(key, address, why) if why.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
-                "port in use: {address} is taken by another process; stop that one, or choose another address with --listen"
+                "port in use: {address} is taken by another process; stop that one, or choose another address with {}",
+                setter(key)
             ),
-            Self::Listen(address, why) if why.kind() == io::ErrorKind::PermissionDenied => write!(
+            Self::Listen(key, address, why) if why.kind() == io::ErrorKind::PermissionDenied => write!(
                 f,
-                "not allowed to listen on {address} ({why}); choose a port above 1023 with --listen, or give the process CAP_NET_BIND_SERVICE"
+                "not allowed to listen on {address} ({why}); choose a port above 1023 with {}, or give the process CAP_NET_BIND_SERVICE",
+                setter(key)
             ),
-            Self::Listen(address, why) => {
+            Self::Listen(key, address, why) => {
                 write!(
                     f,
-                    "cannot listen on {address} ({why}); choose an address of this machine with --listen"
+                    "cannot listen on {address} ({why}); choose an address of this machine with {}",
+                    setter(key)
                 )
             }
             Self::Store(path, why) => store_line(f, &path.display().to_string(), why),
@@ -94,6 +100,11 @@ impl fmt::Display for Fatal {
             ),
         }
     }
+}
+
+/// What sets the address that a key sets: the flag, where there is one.
+fn setter(key: &'static str) -> &'static str {
+    if key == LISTEN { "--listen" } else { key }
 }
 
 fn store_line(f: &mut fmt::Formatter<'_>, path: &str, why: &StoreError) -> fmt::Result {
@@ -138,10 +149,10 @@ pub(crate) fn serve(config: Config, again: Again, dev: bool) -> Result<(), Fatal
     let server = &config.server;
     let tls = server.tls.clone().map(Tls::read).transpose().map_err(Fatal::Tls)?;
     let bound = listener::bind(&server.listen, server.manner)
-        .map_err(|why| Fatal::Listen(server.listen.clone(), why))?;
+        .map_err(|why| Fatal::Listen(LISTEN, server.listen.clone(), why))?;
     bound.bound_unsent(config.outbox.unsent);
     let others = compat::take(&config.compat, server.manner)?;
-    others.iter().for_each(|(_, bound)| bound.bound_unsent(config.outbox.unsent));
+    others.iter().for_each(|taken| taken.bound.bound_unsent(config.outbox.unsent));
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
     let options = Options {
         cache_bytes: config.store.cache,
@@ -232,19 +243,20 @@ async fn run(
         commit: COMMIT,
         request_timeout: REQUEST_TIMEOUT,
     });
-    let systems = Systems { node: &node, gateway: &gateway, api: &state, heard };
+    let systems =
+        Systems { node: &node, gateway: &gateway, api: &state, heard, declared: &config.namespaces, dev };
     let systems = systems.build(&config.compat).await.map_err(in_store)?;
     let mut router = tidings_api::router(state).merge(gateway.router());
     if dev {
         router = router.merge(demo(&node).await.map_err(in_store)?);
     }
-    let in_listen = |why| Fatal::Listen(config.server.listen.clone(), why);
+    let in_listen = |why| Fatal::Listen(LISTEN, config.server.listen.clone(), why);
     let shared = Shared {
         backlog: config.server.backlog,
         manners: Manners { tls: tls.clone(), ..manners(config, files) },
         metrics: listener_metrics,
     };
-    let main = (config.server.listen.clone(), bound);
+    let main = Taken { key: LISTEN, address: config.server.listen.clone(), bound };
     let (listeners, places) = Listeners::start(main, others, router, systems, &shared)?;
     let address = listeners.address().map_err(in_listen)?;
     let hangups = Hangups::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
@@ -355,6 +367,7 @@ pub(crate) fn manners(config: &Config, files: usize) -> Manners {
         head_timeout: limits.head_timeout,
         head_size: limits.head_size,
         headers: limits.headers,
+        body_timeout: limits.body_timeout,
         idle_timeout: limits.idle_timeout,
         waiting: limits.waiting.min(files / 2),
     }

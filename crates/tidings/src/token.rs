@@ -25,10 +25,10 @@ pub(crate) struct TokenArgs {
     /// A room that it is put into; several with several of these
     #[arg(long, value_name = "ROOM")]
     rooms: Vec<String>,
-    /// Which rooms it may join: a name, or the beginning of names and a `*`
+    /// Which rooms it may join: a name, in which `*` stands for any characters
     #[arg(long, value_name = "PATTERN")]
     join: Vec<String>,
-    /// To which rooms it may publish
+    /// To which rooms it may publish, written as for --join
     #[arg(long, value_name = "PATTERN")]
     publish: Vec<String>,
     /// A file with what is said of its user, a JSON object; `-` is standard input

@@ -106,7 +106,7 @@ async fn timed(State(state): State<ApiState>, request: Request, next: Next) -> R
     } else {
         tracing::debug!(%method, route, status, ms, "call");
     }
-    state.metrics.called(&method, route, response.status(), took);
+    state.metrics.called(&method, route, response.status().as_u16(), took);
     if let Ok(took) = HeaderValue::try_from(format!("{}ms", took.as_millis())) {
         response.headers_mut().insert(RESPONSE_TIME, took);
     }

@@ -1,5 +1,7 @@
 //! What surrounds every call: its id, its line in the log, its numbers, its time limit, and an answer for what is no call.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -8,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, Version};
+use http_body_util::BodyExt as _;
 use tidings_model::{ClientAddress, ErrorCode};
 use tonic::{Code, Status};
 use tracing::Instrument as _;
@@ -54,6 +57,15 @@ pub(super) async fn around(
         request_id: text.clone(),
     };
     request.extensions_mut().insert(caller);
+    let broke = Arc::new(AtomicBool::new(false));
+    let breaks = Arc::clone(&broke);
+    let request = request.map(|body| {
+        Body::new(body.map_err(move |why| {
+            breaks.store(true, Ordering::Relaxed);
+            why
+        }))
+    });
+    let mut called = Called { state: &state, path: &path, lasts, id: &text, started, is_answered: false };
     let span = tracing::info_span!("grpc", request_id = %text);
     let call = request_id::answered(next.run(request)).instrument(span);
     let response = match lasts {
@@ -67,19 +79,56 @@ pub(super) async fn around(
     // A method that there is not is no label: callers choose it.
     let unknown = Status::from_header_map(response.headers())
         .is_some_and(|status| status.code() == Code::Unimplemented && status.details().is_empty());
-    let method = if unknown { "none" } else { path.rsplit('/').next().unwrap_or_default() };
     let mut response = refused(response, &text);
-    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-    let took = started.elapsed();
-    let ms = took.as_secs_f64() * 1e3;
-    if request_id::is_worth_a_line(code != Code::Ok, took) {
-        tracing::info!(method, code = ?code, ms, request_id = text, "gRPC call");
-    } else {
-        tracing::debug!(method, code = ?code, ms, request_id = text, "gRPC call");
-    }
-    state.metrics.called_by_grpc(method, code as i32, (lasts == Lasts::Call).then_some(took));
+    let code = match Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code()) {
+        // What breaks off was given up by its caller.
+        Code::Unknown if broke.load(Ordering::Relaxed) => Code::Cancelled,
+        code => code,
+    };
+    called.answered(if unknown { "none" } else { called.method() }, code);
+    drop(called);
     response.headers_mut().insert(X_REQUEST_ID, id);
     response
+}
+
+/// A call until it is answered, or nobody waits for its answer any more.
+struct Called<'a> {
+    state: &'a ApiState,
+    path: &'a str,
+    lasts: Lasts,
+    id: &'a str,
+    started: Instant,
+    is_answered: bool,
+}
+
+impl<'a> Called<'a> {
+    fn method(&self) -> &'a str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    fn answered(&mut self, method: &str, code: Code) {
+        self.is_answered = true;
+        self.ended(method, code);
+    }
+
+    fn ended(&self, method: &str, code: Code) {
+        let took = self.started.elapsed();
+        let (ms, id) = (took.as_secs_f64() * 1e3, self.id);
+        if request_id::is_worth_a_line(code != Code::Ok, took) {
+            tracing::info!(method, code = ?code, ms, request_id = id, "gRPC call");
+        } else {
+            tracing::debug!(method, code = ?code, ms, request_id = id, "gRPC call");
+        }
+        self.state.metrics.called_by_grpc(method, code as i32, (self.lasts == Lasts::Call).then_some(took));
+    }
+}
+
+impl Drop for Called<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.ended(self.method(), Code::Cancelled);
+        }
+    }
 }
 
 /// Why a request is no call at all, and whether its method is why.

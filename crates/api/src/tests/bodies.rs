@@ -2,7 +2,8 @@
 
 use expect_test::{Expect, expect};
 
-use super::World;
+use super::*;
+use crate::BodyDeadline;
 
 const PUSH: &str = "POST /v1/namespaces/demo/messages";
 
@@ -327,4 +328,57 @@ async fn acks_that_are_refused() {
         "#]],
     )
     .await;
+}
+
+/// The answer to a push of whose body only the first byte comes, and after how long.
+async fn cut_short(world: &World, within: Option<Duration>) -> (Answer, Duration) {
+    let first = futures_util::stream::iter([Ok::<_, std::io::Error>("{")]);
+    let body = futures_util::StreamExt::chain(first, futures_util::stream::pending());
+    let request =
+        Request::post("/v1/namespaces/demo/messages").header("authorization", format!("Bearer {KEY}"));
+    let mut request = request.body(Body::from_stream(body)).unwrap();
+    if let Some(within) = within {
+        request.extensions_mut().insert(BodyDeadline::new(within));
+    }
+    let started = tokio::time::Instant::now();
+    let answer = world.send(request).await;
+    (answer, started.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_do_not_arrive() {
+    let world = World::new().await;
+    let (answer, took) = cut_short(&world, Some(Duration::from_secs(3))).await;
+    expect![[r#"
+        408 invalid_request
+          the body did not arrive within 3s (limits.body_timeout)
+    "#]]
+    .assert_eq(&answer.wrong());
+    assert_eq!(took.as_secs(), 3);
+    let (answer, _) = cut_short(&world, None).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "a call has its own time");
+}
+
+#[tokio::test]
+async fn who_hangs_up_is_counted() {
+    let world = World::new().await;
+    {
+        let mut call = std::pin::pin!(cut_short(&world, None));
+        assert!(futures_util::FutureExt::now_or_never(call.as_mut()).is_none());
+    }
+    let numbers = world.bare("GET /metrics", "").await.body;
+    let call = r#"calls_total{method="POST",route="/v1/namespaces/{ns}/messages",status="499"} 1"#;
+    assert!(numbers.contains(call), "{numbers}");
+}
+
+#[tokio::test]
+async fn paths_with_percent_signs_that_encode_nothing() {
+    let world = World::new().await;
+    for (name, shown) in [("a%zz", "\"%zz\""), ("a%4", "\"%4\""), ("100%", "\"%\""), ("%25%2", "\"%2\"")] {
+        let answer = world.call(&format!("GET /v1/namespaces/demo/rooms/{name}"), "").await;
+        let wrong =
+            format!("400 invalid_request\n  the path is not valid: {shown} is no percent-encoded byte\n");
+        assert_eq!(answer.wrong(), wrong);
+    }
+    assert_eq!(world.call("GET /v1/namespaces/demo/rooms/a%25%7a", "").await.status, StatusCode::OK);
 }

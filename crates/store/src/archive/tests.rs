@@ -1,6 +1,5 @@
 //! There and back again, and texts that are not what they should be.
 
-use std::fs;
 use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;

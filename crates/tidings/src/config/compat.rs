@@ -61,7 +61,8 @@ macro_rules! open {
             default: "false",
             allowed: "true or false",
             doc: "Whether its calls are taken without a key, as they always were. Whoever reaches the listener can push then; \
-                the log says so. Off, a call needs a key of the namespace, as every call of the API does.",
+                the log says so. Off, a call needs a key of the namespace, as every call of the API does, and a start makes a namespace that \
+                was open one that wants tokens, unless the configuration declares it or another system keeps it open.",
             flag: "",
             secret: false,
         }
@@ -310,7 +311,8 @@ fn channels(text: &str) -> Result<Channels, String> {
 }
 
 impl Compat {
-    pub(super) fn resolve(layers: &mut Layers) -> Self {
+    /// `main`: where the main listener is.
+    pub(super) fn resolve(layers: &mut Layers, main: &Address) -> Self {
         // Everything is checked, whether it is enabled or not.
         let all = Self {
             light_push: Some(Served {
@@ -384,12 +386,12 @@ impl Compat {
             go_redis: all.go_redis.filter(|_| enabled(layers, "compat.go_redis.enabled")),
             message_push: all.message_push.filter(|_| enabled(layers, "compat.message_push.enabled")),
         };
-        compat.check(layers);
+        compat.check(layers, main);
         compat
     }
 
-    /// Finds systems whose paths collide.
-    fn check(&self, layers: &mut Layers) {
+    /// Finds systems whose paths or addresses collide.
+    fn check(&self, layers: &mut Layers, main: &Address) {
         let on_main = |listen: Option<&Option<Address>>| listen.is_some_and(Option::is_none);
         if on_main(self.push_koa.as_ref().map(|served| &served.listen)) {
             layers.refuse(
@@ -411,18 +413,9 @@ impl Compat {
         if on_main(gopusher) && on_main(go_redis) {
             layers.refuse("compat.go_redis.listen", "is needed: its /ws is gopusher's on the main listener");
         }
-        let mut taken: Vec<(String, &str)> = Vec::new();
-        for (key, listen) in [
-            ("compat.light_push.listen", self.light_push.as_ref().and_then(|served| served.listen.as_ref())),
-            ("compat.push_koa.listen", self.push_koa.as_ref().and_then(|served| served.listen.as_ref())),
-            ("compat.gopusher.listen", gopusher.and_then(Option::as_ref)),
-            ("compat.go_redis.listen", go_redis.and_then(Option::as_ref)),
-            (
-                "compat.message_push.listen",
-                self.message_push.as_ref().and_then(|served| served.listen.as_ref()),
-            ),
-        ] {
-            let Some(address) = listen.map(ToString::to_string) else { continue };
+        let mut taken = vec![(main.to_string(), "server.listen")];
+        for (key, address) in self.addresses() {
+            let address = address.to_string();
             // Whoever takes a free port gets one of their own.
             match taken.iter().find(|(other, _)| *other == address && !address.ends_with(":0")) {
                 Some((_, other)) => layers.refuse(key, &format!("is the address of {other}")),
@@ -433,16 +426,33 @@ impl Compat {
 }
 
 impl Compat {
-    /// The addresses of the systems that have a listener of their own.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = Address> {
+    /// The addresses of the systems that have a listener of their own, each with its key.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (&'static str, Address)> {
+        fn of<T>(served: Option<&Served<T>>) -> Option<Address> {
+            served?.listen.clone()
+        }
         let all = [
-            self.light_push.as_ref().and_then(|served| served.listen.clone()),
-            self.push_koa.as_ref().and_then(|served| served.listen.clone()),
-            self.gopusher.as_ref().and_then(|served| served.listen.clone()),
-            self.go_redis.as_ref().and_then(|served| served.listen.clone()),
-            self.message_push.as_ref().and_then(|served| served.listen.clone()),
+            ("compat.light_push.listen", of(self.light_push.as_ref())),
+            ("compat.push_koa.listen", of(self.push_koa.as_ref())),
+            ("compat.gopusher.listen", of(self.gopusher.as_ref())),
+            ("compat.go_redis.listen", of(self.go_redis.as_ref())),
+            ("compat.message_push.listen", of(self.message_push.as_ref())),
         ];
-        all.into_iter().flatten()
+        all.into_iter().filter_map(|(key, address)| Some((key, address?)))
+    }
+
+    /// Whether a system is open whose namespace this is.
+    pub(crate) fn opens(&self, name: &NamespaceName) -> bool {
+        let push_koa =
+            self.push_koa.as_ref().map(|Served { settings, .. }| (settings.open, &settings.namespace));
+        let gopusher =
+            self.gopusher.as_ref().map(|Served { settings, .. }| (settings.open, &settings.namespace));
+        let go_redis =
+            self.go_redis.as_ref().map(|Served { settings, .. }| (settings.open, &settings.namespace));
+        [push_koa, gopusher, go_redis]
+            .into_iter()
+            .flatten()
+            .any(|(open, namespace)| open && namespace == name)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::namespaces::{self, Table};
@@ -82,7 +82,7 @@ impl Reader<'_> {
         let origin = self.origin(value.span().start);
         let value = match value.get_ref() {
             DeValue::String(text) => expand(text, self.environment),
-            DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().replace('_', "")),
+            DeValue::Integer(number) => Ok(integer(number)),
             DeValue::Boolean(flag) => Ok(flag.to_string()),
             // A list may be written as one; elsewhere it is a text with commas.
             DeValue::Array(entries) if entries.iter().all(|entry| entry.get_ref().is_str()) => {
@@ -90,13 +90,36 @@ impl Reader<'_> {
                 let texts: Result<Vec<_>, _> = texts.map(|text| expand(text, self.environment)).collect();
                 texts.map(|texts| texts.join(", "))
             }
-            other => Err(format!("must be a string or a whole number; this is of type {}", other.type_str())),
+            other => Err(unfit(other)),
         };
         match value {
             Ok(value) => self.entries.push(Entry { key, value, origin }),
             Err(problem) => self.errors.push(ConfigError { key, value: None, origin, problem }),
         }
     }
+}
+
+/// A number as it is written, so that a mode may be octal in either way.
+fn integer(number: &DeInteger<'_>) -> String {
+    let prefix = match number.radix() {
+        2 => "0b",
+        8 => "0o",
+        16 => "0x",
+        _ => "",
+    };
+    format!("{prefix}{}", number.as_str().replace('_', ""))
+}
+
+/// What is wrong with a value that no key can have.
+fn unfit(value: &DeValue<'_>) -> String {
+    let odd = |entries: &DeArray<'_>| {
+        entries.iter().find(|entry| !entry.get_ref().is_str()).map(|entry| entry.get_ref().type_str())
+    };
+    let found = match value {
+        DeValue::Array(entries) => format!("an entry is of type {}", odd(entries).unwrap_or("string")),
+        other => format!("this is of type {}", other.type_str()),
+    };
+    format!("must be a string, a whole number, true, false or a list of strings; {found}")
 }
 
 /// Replaces each `${VAR}` by the environment variable; `$${` stands for `${` itself.
@@ -111,6 +134,9 @@ fn expand(text: &str, environment: &HashMap<&str, &str>) -> Result<String, Strin
         }
         out.push_str(before);
         let (name, after) = after.split_once('}').ok_or("has a ${ without a }")?;
+        if name.is_empty() {
+            return Err("has a ${}, which names no variable; $${} is a plain ${}".to_owned());
+        }
         let value = environment
             .get(name)
             .ok_or(format!("names the environment variable {name}, which is not set"))?;
@@ -135,6 +161,8 @@ mod tests {
             ("$${A}", Ok("${A}")),
             ("${C}", Err("names the environment variable C, which is not set")),
             ("${A", Err("has a ${ without a }")),
+            ("a${}", Err("has a ${}, which names no variable; $${} is a plain ${}")),
+            ("$${}", Ok("${}")),
         ] {
             let expanded = expand(text, &environment);
             assert_eq!(expanded.as_deref().map_err(String::as_str), expected, "{text}");

@@ -14,11 +14,20 @@ const DEFAULT_FILE: &str = "tidings.toml";
 /// What the names of environment variables begin with.
 const PREFIX: &str = "TIDINGS_";
 
+/// A kind of source; a later one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layer {
+    File,
+    Environment,
+    Flags,
+}
+
 /// A value as it was written.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub(super) text: String,
-    pub(super) origin: String,
+struct Given {
+    text: String,
+    origin: String,
+    layer: Layer,
 }
 
 /// Values by key, and what is wrong so far.
@@ -68,7 +77,7 @@ impl Layers {
         self.errors.extend(errors);
         self.tables = tables;
         for entry in entries {
-            self.add(&entry.key, entry.value, entry.origin);
+            self.add(Layer::File, &entry.key, entry.value, entry.origin);
         }
         Some(path)
     }
@@ -80,39 +89,44 @@ impl Layers {
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
             let key = rest.to_ascii_lowercase().replace("__", ".");
             if find(&key).is_some() || key.contains('.') {
-                self.add(&key, value.clone(), format!("environment variable {name}"));
+                self.add(Layer::Environment, &key, value.clone(), format!("environment variable {name}"));
             }
         }
     }
 
     pub(super) fn add_flag(&mut self, key: &'static str, value: String) {
         let flag = find(key).map_or(key, |(key, _)| key.flag);
-        self.add(key, value, format!("flag {flag}"));
+        self.add(Layer::Flags, key, value, format!("flag {flag}"));
     }
 
-    fn add(&mut self, name: &str, text: String, origin: String) {
-        match find(name) {
-            Some((key, false)) => {
-                self.files.remove(key.name);
-                self.given.insert(key.name, Given { text, origin });
-            }
-            Some((key, true)) => {
-                self.given.remove(key.name);
-                self.files.insert(key.name, Given { text, origin });
-            }
-            None => {
-                let problem = unknown(name);
-                self.errors.push(ConfigError { key: name.to_owned(), value: Some(text), origin, problem });
-            }
+    fn add(&mut self, layer: Layer, name: &str, text: String, origin: String) {
+        let Some((key, of_file)) = find(name) else {
+            let problem = unknown(name);
+            self.errors.push(ConfigError { key: name.to_owned(), value: Some(text), origin, problem });
+            return;
+        };
+        // A secret may be given, or the file that it is in, and a later source gives it in either way.
+        let (these, others, other) = if of_file {
+            (&mut self.files, &mut self.given, key.name.to_owned())
+        } else {
+            (&mut self.given, &mut self.files, format!("{}_file", key.name))
+        };
+        if let Some(beside) = others.get(key.name).filter(|beside| beside.layer == layer) {
+            let problem = format!("stands beside {other} ({}); one of them is enough", beside.origin);
+            self.errors.push(ConfigError { key: name.to_owned(), value: None, origin, problem });
+            return;
         }
+        others.remove(key.name);
+        these.insert(key.name, Given { text, origin, layer });
     }
 
     pub(super) fn read_secret_files(&mut self) {
-        for (key, Given { text: path, origin }) in std::mem::take(&mut self.files) {
+        for (key, Given { text: path, origin, layer }) in std::mem::take(&mut self.files) {
             match fs::read_to_string(&path) {
                 Ok(text) => {
                     let text = text.trim_end_matches(['\n', '\r']).to_owned();
-                    self.given.insert(key, Given { text, origin: format!("{path}, named by {origin}") });
+                    let origin = format!("{path}, named by {origin}");
+                    self.given.insert(key, Given { text, origin, layer });
                 }
                 Err(why) => self.errors.push(ConfigError {
                     key: format!("{key}_file"),

@@ -112,7 +112,9 @@ pub(super) const SECTION: Section = Section {
             name: "limits.body_timeout",
             default: "20s",
             allowed: "a duration from 100ms to 1h",
-            doc: "How long the body of a client's POST may take to arrive.",
+            doc: "How long the body of a request may take to arrive, be it of a client or of a call of the API; it is answered with \
+                408 then. A call of the API has 30 s for everything, so more than that is of use to clients only. Streams of gRPC \
+                last as long as they want.",
             flag: "",
             secret: false,
         },

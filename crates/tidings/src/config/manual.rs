@@ -37,11 +37,13 @@ pub(crate) fn manual() -> String {
          3. environment variables: `TIDINGS_SECTION__KEY` (`TIDINGS_KEY` for the keys without a section),\n\
          4. flags.\n\n\
          Strings in the file may name environment variables as `${VAR}` (`$${` is a plain `${`). A key that is marked\n\
-         *secret* may be read from a file instead: the key with `_file` after it names that file. Unknown keys and bad\n\
+         *secret* may be read from a file instead: the key with `_file` after it names that file. One source gives the one or\n\
+         the other, and a later source wins whichever it gives. Unknown keys and bad\n\
          values are errors that name the key, the value, where it stands and what is allowed; `tidings check-config`\n\
          looks for them without starting anything, and `tidings default-config` prints a commented file.\n\n\
          Durations are whole numbers with `ms`, `s`, `m`, `h` or `d`; sizes with `B`, `KB`, `MB`, `GB`, `KiB`, `MiB` or\n\
-         `GiB`.\n\n\
+         `GiB`. Numbers may be written as TOML has them, in hexadecimal, octal or binary too (`0x1000`); lists as lists of strings,\n\
+         or as one text with commas.\n\n\
          SIGHUP and `POST /v1/reload` (admin key) have a server read its configuration again. What is declared below `namespaces` and the keys\n\
          that are marked *reload* change then; every other change needs a restart, and the answer and the log name it. A configuration with an\n\
          error changes nothing. The environment is that of the start.\n",

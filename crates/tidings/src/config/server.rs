@@ -28,7 +28,7 @@ pub(super) const SECTION: Section = Section {
         Key {
             name: "server.unix_mode",
             default: "0660",
-            allowed: "an octal mode, as in \"0660\" or \"0666\"",
+            allowed: "an octal mode, as in \"0660\" or 0o660",
             doc: "Who may connect to a Unix socket: the mode of its file.",
             flag: "",
             secret: false,
@@ -181,7 +181,9 @@ impl Server {
         };
         let listen = layers.take("server.listen", address);
         let mode = |text: &str| {
-            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+            let mode = u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8)
+                .ok()
+                .filter(|mode| *mode <= 0o777);
             mode.ok_or("must be an octal mode from 0000 to 0777, as in \"0660\"".to_owned())
         };
         Self {

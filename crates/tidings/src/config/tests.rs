@@ -25,7 +25,10 @@ fn load(
     })
     .map_err(|errors| {
         let prefix = format!("{}/", directory.path().display());
-        let strip = |error: ConfigError| ConfigError { origin: error.origin.replace(&prefix, ""), ..error };
+        let strip = |ConfigError { key, value, origin, problem }: ConfigError| {
+            let [origin, problem] = [origin, problem].map(|text| text.replace(&prefix, ""));
+            ConfigError { key, value, origin, problem }
+        };
         ConfigErrors(errors.0.into_iter().map(strip).collect())
     })
 }
@@ -99,7 +102,7 @@ fn what_is_wrong_is_named() {
         ],
         &[("log.level", "loud")],
         expect![[r#"
-            configuration: store.path (t.toml:8): must be a string or a whole number; this is of type array
+            configuration: store.path (t.toml:8): must be a string, a whole number, true, false or a list of strings; an entry is of type integer
             configuration: server.listen_on = "x" (t.toml:4): is not a known key; there are server.listen, server.unix_mode, server.reuse_port, server.backlog, server.shutdown_timeout, server.drain_pause, server.drain_window, server.proxy_protocol, server.proxy_protocol_from, server.trusted_proxies, server.forwarded_header
             configuration: sever.x = "1" (t.toml:11): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, escalation, statistics, simulations, compat.light_push, compat.push_koa, compat.gopusher, compat.go_redis, compat.message_push, log, namespaces
             configuration: shard = "1" (t.toml:1): is not a known key; there are shards, admin_key, server, server.tls, store, clients, limits, outbox, overload, escalation, statistics, simulations, compat.light_push, compat.push_koa, compat.gopusher, compat.go_redis, compat.message_push, log, namespaces
@@ -161,6 +164,74 @@ fn a_secret_may_come_from_a_file_and_is_not_shown() {
     );
     let errors = load("admin_key_file = \"/nowhere/at/all\"\n", &[], &[]).unwrap_err().to_string();
     assert!(errors.contains("admin_key_file = \"/nowhere/at/all\" (t.toml:1): cannot be read"), "{errors}");
+}
+
+#[test]
+fn a_secret_and_its_file_do_not_stand_side_by_side() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key");
+    fs::write(&file, "tk_of_the_file_0000\n").unwrap();
+    let path = file.display().to_string();
+    refused(
+        "admin_key = \"tk_0123456789abcdef\"\nadmin_key_file = \"/nowhere\"\n",
+        &[],
+        &[],
+        expect![
+            "configuration: admin_key_file (t.toml:2): stands beside admin_key (t.toml:1); one of them is enough"
+        ],
+    );
+    refused(
+        "",
+        &[("TIDINGS_ADMIN_KEY_FILE", &path), ("TIDINGS_ADMIN_KEY", "tk_0123456789abcdef")],
+        &[],
+        expect![
+            "configuration: admin_key (environment variable TIDINGS_ADMIN_KEY): stands beside admin_key_file (environment variable TIDINGS_ADMIN_KEY_FILE); one of them is enough"
+        ],
+    );
+    // Of two sources the later one wins, whichever of the two it gives.
+    let key = |toml: &str, environment: &[(&str, &str)]| {
+        load(toml, environment, &[]).unwrap().process.admin_key.unwrap().0
+    };
+    let named = format!("admin_key_file = {path:?}\n");
+    assert_eq!(key(&named, &[("TIDINGS_ADMIN_KEY", "tk_0123456789abcdef")]), "tk_0123456789abcdef");
+    let given = "admin_key = \"tk_0123456789abcdef\"\n";
+    assert_eq!(key(given, &[("TIDINGS_ADMIN_KEY_FILE", &path)]), "tk_of_the_file_0000");
+}
+
+#[test]
+fn numbers_may_be_written_as_toml_has_them() {
+    let config = load("[server]\nunix_mode = 0o640\nbacklog = 0x1_000\n", &[], &[]).unwrap();
+    assert_eq!((config.server.manner.unix_mode, config.server.backlog), (0o640, 4_096));
+    assert_eq!(load("[server]\nunix_mode = \"0640\"\n", &[], &[]).unwrap().server.manner.unix_mode, 0o640);
+    refused(
+        "[server]\nunix_mode = 0x1b0\nbacklog = 0x10_000\ndrain_pause = 1.5\n[compat.go_redis]\nchannels = [\"news\", 1]\n",
+        &[],
+        &[],
+        expect![[r#"
+            configuration: compat.go_redis.channels (t.toml:6): must be a string, a whole number, true, false or a list of strings; an entry is of type integer
+            configuration: server.drain_pause (t.toml:4): must be a string, a whole number, true, false or a list of strings; this is of type float
+            configuration: server.unix_mode = "0x1b0" (t.toml:2): must be an octal mode from 0000 to 0777, as in "0660"
+            configuration: server.backlog = "0x10000" (t.toml:3): must be a whole number from 1 to 65535"#]],
+    );
+}
+
+#[test]
+fn an_older_system_has_an_address_of_its_own() {
+    let two = "[server]\nlisten = \"127.0.0.1:9001\"\n[compat.gopusher]\nenabled = true\nlisten = \"127.0.0.1:9001\"\n\
+        [compat.go_redis]\nenabled = true\nlisten = \"127.0.0.1:9001\"\n";
+    refused(
+        two,
+        &[],
+        &[],
+        expect![[r#"
+        configuration: compat.gopusher.listen = "127.0.0.1:9001" (t.toml:5): is the address of server.listen
+        configuration: compat.go_redis.listen = "127.0.0.1:9001" (t.toml:8): is the address of server.listen"#]],
+    );
+    assert!(load(&two.replace("9001", "0"), &[], &[]).is_ok(), "each takes a free port");
+    assert!(
+        load(&two.replace("enabled = true", "enabled = false"), &[], &[]).is_ok(),
+        "nobody listens there"
+    );
 }
 
 #[test]

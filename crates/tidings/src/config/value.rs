@@ -16,12 +16,19 @@ pub(super) fn time(text: &str, within: RangeInclusive<Duration>) -> Result<Durat
     Err(format!("must be from {} to {}", duration::show(*within.start()), duration::show(*within.end())))
 }
 
-/// Reads a whole number within bounds.
+/// Reads a whole number within bounds: in decimal, or as TOML has it with `0x`, `0o` or `0b`.
 pub(super) fn number<T: FromStr + PartialOrd + Display>(
     text: &str,
     within: RangeInclusive<T>,
 ) -> Result<T, String> {
-    text.parse()
+    let decimal = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().find_map(|(prefix, radix)| {
+        let digits = text.strip_prefix(prefix).filter(|digits| !digits.starts_with('+'))?;
+        u64::from_str_radix(digits, radix).ok().map(|number| number.to_string())
+    });
+    decimal
+        .as_deref()
+        .unwrap_or(text)
+        .parse()
         .ok()
         .filter(|value| within.contains(value))
         .ok_or_else(|| format!("must be a whole number from {} to {}", within.start(), within.end()))
@@ -60,6 +67,12 @@ mod tests {
     #[test]
     fn numbers_and_times_are_read_within_bounds() {
         assert_eq!(number("7", 1..=8), Ok(7));
+        for text in ["0x7", "0o7", "0b111"] {
+            assert_eq!(number(text, 1..=8), Ok(7), "{text}");
+        }
+        for text in ["0x", "0x+7", "0o8", "0xff"] {
+            assert!(number(text, 1..=8).is_err(), "{text}");
+        }
         assert_eq!(number("9", 1..=8).unwrap_err(), "must be a whole number from 1 to 8");
         assert_eq!(number("many", 1..=8).unwrap_err(), "must be a whole number from 1 to 8");
         let within = Duration::from_secs(1)..=Duration::from_secs(3_600);

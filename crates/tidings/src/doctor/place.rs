@@ -5,10 +5,15 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tidings_model::Timestamp;
+use tidings_node::Clock;
+use tidings_wire::time::rfc3339;
+
 use super::{Finding, Verdict};
 use crate::config::Config;
-use crate::listener;
-use crate::listener::tls::Tls;
+use crate::listener::tls::{End, Files, Tls};
+use crate::listener::{self, Address, Manner};
+use crate::run::LISTEN;
 
 /// How often a small file is synced.
 const SYNCS: usize = 16;
@@ -29,44 +34,49 @@ const EPOCH_SECS_MIN: u64 = 1_767_225_600;
 
 /// Looks at everything.
 pub(super) fn check(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![address(config)];
-    findings.extend(certificate(config));
+    let manner = config.server.manner;
+    let mut findings = vec![address("address", LISTEN, &config.server.listen, manner)];
+    findings.extend(config.compat.addresses().map(|(key, at)| address(key, key, &at, manner)));
+    findings.extend(config.server.tls.clone().map(|files| certificate(files, Clock::System.now())));
     findings.extend(disk(&config.store.path));
     findings.push(clock(SystemTime::now(), newest(&config.store.path)));
     findings
 }
 
-fn address(config: &Config) -> Finding {
-    let address = &config.server.listen;
-    match listener::bind(address, config.server.manner) {
-        Ok(_) => Finding::new("address", address, Verdict::Ok, "it is free"),
-        Err(why) if why.kind() == io::ErrorKind::AddrInUse => Finding::new(
-            "address",
-            address,
-            Verdict::Warn,
-            "a process listens there; well if that is this server",
-        )
-        .change("stop that process, or set server.listen"),
-        Err(why) => Finding::new(
-            "address",
-            address,
-            Verdict::Fail,
-            format!("it cannot be listened on: {why}"),
-        )
-        .change(
-            "set server.listen to an address of this machine; below port 1024, give CAP_NET_BIND_SERVICE",
-        ),
+/// Looks at an address that `key` sets.
+fn address(check: &'static str, key: &str, address: &Address, manner: Manner) -> Finding {
+    match listener::bind(address, manner) {
+        Ok(_) => Finding::new(check, address, Verdict::Ok, "it is free"),
+        Err(why) if why.kind() == io::ErrorKind::AddrInUse => {
+            let meaning = "a process listens there; well if that is this server";
+            Finding::new(check, address, Verdict::Warn, meaning)
+                .change(format!("stop that process, or set {key}"))
+        }
+        Err(why) => {
+            let meaning = format!("it cannot be listened on: {why}");
+            Finding::new(check, address, Verdict::Fail, meaning).change(format!(
+                "set {key} to an address of this machine; below port 1024, give CAP_NET_BIND_SERVICE"
+            ))
+        }
     }
 }
 
-fn certificate(config: &Config) -> Option<Finding> {
-    let files = config.server.tls.clone()?;
+fn certificate(files: Files, now: Timestamp) -> Finding {
     let shown = files.cert.display().to_string();
-    Some(match Tls::read(files) {
-        Ok(_) => Finding::new("certificate", shown, Verdict::Ok, "it can be read, and the key belongs to it"),
-        Err(why) => Finding::new("certificate", shown, Verdict::Fail, why.to_string())
-            .change("set server.tls.cert and server.tls.key to files that belong together"),
-    })
+    let read = match Tls::read(files) {
+        Ok(tls) => tls,
+        Err(why) => {
+            return Finding::new("certificate", shown, Verdict::Fail, why.to_string())
+                .change("set server.tls.cert and server.tls.key to files that belong together");
+        }
+    };
+    let (verdict, meaning) = match read.end(now) {
+        End::Far => (Verdict::Ok, "it can be read, and the key belongs to it".to_owned()),
+        End::Soon(at) => (Verdict::Warn, format!("it ends at {}: clients refuse it then", rfc3339(at.0))),
+        End::Over(at) => (Verdict::Fail, format!("it ended at {}: clients refuse it", rfc3339(at.0))),
+    };
+    Finding::new("certificate", shown, verdict, meaning)
+        .change("renew it: put a new certificate and its key into the files of server.tls.cert and server.tls.key, which are read again when they change")
 }
 
 /// The directory, or the nearest one above it that is there.
@@ -131,13 +141,14 @@ fn synced(time: io::Result<Duration>, shown: &str) -> Finding {
     let time = match time {
         Ok(time) => time,
         Err(why) => {
-            return Finding::new(
-                "disk sync",
-                shown,
-                Verdict::Fail,
-                format!("nothing can be written there: {why}"),
-            )
-            .change("set store.path to a directory that this user may write to");
+            let full = matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            let change = if full {
+                "make room, or set store.path to a larger disk"
+            } else {
+                "set store.path to a directory that this user may write to"
+            };
+            let meaning = format!("nothing can be written there: {why}");
+            return Finding::new("disk sync", shown, Verdict::Fail, meaning).change(change);
         }
     };
     let verdict = match time {
@@ -204,7 +215,56 @@ mod tests {
         {
             assert_eq!(synced(Ok(Duration::from_millis(ms)), "/data").verdict, verdict, "{ms}");
         }
-        assert_eq!(synced(Err(io::ErrorKind::PermissionDenied.into()), "/data").verdict, Verdict::Fail);
+        for (kind, change) in [
+            (io::ErrorKind::PermissionDenied, "set store.path to a directory that this user may write to"),
+            (io::ErrorKind::StorageFull, "make room, or set store.path to a larger disk"),
+        ] {
+            let finding = synced(Err(kind.into()), "/data");
+            assert_eq!((finding.verdict, finding.change.as_str()), (Verdict::Fail, change));
+        }
+    }
+
+    #[test]
+    fn a_certificate_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let signing = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2030, 6, 30);
+        fs::write(at("cert.pem"), params.self_signed(&signing).unwrap().pem()).unwrap();
+        fs::write(at("key.pem"), signing.serialize_pem()).unwrap();
+        let files =
+            Files { cert: at("cert.pem"), key: at("key.pem"), check_interval: Duration::from_secs(1) };
+        for (now, verdict, meaning) in [
+            ("2030-06-15T00:00:00Z", Verdict::Ok, "it can be read, and the key belongs to it"),
+            (
+                "2030-06-17T00:00:00Z",
+                Verdict::Warn,
+                "it ends at 2030-06-30T00:00:00.000Z: clients refuse it then",
+            ),
+            (
+                "2030-07-01T00:00:00Z",
+                Verdict::Fail,
+                "it ended at 2030-06-30T00:00:00.000Z: clients refuse it",
+            ),
+        ] {
+            let now = Timestamp(tidings_wire::time::parse_rfc3339(now).unwrap());
+            let finding = certificate(files.clone(), now);
+            assert_eq!((finding.verdict, finding.meaning.as_str()), (verdict, meaning));
+            assert_eq!(finding.change.is_empty(), verdict == Verdict::Ok);
+        }
+    }
+
+    #[test]
+    fn addresses_are_named_by_their_keys() {
+        let key = "compat.go_redis.listen";
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = Address::Tcp(taken.local_addr().unwrap());
+        let finding = address(key, key, &at, Manner::default());
+        assert_eq!((finding.check, finding.verdict), (key, Verdict::Warn));
+        assert_eq!(finding.change, "stop that process, or set compat.go_redis.listen");
+        drop(taken);
+        assert_eq!(address(key, key, &at, Manner::default()).verdict, Verdict::Ok);
     }
 
     #[test]

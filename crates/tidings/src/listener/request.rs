@@ -10,17 +10,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderMap, SEC_WEBSOCKET_KEY};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Version};
-use tidings_api::request_id;
+use tidings_api::{BodyDeadline, Problem, request_id};
 use tidings_gateway::Traffic;
-use tidings_model::ClientAddress;
+use tidings_model::{ClientAddress, ErrorCode};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::Sources;
+use super::leftover::{Leftover, Watched};
 use super::waiting::Place;
 
 /// The requests of a connection.
@@ -113,29 +115,78 @@ impl Requests {
         }
     }
 
-    /// Answers them from `router`, which finds the client's address in each.
+    /// Answers them from `router`, which finds the client's address in each. Their bodies may take so long to arrive.
     pub(super) fn answered_from(
         &self,
         router: Router,
         sources: Sources,
+        body_timeout: Duration,
     ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<> {
         let requests = self.clone();
         service_fn(move |request: Request<Incoming>| {
-            requests.0.http1.store(request.version() != Version::HTTP_2, Ordering::Relaxed);
+            let is_http1 = request.version() != Version::HTTP_2;
+            requests.0.http1.store(is_http1, Ordering::Relaxed);
             requests.0.place.leave();
             let running = Running::new(&requests.0);
             let client = sources.of_request(requests.0.peer, request.headers());
-            let mut request = request.map(Body::new);
+            let unclear = unclear(request.version(), request.headers());
+            let (mut request, leftover) = watched(request, is_http1, body_timeout);
             request.extensions_mut().insert(client);
             let id = request_id::name(&mut request);
-            let answer = router.clone().oneshot(request);
+            let router = router.clone();
             async move {
-                let mut answer = answer.await?;
+                let mut answer = match unclear {
+                    None => router.oneshot(request).await?,
+                    Some(problem) => {
+                        drop(request);
+                        request_id::refusal(problem, &id)
+                    }
+                };
                 request_id::tell(&id, &mut answer);
+                if let Some(leftover) = leftover {
+                    leftover.settle(&mut answer).await;
+                }
                 Ok(answer.map(|body| Body::new(Counted { body, _running: running })))
             }
         })
     }
+}
+
+/// A request whose body has its time; and where what nobody reads of that will be, if it matters to the connection.
+fn watched(
+    request: Request<Incoming>,
+    is_http1: bool,
+    body_timeout: Duration,
+) -> (Request<Body>, Option<Leftover>) {
+    let (mut parts, body) = request.into_parts();
+    if body.is_end_stream() {
+        return (Request::from_parts(parts, Body::new(body)), None);
+    }
+    parts.extensions.insert(BodyDeadline::new(body_timeout));
+    if !is_http1 {
+        return (Request::from_parts(parts, Body::new(body)), None);
+    }
+    let (body, leftover) = Watched::new(body, &parts.headers, body_timeout);
+    (Request::from_parts(parts, Body::new(body)), Some(leftover))
+}
+
+/// What is wrong with headers that others on the way may have read differently (RFC 9112, section 3.2; RFC 6455, section
+/// 11.3.1). That a length is there twice, or beside chunks, is seen to before: the first is refused, and of the second the
+/// chunks hold and the connection ends.
+fn unclear(version: Version, headers: &HeaderMap) -> Option<Problem> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let detail = match (hosts.next(), hosts.next()) {
+        (None, _) if version == Version::HTTP_11 => "the request has no header Host, which HTTP/1.1 asks for",
+        (_, Some(_)) => "the request has more than one header Host",
+        (Some(host), None) if host.as_bytes().iter().any(|byte| b" \t,/?#@\\".contains(byte)) => {
+            "the header Host is not the name of a host, with or without a port"
+        }
+        _ if headers.get_all(SEC_WEBSOCKET_KEY).iter().nth(1).is_some() => {
+            "the request has more than one header Sec-WebSocket-Key"
+        }
+        _ => return None,
+    };
+    Some(Problem::new(ErrorCode::INVALID_REQUEST, detail))
 }
 
 impl State {
@@ -193,5 +244,52 @@ impl http_body::Body for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn a_request_names_one_host() {
+        let one: &[(HeaderName, &str)] = &[(HOST, "push.example.com:8080")];
+        for (version, headers, expected) in [
+            (Version::HTTP_11, one, None),
+            (Version::HTTP_11, &[(HOST, "[2001:db8::1]:80")], None),
+            (Version::HTTP_11, &[(HOST, "a_b.internal")], None),
+            (Version::HTTP_11, &[(HOST, "")], None),
+            (Version::HTTP_11, &[(HOST, "\u{e9}.example")], None),
+            (Version::HTTP_11, &[], Some("has no header Host")),
+            (Version::HTTP_10, &[], None),
+            (Version::HTTP_2, &[], None),
+            (Version::HTTP_11, &[(HOST, "a"), (HOST, "a")], Some("more than one header Host")),
+            (Version::HTTP_10, &[(HOST, "a"), (HOST, "b")], Some("more than one header Host")),
+            (Version::HTTP_2, &[(HOST, "a"), (HOST, "b")], Some("more than one header Host")),
+            (Version::HTTP_11, &[(HOST, "a, b")], Some("is not the name of a host")),
+            (Version::HTTP_11, &[(HOST, "a/b")], Some("is not the name of a host")),
+            (Version::HTTP_11, &[(HOST, "u@b")], Some("is not the name of a host")),
+            (Version::HTTP_11, &[(HOST, "a"), (SEC_WEBSOCKET_KEY, "x")], None),
+            (
+                Version::HTTP_11,
+                &[(HOST, "a"), (SEC_WEBSOCKET_KEY, "x"), (SEC_WEBSOCKET_KEY, "x")],
+                Some("more than one header Sec-WebSocket-Key"),
+            ),
+        ] {
+            let map = headers.iter().cloned();
+            let map = map.map(|(name, value)| (name, HeaderValue::from_str(value).unwrap())).fold(
+                HeaderMap::new(),
+                |mut map, (name, value)| {
+                    map.append(name, value);
+                    map
+                },
+            );
+            let found = unclear(version, &map);
+            let detail = found.as_ref().map(Problem::detail);
+            assert_eq!(detail.is_some(), expected.is_some(), "{version:?} {headers:?} {detail:?}");
+            assert!(detail.unwrap_or_default().contains(expected.unwrap_or_default()), "{detail:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ProducesTickets;
 use tidings_model::Timestamp;
+use tidings_node::alerts::CERTIFICATE_ENDS_WITHIN;
 use tokio_rustls::TlsAcceptor;
 
 use super::expiry;
@@ -90,6 +91,27 @@ pub(crate) struct Readable {
     ends: Option<Timestamp>,
 }
 
+/// How near its end a certificate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Far from it, as far as that is understood.
+    Far,
+    /// It ends within 14 days.
+    Soon(Timestamp),
+    /// It has ended: clients refuse it.
+    Over(Timestamp),
+}
+
+impl End {
+    fn at(ends: Option<Timestamp>, now: Timestamp) -> Self {
+        match ends {
+            Some(ends) if ends <= now => Self::Over(ends),
+            Some(ends) if ends <= now.after(CERTIFICATE_ENDS_WITHIN) => Self::Soon(ends),
+            Some(_) | None => Self::Far,
+        }
+    }
+}
+
 /// What changes when a file does.
 type Stamp = (SystemTime, u64);
 
@@ -153,6 +175,11 @@ impl Tls {
                 tracing::error!(error = %why, "the certificate cannot be read again; the one before is shown")
             }
         }
+    }
+
+    /// How near its end the certificate is that is shown now.
+    pub(crate) fn end(&self, now: Timestamp) -> End {
+        End::at(self.ends(), now)
     }
 
     /// When the certificate ends that is shown now, as far as that is understood.
@@ -252,6 +279,22 @@ mod tests {
             ],
         );
         refused("cert.pem", "other.pem", &expect!["other.pem is not the key of the certificate in cert.pem"]);
+    }
+
+    #[test]
+    fn ends_are_judged() {
+        let now = Timestamp(1_800_000_000_000);
+        let soon = now.after(CERTIFICATE_ENDS_WITHIN);
+        for (ends, end) in [
+            (None, End::Far),
+            (Some(Timestamp(0)), End::Over(Timestamp(0))),
+            (Some(now), End::Over(now)),
+            (Some(Timestamp(now.0 + 1)), End::Soon(Timestamp(now.0 + 1))),
+            (Some(soon), End::Soon(soon)),
+            (Some(Timestamp(soon.0 + 1)), End::Far),
+        ] {
+            assert_eq!(End::at(ends, now), end, "{ends:?}");
+        }
     }
 
     #[test]

@@ -11,11 +11,12 @@ fn fatal_errors_say_what_to_do() {
     let path = PathBuf::from("/data");
     let mut out = String::new();
     for fatal in [
-        Fatal::Listen(address.clone(), io::ErrorKind::AddrInUse.into()),
-        Fatal::Listen(address.clone(), io::ErrorKind::PermissionDenied.into()),
-        Fatal::Listen(address, io::ErrorKind::AddrNotAvailable.into()),
-        Fatal::Listen(socket.clone(), io::ErrorKind::AddrInUse.into()),
-        Fatal::Listen(socket, io::ErrorKind::PermissionDenied.into()),
+        Fatal::Listen(LISTEN, address.clone(), io::ErrorKind::AddrInUse.into()),
+        Fatal::Listen(LISTEN, address.clone(), io::ErrorKind::PermissionDenied.into()),
+        Fatal::Listen(LISTEN, address.clone(), io::ErrorKind::AddrNotAvailable.into()),
+        Fatal::Listen("compat.go_redis.listen", address, io::ErrorKind::AddrInUse.into()),
+        Fatal::Listen(LISTEN, socket.clone(), io::ErrorKind::AddrInUse.into()),
+        Fatal::Listen(LISTEN, socket, io::ErrorKind::PermissionDenied.into()),
         Fatal::Store(path.clone(), StoreError::InUse(path.clone())),
         Fatal::Store(path.clone(), StoreError::Full("write".to_owned())),
         Fatal::Store(path.clone(), StoreError::Damaged("a record".to_owned())),
@@ -29,6 +30,7 @@ fn fatal_errors_say_what_to_do() {
         port in use: 127.0.0.1:8080 is taken by another process; stop that one, or choose another address with --listen
         not allowed to listen on 127.0.0.1:8080 (permission denied); choose a port above 1023 with --listen, or give the process CAP_NET_BIND_SERVICE
         cannot listen on 127.0.0.1:8080 (address not available); choose an address of this machine with --listen
+        port in use: 127.0.0.1:8080 is taken by another process; stop that one, or choose another address with compat.go_redis.listen
         port in use: unix:/run/t.sock is taken by another process; stop that one, or choose another address with --listen
         cannot listen on unix:/run/t.sock (permission denied); the directory must exist and be writable, and nothing else be there
         data directory in use: /data belongs to another tidings that is running; stop that one, or choose another directory with --store

@@ -317,7 +317,7 @@ fn what_a_list_of_users_is_given_at_once_is_bounded() {
         script.step(&format!("live p{user} 0"));
     }
     let large = bytes::Bytes::from(vec![b'1'; AT_ONCE_BYTES / 100]);
-    let mut push = |script: &mut Script, seq: u64| {
+    let push = |script: &mut Script, seq: u64| {
         let all = users.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         let mut delivery = delivery(&format!("{seq} user:ann={all} | {all}"));
         Arc::get_mut(&mut delivery.message).unwrap().data = large.clone();
