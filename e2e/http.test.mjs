@@ -77,6 +77,7 @@ describe('headers that others may have read differently', () => {
       assert.equal(status(heads(said)[0]), 200, said);
     }
     const session = http2.connect(`http://127.0.0.1:${server.port}`);
+    session.on('error', () => {});
     t.after(() => session.destroy());
     const stream = session.request({ ':path': '/version' });
     const found = await new Promise((resolve, reject) => stream.on('response', resolve).on('error', reject));
@@ -206,6 +207,7 @@ describe('a body that does not arrive', () => {
   test('does not end what lasts on HTTP/2', async (t) => {
     const server = await Server.start(t, { env: { TIDINGS_LIMITS__BODY_TIMEOUT: '300ms' } });
     const session = http2.connect(`http://127.0.0.1:${server.port}`);
+    session.on('error', () => {});
     t.after(() => session.destroy());
     const stream = session.request({
       ':method': 'POST',
@@ -245,6 +247,7 @@ describe('a caller that hangs up', () => {
     const server = await Server.start(t);
     for (const path of ['/grpc.health.v1.Health/Watch', '/tidings.v1.PushService/Push']) {
       const session = http2.connect(`http://127.0.0.1:${server.port}`);
+      session.on('error', () => {});
       const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
       stream.on('error', () => {});
       await new Promise((resolve) => setTimeout(resolve, 50));

@@ -46,6 +46,9 @@ function ephemeralPorts() {
   }
 }
 
+/** `fetch` asks nobody there, as browsers do not (WHATWG Fetch, bad ports). */
+const NO_PORT_OF_FETCH = 10_080;
+
 /**
  * A free port outside the range that outgoing connections take theirs from. A server that goes away and
  * comes back on a port of that range may find it taken by a client, even by one that tries to reach it.
@@ -54,7 +57,7 @@ export async function restartablePort() {
   const [first, last] = ephemeralPorts();
   for (let attempt = 0; attempt < 200; attempt += 1) {
     const port = 10_000 + Math.floor(Math.random() * 22_000);
-    if (port >= first && port <= last) continue;
+    if ((port >= first && port <= last) || port === NO_PORT_OF_FETCH) continue;
     const free = await new Promise((resolve) => {
       const probe = net.createServer();
       probe.once('error', () => resolve(false));

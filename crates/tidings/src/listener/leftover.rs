@@ -25,6 +25,9 @@ const READ_WITHIN: Duration = Duration::from_secs(1);
 /// it before it has read the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How much of it, in bytes.
+const LINGER_MAX: u64 = 4 << 20;
+
 /// The body of a request, which leaves behind what nobody has read of it.
 pub(super) struct Watched {
     body: Option<Incoming>,
@@ -108,7 +111,7 @@ impl Leftover {
         }
         answer.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
         if comes {
-            tokio::spawn(timeout(LINGER, async move { read(&mut body, u64::MAX).await }));
+            tokio::spawn(timeout(LINGER, async move { read(&mut body, LINGER_MAX).await }));
         }
     }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tidings_wire::engineio::{self, Packet};
 use tidings_wire::websocket::{self, Decoder, Inflater, Message, Opcode};
-use tokio::time::Instant;
 
 use super::{State, with};
 use crate::command::{MayUpgrade, PollError, PollReply, Upgraded};
@@ -25,6 +24,10 @@ const PROBE_BYTES_MAX: usize = 64;
 
 /// How often polls are answered with nothing while the client is to move, as Engine.IO's own server does it.
 const POLLS_END_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a poll that comes after the probe waits for its end. What the client says on its socket before it asks may arrive a moment
+/// later: they are two connections.
+const MOVES_WITHIN: Duration = Duration::from_millis(20);
 
 /// Reserves a session for one socket, for a time: its request may be lost on the way.
 pub(crate) fn reserve_upgrade(local: &Local, sid: &str) -> MayUpgrade {
@@ -101,7 +104,8 @@ async fn probe(
 ) -> Option<Vec<u8>> {
     let mut decoder = Decoder::new();
     let mut inflater = deflate.then(Inflater::default);
-    let (mut probed, mut ended_at) = (false, None);
+    let mut probed = false;
+    let mut next_end = Duration::ZERO;
     loop {
         let mut at = 0;
         while at < waiting.len() {
@@ -112,6 +116,7 @@ async fn probe(
             match step(message, probed)? {
                 Step::Probed => {
                     probed = true;
+                    next_end = if is_polled(session) { Duration::ZERO } else { MOVES_WITHIN };
                     with(session, |state| state.probed = true);
                     let pong = websocket::frame(Opcode::Text, engineio::PROBE_PONG.as_bytes());
                     write_all(socket, &pong).await?;
@@ -126,7 +131,7 @@ async fn probe(
                 readable.ok()?;
                 false
             }
-            () = polled(session, ended_at), if probed => {
+            () = polled(session, next_end), if probed => {
                 // What the client wrote to its socket before it asked counts first, and the runtime may not have
                 // looked at the socket since.
                 tokio::task::yield_now().await;
@@ -139,7 +144,7 @@ async fn probe(
             Ok(count) => waiting.extend_from_slice(&buffer[..count]),
             Err(error) if error.kind() == ErrorKind::WouldBlock && asked => {
                 end_poll(local, session);
-                ended_at = Some(Instant::now());
+                next_end = POLLS_END_EVERY;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => return None,
@@ -147,12 +152,13 @@ async fn probe(
     }
 }
 
-/// Comes back when a poll waits for its answer: at once with the first one, so that the client moves; then not more often than
-/// its own server answered, since to a client that was not told of its probe each answer is the reason to ask again.
-async fn polled(session: &Connection, ended_at: Option<Instant>) {
+/// Comes back when a poll has waited for its answer for so long: one that waits as the socket is probed for no time, so that the client
+/// moves, and the next ones not less than its own server let them, since to a client that was not told of its probe each answer is the
+/// reason to ask again.
+async fn polled(session: &Connection, wait: Duration) {
     session.until(|| is_polled(session)).await;
-    if let Some(at) = ended_at {
-        tokio::time::sleep_until(at + POLLS_END_EVERY).await;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
     }
 }
 
