@@ -89,7 +89,7 @@ fn refused(name: &str, place: &str) -> Problem {
     Problem::field(ErrorCode::INVALID_REQUEST, &name, message)
 }
 
-/// The request of a call that reads no body, without the one that it has. That may only be nothing, or an object without fields:
+/// The request of a call that reads no body, without the one that it has. That may only be nothing, `null`, or an object without fields:
 /// who says `{"dry_run": true}` where that is not known would have done what was only to be tried.
 async fn unread(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
@@ -99,7 +99,7 @@ async fn unread(request: Request) -> Result<Request, Problem> {
     }
     let whole = extract::body(unread, extract::BODY_MAX).await?;
     let text = whole.trim_ascii();
-    if text.is_empty() {
+    if text.is_empty() || text == b"null" {
         return Ok(Request::from_parts(parts, Body::empty()));
     }
     match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text) {

@@ -107,11 +107,11 @@ async fn turns(
                 let Some(told) = told else { return };
                 take_in(&local, Some(told), &mut waiting, &mut inbox);
             }
-            Some(command) = commands.recv() => obey(&local, command),
-            () = local.wake.notified() => reset(&local, timer.as_mut()),
             () = std::future::ready(()), if !waiting.is_empty() && local.takes_messages() => {
                 take_in(&local, None, &mut waiting, &mut inbox);
             }
+            Some(command) = commands.recv() => obey(&local, command),
+            () = local.wake.notified() => reset(&local, timer.as_mut()),
             () = breath.take(), if more => {}
         }
         // However much is to be delivered, some who want to come in are let in.

@@ -460,14 +460,17 @@ async fn settle(node: &Node, batch: Vec<Rest>, outcome: Result<Vec<Appended>, St
         }
     };
     let (mut answers, mut fresh) = (Vec::with_capacity(batch.len()), Fresh::default());
-    let mut takes_places = false;
+    // Those that take the place of others.
+    let mut later = Vec::new();
     for (mut rest, appended) in batch.into_iter().zip(appended) {
+        let mut takes_places = false;
         let answer = match appended {
             Appended::New(message, superseded) => {
-                takes_places |= !superseded.is_empty();
+                takes_places = !superseded.is_empty();
                 Ok(accepted(node, &mut rest, message, superseded, &mut fresh))
             }
             Appended::Duplicate(message) => {
+                takes_places = message.collapse_key.is_some();
                 let now = || {
                     let online = rest.namespace.directory().connections_of(&message.meant);
                     (message.meant.len(), online)
@@ -479,6 +482,7 @@ async fn settle(node: &Node, batch: Vec<Rest>, outcome: Result<Vec<Appended>, St
             Appended::Conflict => Err(PublishError::Conflict),
             Appended::Gone => Err(PublishError::Gone),
         };
+        let answers = if takes_places { &mut later } else { &mut answers };
         answers.push((rest, answer));
     }
     node.ledger.opened(fresh.opened).await;
@@ -489,14 +493,13 @@ async fn settle(node: &Node, batch: Vec<Rest>, outcome: Result<Vec<Appended>, St
             let _ = rest.reply.send(answer);
         }
     };
-    if takes_places {
+    reply(answers);
+    if !later.is_empty() {
         let ledger = node.ledger.clone();
         tokio::spawn(async move {
             ledger.recorded().await;
-            reply(answers);
+            reply(later);
         });
-    } else {
-        reply(answers);
     }
 }
 

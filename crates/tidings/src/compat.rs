@@ -146,7 +146,7 @@ impl Systems<'_> {
             }
         }
         let Some(namespace) = self.node.namespace(name.as_str()) else { return Ok(()) };
-        self.agree(config, &namespace, calls).await?;
+        self.agree(config, &namespace, calls).await;
         let node = Arc::clone(self.node);
         tokio::spawn(async move {
             match node.forget_passing(&namespace).await {
@@ -163,12 +163,7 @@ impl Systems<'_> {
     }
 
     /// Sees to it that a namespace lets in whom its system lets in, or says why it does not.
-    async fn agree(
-        &self,
-        config: &Compat,
-        namespace: &Arc<Namespace>,
-        calls: Calls,
-    ) -> Result<(), StoreError> {
+    async fn agree(&self, config: &Compat, namespace: &Arc<Namespace>, calls: Calls) {
         let name = &namespace.name;
         let changing = namespace.changing().await;
         let settings = namespace.settings();
@@ -182,15 +177,17 @@ impl Systems<'_> {
                 let demo = self.dev && name.as_str() == DEMO;
                 if declared || demo || config.opens(name) {
                     tracing::warn!(namespace = %name, "an older system is not open, but whoever reaches the server can connect as anybody: auth.mode of the namespace is `open`, and stays so");
-                    return Ok(());
+                    return;
                 }
                 let settings = Settings { auth: AuthMode::Token, ..Settings::clone(&settings) };
-                self.node.change_namespace(changing, settings).await?;
-                tracing::warn!(namespace = %name, "the namespace of an older system was open and now wants tokens: auth.mode is `token`, since the system is not open");
+                if let Err(error) = self.node.change_namespace(changing, settings).await {
+                    tracing::error!(%error, namespace = %name, "the namespace of an older system stays open: its settings cannot be written down");
+                    return;
+                }
+                tracing::warn!(namespace = %name, "the namespace of an older system was open and now wants tokens: auth.mode is `token`, since the system is not open; one that is declared in the configuration stays as it is declared");
             }
             Calls::Keyed | Calls::Closed | Calls::Open => {}
         }
-        Ok(())
     }
 }
 

@@ -75,9 +75,15 @@ pub(super) struct Directory {
     lock: Lock,
 }
 
-/// Makes a directory, and those above it that are missing, for this user alone: there are secrets in it. One that is there stays
-/// as it is.
+/// Makes a directory for this user alone: there are secrets in it. One that is there stays as it is; those above it that are missing are
+/// made as directories are.
 pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        fs::create_dir_all(above)?;
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
