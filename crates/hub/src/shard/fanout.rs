@@ -268,8 +268,9 @@ impl Shard {
             job.written.push(device.0);
             return false;
         }
-        if self.faults.is_none() && self.peers.get(member.peer).is_none_or(|peer| peer.slow) {
-            // It is about to be closed: no frame is worth making for it.
+        let has_own = matches!(message.topics[job.topic].0, Topic::User(_) | Topic::Device(_));
+        if has_own && self.faults.is_none() && self.peers.get(member.peer).is_none_or(|peer| peer.slow) {
+            // It is about to be closed: no frame that nobody else gets is worth making for it.
             job.delivery.superseded.iter().for_each(|old| member.acknowledged(*old));
             return false;
         }
