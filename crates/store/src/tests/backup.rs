@@ -1,6 +1,7 @@
 //! A copy of a store that is in use.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -96,6 +97,22 @@ async fn check(store: &EmbeddedStore, at_least: u64) {
     assert_eq!((all.truncated, all.head, entries), (false, head.0, head.0));
     let seqs = (1..=head.0).map(Seq).collect();
     assert!(store.messages(&demo(), seqs).await.unwrap().iter().all(Option::is_some));
+}
+
+#[test]
+fn a_directory_that_is_made_is_for_its_user_alone() {
+    let place = directory();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let (made, copied, there) =
+        (place.path().join("above/made"), place.path().join("copied"), place.path().join("there"));
+    fs::create_dir(&there).unwrap();
+    fs::set_permissions(&there, fs::Permissions::from_mode(0o750)).unwrap();
+    run(async {
+        let store = open(&made);
+        copy(&store.moment().await.unwrap(), &copied).unwrap();
+        drop(open(&there));
+    });
+    assert_eq!([&made, &copied, &there].map(|path| mode(path)), [0o700, 0o700, 0o750]);
 }
 
 #[test]
