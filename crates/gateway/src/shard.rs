@@ -166,23 +166,20 @@ fn take_in(
         if told.is_none() && messages < TURN_MESSAGES {
             told = inbox.try_recv().ok();
         }
-        match told.take() {
-            Some(ToShard::Deliver(deliveries)) => waiting.extend(deliveries),
-            Some(other) => {
-                take(local, other);
-                messages += 1;
-            }
-            None => return,
-        }
+        let Some(told) = told.take() else { return };
+        // Messages count when they are delivered.
+        messages += usize::from(!matches!(told, ToShard::Deliver(_)));
+        take(local, told, waiting);
     }
 }
 
-fn take(local: &Local, message: ToShard) {
+/// Does what was told; messages wait behind it.
+fn take(local: &Local, message: ToShard, waiting: &mut VecDeque<Arc<Delivery>>) {
     // What is held back from now on is held back until then.
     local.pass_time();
     let mut hub = local.hub.borrow_mut();
     match message {
-        ToShard::Deliver(deliveries) => deliveries.into_iter().for_each(|delivery| hub.deliver(delivery)),
+        ToShard::Deliver(deliveries) => waiting.extend(deliveries),
         ToShard::Faults { namespace, faults } => {
             hub.set_faults(&namespace, faults, local.node.now(), u64::from_le_bytes(ids::random()));
         }
