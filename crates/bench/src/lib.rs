@@ -8,7 +8,7 @@
 //! version, and at other servers: a client protocol is one file in `protocol`, a way to publish is one in `publisher`.
 //! It holds no opinion on how a server works: it sees bytes on sockets, `/metrics` and `/proc`.
 //!
-//! Reading order: [`args`] (what was asked) → `scenario` (what is measured) → `source` and `post` (who pushes) →
+//! Reading order: [`args`] (what was asked) → `scenario` (what is measured) → `source`, `waiter` and `post` (who pushes) →
 //! `crew` and `worker` (the processes of clients) → `fleet`, `client`, `protocol` (the clients) → `inbox`, `stamps`,
 //! `tally` (who has what) → `floor` (the bare loop) → `report` and `plot`.
 
@@ -41,6 +41,7 @@ mod server;
 mod source;
 mod stamps;
 mod tally;
+mod waiter;
 mod worker;
 
 use std::process::ExitCode;

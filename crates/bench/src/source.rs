@@ -18,11 +18,12 @@ use crate::{
     post::Poster,
     publisher::{Push, To},
     stamps::data,
+    waiter::Waiter,
 };
 
-/// Longest nap between two looks at the clock, in the open loop.
+/// A push that is due sooner than this is waited for without looking at answers: where many come, each would be a look.
 const NAP: Duration = Duration::from_micros(100);
-/// Longest wait for answers, in the closed loop.
+/// Longest wait for answers, and for a push that is due.
 const WAIT: Duration = Duration::from_millis(5);
 /// Pushes in a call at most; the contract allows 1,000.
 pub(crate) const BATCH_MAX: usize = 1_000;
@@ -181,19 +182,14 @@ impl Source {
         Ok(())
     }
 
-    /// Waits as long as the pace allows.
-    fn wait(&mut self) -> Result<(), BenchError> {
-        let due = match self.pace {
-            Pace::Closed => return self.answers(WAIT),
-            Pace::Open(_) if self.sent == self.most => return self.answers(WAIT),
-            Pace::Open(_) => self.intended(self.sent, 0),
-        };
-        let left = Duration::from_nanos(due.saturating_sub(clock::now()));
-        if left >= WAIT {
-            return self.answers(WAIT - Duration::from_millis(1));
+    /// The moment of the next push; nothing where an answer has to come first.
+    fn next_due(&self) -> Option<u64> {
+        match self.pace {
+            Pace::Open(_) if self.sent < self.most && self.poster.under_way() < self.calls => {
+                Some(self.intended(self.sent, 0))
+            }
+            Pace::Open(_) | Pace::Closed => None,
         }
-        thread::sleep(left.min(NAP));
-        Ok(())
     }
 }
 
@@ -206,14 +202,16 @@ pub(crate) fn drive(
     for source in &mut *sources {
         source.answers(Duration::ZERO)?;
     }
+    let mut waiter = Waiter::new(sources.iter().map(|source| &source.poll))?;
     while !until()? {
         interrupt::check()?;
         for source in &mut *sources {
             source.turn()?;
         }
-        match sources {
-            [one] => one.wait()?,
-            _ => thread::sleep(NAP),
+        let due = sources.iter().filter_map(|source| source.next_due()).min();
+        match due.map(|due| Duration::from_nanos(due.saturating_sub(clock::now()))) {
+            Some(left) if left <= NAP => thread::sleep(left),
+            _ => waiter.wait(due, WAIT)?,
         }
     }
     Ok(())
@@ -226,7 +224,7 @@ pub(crate) fn push_all(source: &mut Source, batch: usize, count: u64) -> Result<
     while source.sent < source.most {
         interrupt::check()?;
         source.turn()?;
-        source.wait()?;
+        source.answers(WAIT)?;
     }
     finish(&mut [source])
 }
