@@ -57,6 +57,7 @@ test('single users, a storm, a private message beside a room, and a mix', async 
   const { fairness } = await bench('fairness');
   assert.ok(fairness.loaded.count > 0);
   assert.ok(fairness.floor.count > 0);
+  assert.ok(fairness.late_loaded.count > 0);
   const { soak } = await bench('soak');
   assert.equal(soak.intervals.length, 12);
 });

@@ -30,6 +30,7 @@ mod metrics;
 mod peers;
 mod plot;
 mod post;
+mod precedence;
 mod process;
 mod progress;
 mod protocol;

@@ -62,7 +62,7 @@ pub(crate) enum To {
 }
 
 /// A way to publish, made ready: it knows neither sockets nor time.
-pub(crate) trait Publish {
+pub(crate) trait Publish: Send {
     /// Appends what a fresh connection says first.
     fn begin(&self, _out: &mut Vec<u8>) {}
 

@@ -173,6 +173,7 @@ fn assignment(plan: &Plan, server: &Server) -> Assignment {
         tries_again: false,
         stamped: true,
         naps: false,
+        first_in_line: false,
         distinct: false,
         in_order_from: None,
     }

@@ -16,8 +16,10 @@ use crate::{
     error::{BenchError, Doing},
     interrupt,
     post::Poster,
+    precedence,
     publisher::{Push, To},
     stamps::data,
+    tally::new_histogram,
     waiter::Waiter,
 };
 
@@ -45,7 +47,7 @@ pub(crate) struct Source {
     events: Events,
     poster: Poster,
     /// Whom push `n` goes to.
-    to: Box<dyn Fn(u64) -> To>,
+    to: Box<dyn Fn(u64) -> To + Send>,
     filling: String,
     first: u64,
     pace: Pace,
@@ -60,6 +62,11 @@ pub(crate) struct Source {
     most: u64,
     total: u64,
     sum: u64,
+    /// How long after it was due each push was sent, in the open loop, in microseconds; but for those that answers were
+    /// waited for first.
+    late: Histogram<u64>,
+    /// Whether a push may have been due that had no connection to be sent on.
+    held_up: bool,
 }
 
 impl Source {
@@ -69,7 +76,7 @@ impl Source {
         lines: usize,
         first: u64,
         filling: usize,
-        to: impl Fn(u64) -> To + 'static,
+        to: impl Fn(u64) -> To + Send + 'static,
     ) -> Result<Self, BenchError> {
         let poll = Poll::new().doing("opening an epoll")?;
         poster.open_lines(poll.registry(), lines)?;
@@ -88,6 +95,8 @@ impl Source {
             most: 0,
             total: 0,
             sum: 0,
+            late: new_histogram(),
+            held_up: false,
         })
     }
 
@@ -96,6 +105,7 @@ impl Source {
         (self.pace, self.most, self.sent, self.begun) = (pace, most, 0, clock::now());
         self.batch = if self.poster.batches() { batch.clamp(1, BATCH_MAX) } else { 1 };
         self.poster.take_answers();
+        self.late.reset();
     }
 
     /// From now on at most `calls` calls are under way.
@@ -133,6 +143,11 @@ impl Source {
         self.poster.take_answers()
     }
 
+    /// How late pushes were sent through no fault of the server, since [`Source::begin`].
+    pub(crate) fn late(&self) -> &Histogram<u64> {
+        &self.late
+    }
+
     /// The moment for which push `index` of this pace is meant; `now` when it has none of its own.
     fn intended(&self, index: u64, now: u64) -> u64 {
         match self.pace {
@@ -155,10 +170,14 @@ impl Source {
             }
             let intended: Vec<u64> =
                 (self.sent..self.sent + count).map(|index| self.intended(index, now)).collect();
+            if !self.held_up {
+                intended.iter().for_each(|at| self.late.saturating_record(now.saturating_sub(*at) / 1000));
+            }
             let pushes: Vec<Push> = intended.iter().map(|at| self.next(*at)).collect();
             self.sent += count;
             self.poster.call(self.poll.registry(), &pushes, intended)?;
         }
+        self.held_up = self.sent < self.most && self.poster.under_way() >= self.calls;
         self.answers(Duration::ZERO)
     }
 
@@ -234,6 +253,17 @@ pub(crate) fn drive_for(sources: &mut [&mut Source], duration: Duration) -> Resu
     let end = Instant::now() + duration;
     drive(sources, || Ok(Instant::now() >= end))?;
     finish(sources)
+}
+
+/// The same from a thread that goes first, where the system permits it. Answers whether it does.
+pub(crate) fn drive_first(sources: &mut [&mut Source], duration: Duration) -> Result<bool, BenchError> {
+    thread::scope(|scope| {
+        let driver = scope.spawn(|| {
+            let first = precedence::go_first();
+            drive_for(sources, duration).map(|()| first)
+        });
+        driver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Sends no more and waits for the answers.

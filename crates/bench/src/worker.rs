@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{BenchError, Doing},
     fleet::{Destination, Fleet, Script},
-    process, protocol,
+    precedence, process, protocol,
     stamps::{Heard, Stamps},
 };
 
@@ -59,6 +59,8 @@ pub(crate) struct Assignment {
     pub stamped: bool,
     /// Whether it may nap between messages, which costs a little latency and saves many wake-ups.
     pub naps: bool,
+    /// Whether its thread goes first, where the system permits it: for a few clients whose messages are timed beside others.
+    pub first_in_line: bool,
     /// Whether each message is meant for one client only.
     pub distinct: bool,
     /// The number of the first message of every client, when they must come in order.
@@ -116,6 +118,9 @@ pub(crate) fn run() -> Result<(), BenchError> {
     let Some(line) = lines.next() else { return Ok(()) };
     let assignment: Assignment = parse(&line.doing("reading the assignment")?)?;
     drop(lines);
+    if assignment.first_in_line {
+        precedence::go_first();
+    }
     let protocol = protocol::named(&assignment.protocol).map_err(BenchError::Arguments)?;
     let Assignment { authority, namespace, room, users, run, acks, .. } = assignment.clone();
     let script = Script { protocol, authority, namespace, room, users, run, acks };

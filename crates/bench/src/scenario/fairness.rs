@@ -1,6 +1,7 @@
 //! A private message beside a big room: how long it takes when nothing else happens, and while the room gets many
 //! messages a second. The floor is a private message of another server meanwhile, which knows nothing of the room: what
-//! it waits for longer than alone is the machine, on which the clients are, too.
+//! it waits for longer than alone is the machine, on which the clients are, too. Who pushes it and who gets it go first, where
+//! the system permits it, as if they were on machines of their own.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::{
     publisher::To,
     report::{Row, Section},
     server::Server,
-    source::{Pace, Source, drive_for},
+    source::{Pace, Source, drive_first},
     tally::Percentiles,
 };
 
@@ -65,6 +66,18 @@ struct Figures {
     server_cores: Option<f64>,
     accepted: u64,
     received: u64,
+    /// How late the private messages were pushed, alone and beside the room.
+    late_idle: Percentiles,
+    late_loaded: Percentiles,
+    /// Whether those who push and get private messages went first.
+    first_in_line: bool,
+}
+
+/// What became of the private messages of one part.
+struct Part {
+    heard: Heard,
+    late: Percentiles,
+    first_in_line: bool,
 }
 
 /// One connection that is alone with its user, and who pushes to it.
@@ -84,6 +97,7 @@ impl Private {
     ) -> Result<Self, BenchError> {
         let mut client = assignment(plan, server);
         (client.room, client.users, client.first) = (None, true, number);
+        client.first_in_line = true;
         let mut crew = Crew::start(&client, &[1])?;
         crew.connect(1, &indicatif::ProgressBar::hidden())?;
         let to = To::User(user(&client.run, number));
@@ -101,13 +115,15 @@ impl Private {
         duration: Duration,
         beside: Option<&mut Source>,
         what: &str,
-    ) -> Result<Heard, BenchError> {
+    ) -> Result<Part, BenchError> {
         self.source.begin(Pace::Open(rate), 1, u64::MAX);
-        match beside {
-            None => drive_for(&mut [&mut self.source], duration)?,
-            Some(other) => drive_for(&mut [&mut self.source, other], duration)?,
-        }
-        self.books.balance(&self.source, 1, &mut self.crew, what)
+        let first_in_line = match beside {
+            None => drive_first(&mut [&mut self.source], duration)?,
+            Some(other) => drive_first(&mut [&mut self.source, other], duration)?,
+        };
+        let late = Percentiles::of(self.source.late());
+        let heard = self.books.balance(&self.source, 1, &mut self.crew, what)?;
+        Ok(Part { heard, late, first_in_line })
     }
 }
 
@@ -144,9 +160,9 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
         Some(aside) => {
             all.begin(Pace::Open(options.room_rate), 1, u64::MAX);
             let what = "fairness: private, on another server beside the room";
-            let heard = aside.measure(options.rate, duration, Some(&mut all), what)?;
+            let part = aside.measure(options.rate, duration, Some(&mut all), what)?;
             all_books.balance(&all, members as u64, &mut room, "fairness: the room, once more")?;
-            Some(Percentiles::of(&heard.histogram()))
+            Some(Percentiles::of(&part.heard.histogram()))
         }
     };
     bar.finish_and_clear();
@@ -156,13 +172,16 @@ pub(crate) fn run(plan: &Plan, options: &Options, server: &Server) -> Result<Sec
         members,
         rate: options.rate,
         room_rate: options.room_rate,
-        idle: Percentiles::of(&idle.histogram()),
-        loaded: Percentiles::of(&loaded.histogram()),
+        idle: Percentiles::of(&idle.heard.histogram()),
+        loaded: Percentiles::of(&loaded.heard.histogram()),
         floor,
         room: Percentiles::of(&heard.histogram()),
         server_cores: cpu.map(|cpu| cpu / duration.as_secs_f64()),
         accepted: private.source.accepted() + all.accepted(),
-        received: idle.received + loaded.received + heard.received,
+        received: idle.heard.received + loaded.heard.received + heard.received,
+        late_idle: idle.late,
+        late_loaded: loaded.late,
+        first_in_line: loaded.first_in_line,
     };
     Ok(section(plan, durability, &figures))
 }
@@ -185,8 +204,19 @@ fn section(plan: &Plan, durability: Durability, figures: &Figures) -> Section {
             row
         });
     }
+    for (part, late) in [("alone", &figures.late_idle), ("beside the room", &figures.late_loaded)] {
+        section
+            .row(Row::of(format!("fairness: pushed late by the load tool, p99, {part}, ms"), Some(late.p99)));
+    }
     section.row(Row::of("fairness: the room's own p99, ms", Some(room.p99)));
     section.row(Row::of("fairness: server, cores in use", figures.server_cores));
+    if !figures.first_in_line {
+        section.note(
+            "fairness: the system did not let who pushes go first (root, CAP_SYS_NICE or ulimit -r 1): what the load tool was \
+             late is in the figures"
+                .to_owned(),
+        );
+    }
     section.note(format!(
         "fairness: {room_rate:.0} messages/s to {members} members ({}), {rate:.0}/s to one other connection, durability \
          \"{}\", from the moment when each was due; judged without the slice; the floor is the same on another server, which has \
