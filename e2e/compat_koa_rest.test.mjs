@@ -34,6 +34,8 @@ test('an answer comes when everybody who is here has it, and names them', async 
   const started = performance.now();
   assert.deepEqual(await call('/pushMsgToSingleDevice', { useraccount: 'ann', msgId: 'm1', message: 'text' }), pushed(['ann']));
   assert.deepEqual(await call('/pushMsgToSingleDevice', { useraccount: 'ann', msgId: 'm1', message: { a: [1] } }), pushed(['ann']));
+  // A slash behind a path was nothing to the router then.
+  assert.deepEqual(await call('/pushMsgToSingleDevice/', { useraccount: 'ann', msgId: 'm1', message: 'text' }), pushed(['ann']));
   assert.deepEqual(await call('/pushBatchUniMsg', { useraccounts: 'bob, ann,zoe', msgId: 7, message: 'x' }, { form: true }), pushed(['ann', 'bob']));
   assert.deepEqual(await call('/pushMsgToRoom', { tags: 'b,c', msgId: 'm', message: 'room' }), pushed(['bob']));
   assert.deepEqual(await call('/pushMsgToAll', { msgId: 'm', message: '{"j":1}' }, { form: true }), pushed(['ann', 'bob']));

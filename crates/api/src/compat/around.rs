@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::Request;
+use axum::routing::MethodRouter;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use tidings_model::{ClientAddress, NamespaceName};
@@ -35,6 +36,15 @@ impl Caller {
         let (key, need) = (self.authorization.as_ref(), Need::Scope(scope));
         auth::holder(&state.node, key, self.from, need, namespace.as_str()).await
     }
+}
+
+/// A path, and the same with a slash behind it, which the routers of older systems took for the same.
+pub(crate) fn route<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    path: &str,
+    answer: MethodRouter<S>,
+) -> Router<S> {
+    router.route(path, answer.clone()).route(&format!("{path}/"), answer)
 }
 
 /// Gives calls an id, a time limit, a line in the log, and the headers that browsers want; answers `OPTIONS`.

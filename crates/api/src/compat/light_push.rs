@@ -29,6 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use self::answer::{Refusal, plain};
 use self::auth::Need;
+use super::around::route;
 use crate::{ApiState, request_id};
 
 /// What is set.
@@ -46,34 +47,37 @@ pub fn router(state: ApiState, settings: Settings) -> Router {
         answer.route_layer(from_fn_with_state((state.clone(), need), auth::need))
     };
     let admin = |answer| needs(Need::Admin, answer);
-    Router::new()
-        .route("/api/auth/push", needs(PUSH, post(push::push)))
-        .route("/api/auth/report/push", needs(READ, get(reports::list)))
-        .route("/api/auth/report/push/{id}", needs(READ, get(reports::show)))
-        .route("/api/auth/report/online", needs(READ, get(online::of_namespace)))
-        .route("/api/auth/namespace/current-message-stat", needs(READ, get(reports::counters)))
-        .route("/api/auth/transfer", needs(MANAGE, post(rooms::transfer)))
+    [
+        ("/api/auth/push", needs(PUSH, post(push::push))),
+        ("/api/auth/report/push", needs(READ, get(reports::list))),
+        ("/api/auth/report/push/{id}", needs(READ, get(reports::show))),
+        ("/api/auth/report/online", needs(READ, get(online::of_namespace))),
+        ("/api/auth/namespace/current-message-stat", needs(READ, get(reports::counters))),
+        ("/api/auth/transfer", needs(MANAGE, post(rooms::transfer))),
         // Whether it reads or writes is said in the body.
-        .route("/api/auth/client", needs(ANY, post(clients::client)))
-        .route("/api/auth/room-apns", needs(MANAGE, post(rooms::mute)))
-        .route("/api/auth/room-leave-message", needs(MANAGE, post(rooms::leave_message)))
-        .route("/api/auth/namespace", needs(READ, get(namespaces::own)))
-        .route("/api/auth/namespace/save", needs(MANAGE, post(namespaces::save_own)))
-        .route("/api/auth/login", needs(ANY, post(answer::nothing)))
-        .route("/api/admin/login", admin(post(answer::nothing)))
-        .route("/api/admin/namespace/save", admin(post(namespaces::save)))
-        .route("/api/admin/namespace/list", admin(get(namespaces::list)))
-        .route("/api/admin/namespace/clear/{key}", admin(get(namespaces::clear)))
-        .route("/api/admin/namespace/flush/{key}", admin(get(namespaces::flush)))
-        .route("/api/admin/namespace/clear-realtime-data", admin(post(namespaces::clear_presence)))
-        .route("/api/admin/clear-legacy-client", admin(post(namespaces::clear_legacy)))
-        .route("/api/admin/report/online", admin(get(online::of_all)))
-        .route("/health", get(async || plain(StatusCode::OK, "hello")))
-        .method_not_allowed_fallback(not_found)
-        .route_layer(CatchPanicLayer::custom(answer::panicked))
-        .route_layer(from_fn_with_state(state.clone(), timed))
-        .route_layer(from_fn(across_origins))
-        .with_state(state)
+        ("/api/auth/client", needs(ANY, post(clients::client))),
+        ("/api/auth/room-apns", needs(MANAGE, post(rooms::mute))),
+        ("/api/auth/room-leave-message", needs(MANAGE, post(rooms::leave_message))),
+        ("/api/auth/namespace", needs(READ, get(namespaces::own))),
+        ("/api/auth/namespace/save", needs(MANAGE, post(namespaces::save_own))),
+        ("/api/auth/login", needs(ANY, post(answer::nothing))),
+        ("/api/admin/login", admin(post(answer::nothing))),
+        ("/api/admin/namespace/save", admin(post(namespaces::save))),
+        ("/api/admin/namespace/list", admin(get(namespaces::list))),
+        ("/api/admin/namespace/clear/{key}", admin(get(namespaces::clear))),
+        ("/api/admin/namespace/flush/{key}", admin(get(namespaces::flush))),
+        ("/api/admin/namespace/clear-realtime-data", admin(post(namespaces::clear_presence))),
+        ("/api/admin/clear-legacy-client", admin(post(namespaces::clear_legacy))),
+        ("/api/admin/report/online", admin(get(online::of_all))),
+        ("/health", get(async || plain(StatusCode::OK, "hello"))),
+    ]
+    .into_iter()
+    .fold(Router::new(), |router, (path, answer)| route(router, path, answer))
+    .method_not_allowed_fallback(not_found)
+    .route_layer(CatchPanicLayer::custom(answer::panicked))
+    .route_layer(from_fn_with_state(state.clone(), timed))
+    .route_layer(from_fn(across_origins))
+    .with_state(state)
 }
 
 /// The answer to a path that is none of light-push's, where it has a listener to itself.

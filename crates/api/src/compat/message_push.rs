@@ -17,7 +17,7 @@ use http::{HeaderValue, Method, StatusCode};
 use tidings_model::{ErrorCode, NamespaceName};
 use tidings_node::keys::{Holder, Scope};
 
-use super::around::{Caller, around};
+use super::around::{Caller, around, route};
 use super::plain::{self, quoted};
 use crate::extract::{self, BODY_MAX};
 use crate::rest::messages::may_push;
@@ -47,9 +47,9 @@ struct Calls {
 /// Its paths.
 pub fn router(state: ApiState, settings: Settings) -> Router {
     let alone = settings.alone;
-    let mut router = Router::new().route(PATH, post(push));
+    let mut router = route(Router::new(), PATH, post(push));
     if alone {
-        router = router.route(PATH_ALONE, post(push));
+        router = route(router, PATH_ALONE, post(push));
     }
     let calls = Calls { state: state.clone(), settings: Arc::new(settings) };
     around(router.method_not_allowed_fallback(no_such_method).with_state(calls), &state)

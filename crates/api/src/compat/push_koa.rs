@@ -30,7 +30,7 @@ use tidings_wire::compat::push_koa::{CHANGE_ROOM, CHANGE_ROOM_ID, device_id};
 use tidings_wire::nesting;
 
 use self::said::Said;
-use super::around::around;
+use super::around::{around, route};
 use super::door::{Caller, Door};
 use crate::request_id::Patience;
 use crate::{ApiState, Problem, extract};
@@ -85,7 +85,7 @@ pub fn router(state: ApiState, settings: Settings) -> Router {
     for (path, call) in CALLS {
         let pusher = Arc::clone(&pusher);
         let answer = move |request: Request| async move { pusher.answer(call, request).await };
-        router = router.route(path, post(answer));
+        router = route(router, path, post(answer));
     }
     around(router, &state)
 }

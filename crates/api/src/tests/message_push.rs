@@ -49,6 +49,9 @@ async fn a_push_is_answered_as_it_was() {
     assert_eq!(pushes(&mut world), [r#"[Android] {"title":"T","content":"hi"}"#]);
     let alone = basic(&key).replace("/message-push", "");
     assert_eq!(world.bare(&alone, PUSH).await.status, StatusCode::OK);
+    // A slash behind a path was nothing to routers then.
+    let slash = basic(&key).replace("/push\n", "/push/\n");
+    assert_eq!(world.bare(&slash, PUSH).await.status, StatusCode::OK);
     for (call, body, expected) in [
         (
             basic(&key),
