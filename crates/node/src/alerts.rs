@@ -41,6 +41,12 @@ pub const ENDED_MAX: usize = 100;
 /// Most alerts of a kind that are on at once; of more the first ones are told.
 pub const OF_A_KIND_MAX: usize = 100;
 
+/// Looks without a push that the store has refused, after which it is asked whether it takes something again.
+const QUIET_LOOKS: u64 = 10;
+
+/// A setting that there is not.
+const NOTHING: &str = "nothing";
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -232,6 +238,8 @@ struct State {
     ended: VecDeque<Alert>,
     /// What the store said when it last refused messages.
     store: Option<StoreError>,
+    /// Looks since then.
+    quiet_looks: u64,
     /// When the certificate ends, if there is one and that is known.
     certificate_ends: Option<Timestamp>,
     /// Whether a Redis is away whose messages are to be heard.
@@ -249,7 +257,16 @@ impl Alerts {
 
     /// The store has taken messages, or refused them.
     pub(crate) fn stored(&self, outcome: Result<(), &StoreError>) {
-        self.lock().store = outcome.err().cloned();
+        let mut state = self.lock();
+        (state.store, state.quiet_looks) = (outcome.err().cloned(), 0);
+    }
+
+    /// Whether it is time to ask the store, which has refused something a while ago.
+    fn asks_store(&self) -> bool {
+        let mut state = self.lock();
+        state.quiet_looks += 1;
+        let refused = state.store.as_ref().is_some_and(|why| !matches!(why, StoreError::Closed));
+        refused && state.quiet_looks > QUIET_LOOKS
     }
 
     /// Takes in what was seen now.
@@ -342,6 +359,15 @@ impl Node {
         self.alerts.lock().certificate_ends = at;
     }
 
+    /// A while after the store has refused something, sees whether it takes something again: who was refused may not come back
+    /// soon.
+    pub(crate) async fn try_store_again(&self) {
+        if self.alerts.asks_store() {
+            let outcome = self.store.put(NOTHING, None).await;
+            self.alerts.stored(outcome.as_ref().map(drop));
+        }
+    }
+
     /// Looks at everything. Open files are looked at where `files` says how many there are, and how many there may be.
     pub(crate) fn look_for_alerts(&self, files: Option<(u64, u64)>) {
         let mut looking = Looking::default();
@@ -428,6 +454,7 @@ pub(crate) async fn run(node: Weak<Node>) {
             files = vitals::open_files();
         }
         let Some(node): Option<Arc<Node>> = node.upgrade() else { return };
+        node.try_store_again().await;
         node.look_for_alerts(files);
     }
 }

@@ -140,6 +140,7 @@ impl Ledger {
             shelf: shelf::Shelf::default(),
             dirty: Vec::new(),
             settled: HashMap::new(),
+            refused: false,
             watchers: watch::Watchers::default(),
             promised: Vec::new(),
             write_at: None,
@@ -289,6 +290,8 @@ struct Books {
     shelf: shelf::Shelf,
     dirty: Vec<Key>,
     settled: HashMap<(NamespaceName, Ordinal), (Seq, Timestamp)>,
+    /// Whether the store has refused receipts since it last took some: that is said once.
+    refused: bool,
     watchers: watch::Watchers,
     /// Answers that wait until everything is written down.
     promised: Vec<(oneshot::Sender<Told>, Vec<Acked>)>,
@@ -599,12 +602,17 @@ impl Books {
         if books.is_empty() {
             return Ok(());
         }
-        let Err(why) = self.store.record(books, durability).await else { return Ok(()) };
+        let Err(why) = self.store.record(books, durability).await else {
+            if std::mem::take(&mut self.refused) {
+                tracing::info!("receipts are written down again");
+            }
+            return Ok(());
+        };
         if matches!(why, StoreError::Closed) {
             // Everything had been written down, and something happened still: nobody will ask again.
             tracing::debug!("receipts came after the end");
-        } else {
-            tracing::error!(error = %why, "receipts could not be written down; kept in memory");
+        } else if !std::mem::replace(&mut self.refused, true) {
+            tracing::error!(error = %why, "receipts cannot be written down; kept in memory until they can");
         }
         for key in keys {
             if let Some(entry) = self.shelf.get_mut(&key.0, key.1) {

@@ -1,6 +1,7 @@
 //! The command line: what is asked for, and what each command prints.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -198,8 +199,11 @@ fn serve(args: ServeArgs) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return refuse(&errors),
     };
-    let level = log::start(&config.log);
-    ended(run::serve(config, run::Again { sources, level }, dev))
+    let (level, writing) = log::start(&config.log);
+    let outcome = run::serve(config, run::Again { sources, level }, &writing, dev);
+    // Why it ends comes behind what led to it.
+    drop(writing);
+    ended(outcome)
 }
 
 fn kept(args: StoreArgs, work: impl FnOnce(&Config) -> Result<(), keep::KeepError>) -> ExitCode {
@@ -213,7 +217,7 @@ fn ended<E: Display>(outcome: Result<(), E>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("tidings: {why}");
+            complain(&format!("tidings: {why}"));
             ExitCode::FAILURE
         }
     }
@@ -229,7 +233,7 @@ fn check(args: ServeArgs) -> ExitCode {
                 None => None,
             };
             if let Some(why) = wrong {
-                eprintln!("configuration: server.tls: {why}");
+                complain(&format!("configuration: server.tls: {why}"));
                 return ExitCode::FAILURE;
             }
             let file = config.file.map_or("defaults, no file".to_owned(), |file| file.display().to_string());
@@ -254,8 +258,13 @@ fn printed(text: &str) -> ExitCode {
 }
 
 fn refuse(errors: &ConfigErrors) -> ExitCode {
-    eprintln!("{errors}");
+    complain(&errors.to_string());
     ExitCode::FAILURE
+}
+
+/// Says on standard error what is wrong. Where nobody hears it, the exit code has to do.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::compat::{self, Listeners, Shared, Systems, Taken};
-use crate::config::log::Level;
+use crate::config::log::{Level, Writing};
 use crate::config::{self, Config, Sources};
 use crate::listener::tls::{Tls, TlsError};
 use crate::listener::{self, Address, Bound, Manners};
@@ -118,7 +118,7 @@ fn store_line(f: &mut fmt::Formatter<'_>, path: &str, why: &StoreError) -> fmt::
         }
         StoreError::Damaged(detail) => write!(
             f,
-            "the data directory {path} is damaged ({detail}); nothing was changed: restore it from a copy, or start anew with --store and another directory"
+            "the data directory {path} is damaged ({detail}); nothing was thrown away: restore it from a copy, or start anew with --store and another directory"
         ),
         StoreError::Format { found, expected } => write!(
             f,
@@ -142,8 +142,11 @@ pub(crate) struct Again {
     pub(crate) level: Level,
 }
 
+/// What went wrong when signals cannot be listened for.
+const NO_SIGNALS: fn(io::Error) -> Fatal = |why| Fatal::System("signals cannot be listened for", why);
+
 /// Runs the server until it is told to stop.
-pub(crate) fn serve(config: Config, again: Again, dev: bool) -> Result<(), Fatal> {
+pub(crate) fn serve(config: Config, again: Again, writing: &Writing, dev: bool) -> Result<(), Fatal> {
     let config = Arc::new(config);
     let files = limits::raise_open_files();
     let server = &config.server;
@@ -153,6 +156,18 @@ pub(crate) fn serve(config: Config, again: Again, dev: bool) -> Result<(), Fatal
     bound.bound_unsent(config.outbox.unsent);
     let others = compat::take(&config.compat, server.manner)?;
     others.iter().for_each(|taken| taken.bound.bound_unsent(config.outbox.unsent));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("http")
+        .on_thread_start(slice::be_brief)
+        .build()
+        .map_err(|why| Fatal::System("the runtime cannot be started", why))?;
+    // Whoever asks to have the files read again while the store is being opened does not end the process.
+    let hangups = {
+        let _inside = runtime.enter();
+        Hangups::listen().map_err(NO_SIGNALS)?
+    };
+    runtime.spawn(writing.tell_of_losses());
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
     let options = Options {
         cache_bytes: config.store.cache,
@@ -160,13 +175,7 @@ pub(crate) fn serve(config: Config, again: Again, dev: bool) -> Result<(), Fatal
         ..Options::new(Epoch(u32::from_le_bytes(ids::random())))
     };
     let store = EmbeddedStore::open(&config.store.path, options).map_err(in_store)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("http")
-        .on_thread_start(slice::be_brief)
-        .build()
-        .map_err(|why| Fatal::System("the runtime cannot be started", why))?;
-    let way = Way { bound, others, tls, files };
+    let way = Way { bound, others, tls, files, hangups };
     let outcome = runtime.block_on(run(&config, again, dev, store, way));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
@@ -187,6 +196,7 @@ struct Way {
     tls: Option<Arc<Tls>>,
     /// How many files this process may open.
     files: usize,
+    hangups: Hangups,
 }
 
 async fn run(
@@ -194,9 +204,9 @@ async fn run(
     again: Again,
     dev: bool,
     store: EmbeddedStore,
-    Way { bound, others, tls, files }: Way,
+    Way { bound, others, tls, files, hangups }: Way,
 ) -> Result<(), Fatal> {
-    let mut stop = Stop::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
+    let mut stop = Stop::listen().map_err(NO_SIGNALS)?;
     let in_store = |why| Fatal::Store(config.store.path.clone(), why);
     let store = Arc::new(store);
     let mut registry = Registry::default();
@@ -259,7 +269,6 @@ async fn run(
     let main = Taken { key: LISTEN, address: config.server.listen.clone(), bound };
     let (listeners, places) = Listeners::start(main, others, router, systems, &shared)?;
     let address = listeners.address().map_err(in_listen)?;
-    let hangups = Hangups::listen().map_err(|why| Fatal::System("signals cannot be listened for", why))?;
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch());
         tokio::spawn(tell_of_the_end(Arc::clone(tls), Arc::downgrade(&node)));

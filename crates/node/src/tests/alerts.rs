@@ -50,6 +50,22 @@ async fn the_store_refuses_and_takes_again() {
 }
 
 #[tokio::test]
+async fn the_store_is_asked_whether_it_takes_something_again() {
+    let world = World::new().await;
+    world.node.alerts.stored(Err(&StoreError::Full("no space left".to_owned())));
+    assert_eq!(world.wrong(None), ["store_full 1000-"]);
+    // Nobody pushes meanwhile.
+    for _ in 0..10 {
+        world.later(1_000);
+        world.node.try_store_again().await;
+        assert_eq!(world.wrong(None), ["store_full 1000-"]);
+    }
+    world.later(1_000);
+    world.node.try_store_again().await;
+    assert_eq!(world.wrong(None), ["store_full 1000-12000"]);
+}
+
+#[tokio::test]
 async fn what_happened_counts_for_a_minute() {
     let world = World::new().await;
     world.wrong(None);

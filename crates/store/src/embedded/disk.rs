@@ -277,6 +277,10 @@ pub(super) fn io_error(what: impl std::fmt::Display, error: &io::Error) -> Store
 
 /// What an error of fjall means: the operating system's, if there is one behind it, else damage.
 pub(super) fn engine_error(what: impl std::fmt::Display, error: &fjall::Error) -> StoreError {
+    if matches!(error, fjall::Error::Locked) {
+        // The lock of the directory was removed, not that of the engine.
+        return StoreError::InUse(what.to_string().into());
+    }
     if matches!(error, fjall::Error::InvalidVersion(_)) {
         let why = "its format is not known, so a newer version has written it, or its number is damaged";
         return StoreError::Damaged(format!("{what}: {why}"));

@@ -1,5 +1,8 @@
 //! What is logged to standard error, and how.
 
+use std::time::Duration;
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use super::layers::Layers;
@@ -92,14 +95,54 @@ fn directives(level: &str) -> String {
     }
 }
 
+/// Lines that wait to be written; beyond them the newest are let go: nothing waits for whoever reads the log.
+const LINES_MAX: usize = 16_384;
+
+/// How often it is looked whether lines were let go.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The thread that writes the log. Dropping it writes what waits, if that can be written soon.
+pub(crate) struct Writing {
+    _guard: WorkerGuard,
+    lost: ErrorCounter,
+}
+
+impl Writing {
+    /// Says in the log how many of its lines were let go, once there is room for that.
+    pub(crate) fn tell_of_losses(&self) -> impl Future<Output = ()> + Send + 'static {
+        let lost = self.lost.clone();
+        async move {
+            let mut told = 0;
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let now = lost.dropped_lines();
+                if now > told {
+                    tracing::warn!(
+                        lines = now - told,
+                        "lines of this log were let go: they came faster than it is read"
+                    );
+                    told = now;
+                }
+            }
+        }
+    }
+}
+
 /// Starts logging. The second and later calls do nothing: there is one log.
-pub(crate) fn start(log: &Log) -> Level {
+pub(crate) fn start(log: &Log) -> (Level, Writing) {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_MAX)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let writing = Writing { lost: writer.error_counter(), _guard: guard };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(log))
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
+        // It would be told to the same place, and by a panic if that is gone.
+        .log_internal_errors(false)
         .with_target(false);
     // Where the log has ended nobody reads what it would say of that.
-    match log.format {
+    let level = match log.format {
         Format::Text => {
             let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
             let builder = builder.with_ansi(colours).with_filter_reloading();
@@ -113,7 +156,8 @@ pub(crate) fn start(log: &Log) -> Level {
             let _ = builder.try_init();
             Level(Box::new(move |filter| drop(handle.reload(filter))))
         }
-    }
+    };
+    (level, writing)
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ProducesTickets;
 use tidings_model::Timestamp;
+use tidings_node::Clock;
 use tidings_node::alerts::CERTIFICATE_ENDS_WITHIN;
+use tidings_wire::time::rfc3339;
 use tokio_rustls::TlsAcceptor;
 
 use super::expiry;
@@ -43,6 +45,8 @@ pub(crate) enum TlsError {
     NoKey(PathBuf),
     /// They do not belong together, or are of no use.
     Unusable(PathBuf, PathBuf, rustls::Error),
+    /// It has ended, and the one that is shown has not.
+    Over(PathBuf, Timestamp),
 }
 
 impl fmt::Display for TlsError {
@@ -66,6 +70,10 @@ impl fmt::Display for TlsError {
             }
             Self::Unusable(cert, key, why) => {
                 write!(f, "{} and {} cannot be used: {why}", cert.display(), key.display())
+            }
+            Self::Over(cert, ended) => {
+                let (cert, ended) = (cert.display(), rfc3339(ended.0));
+                write!(f, "the certificate in {cert} ended at {ended}, and the one that is shown has not")
             }
         }
     }
@@ -137,10 +145,14 @@ impl Tls {
     /// Reads these files, and shows nothing of them yet.
     ///
     /// # Errors
-    /// When there is no certificate in them that can be shown.
+    /// When there is no certificate in them that can be shown, or one that has ended instead of one that has not.
     pub(crate) fn prepare(&self, files: Files) -> Result<Readable, TlsError> {
         let stamps = stamps(&files);
         let (config, ends) = config(&files, &self.tickets)?;
+        let now = Clock::System.now();
+        if let (End::Over(ended), End::Far | End::Soon(_)) = (End::at(ends, now), self.end(now)) {
+            return Err(TlsError::Over(files.cert, ended));
+        }
         Ok(Readable { files, stamps, config, ends })
     }
 
@@ -314,6 +326,24 @@ mod tests {
         fs::write(&files.key, new.signing_key.serialize_pem()).unwrap();
         tls.look();
         assert_ne!(shown(), first);
+        // One that has ended is shown instead of another one that has only.
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut ended = rcgen::CertificateParams::new(vec!["old.example".to_owned()]).unwrap();
+        ended.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        let ended = ended.self_signed(&key).unwrap();
+        let over = Files {
+            cert: directory.path().join("over.pem"),
+            key: directory.path().join("over.key"),
+            ..files.clone()
+        };
+        fs::write(&over.cert, ended.pem()).unwrap();
+        fs::write(&over.key, key.serialize_pem()).unwrap();
+        let refused = tls.prepare(over.clone()).err().expect("it has ended").to_string();
+        assert!(
+            refused.ends_with("ended at 2001-01-01T00:00:00.000Z, and the one that is shown has not"),
+            "{refused}"
+        );
+        assert!(Tls::read(over.clone()).unwrap().prepare(over).is_ok());
         // Other files, once they are good.
         let second = shown();
         let other = Files { key: directory.path().join("rubbish.pem"), ..files.clone() };

@@ -35,7 +35,7 @@ fn fatal_errors_say_what_to_do() {
         cannot listen on unix:/run/t.sock (permission denied); the directory must exist and be writable, and nothing else be there
         data directory in use: /data belongs to another tidings that is running; stop that one, or choose another directory with --store
         the disk with the data directory /data is full (write); make room and start again
-        the data directory /data is damaged (a record); nothing was changed: restore it from a copy, or start anew with --store and another directory
+        the data directory /data is damaged (a record); nothing was thrown away: restore it from a copy, or start anew with --store and another directory
         the data directory /data has format 2, and this version reads 1; start it with the version that wrote it
         the data directory /data cannot be used (read-only); check that it exists and may be written
         stopping took longer than 10s (server.shutdown_timeout); what was accepted is kept, some receipts may be missing
