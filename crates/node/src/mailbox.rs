@@ -73,7 +73,7 @@ impl Node {
         let all: Vec<(Seq, bool)> = found.send.iter().map(|(seq, asked)| (*seq, *asked)).collect();
         let mut room = limit;
         for chunk in all.rchunks(LOOK_MESSAGES) {
-            let due = self.due(&who.namespace, &who.device, topics, chunk).await?;
+            let due = self.due(&who.namespace, &who.device, (topics, &[]), chunk).await?;
             let messages: Vec<Seq> =
                 due.iter().filter(|(message, _)| message.recalls.is_none()).map(|(it, _)| it.seq).collect();
             if messages.len() > room {
@@ -93,7 +93,7 @@ impl Node {
     ) -> Result<BTreeSet<Seq>, StoreError> {
         let mut found = BTreeSet::new();
         for chunk in wanted.chunks(LOOK_MESSAGES) {
-            let due = self.due(&who.namespace, &who.device, topics, chunk).await?;
+            let due = self.due(&who.namespace, &who.device, (topics, &[]), chunk).await?;
             found.extend(due.iter().filter(|(it, _)| it.recalls.is_some()).map(|(it, _)| it.seq));
         }
         Ok(found)
@@ -149,7 +149,7 @@ impl WriteOff {
         let (namespace, device) = (&self.who.namespace, &self.who.device);
         let wanted: Vec<(Seq, bool)> = seqs.iter().map(|seq| (*seq, false)).collect();
         for chunk in wanted.chunks(LOOK_MESSAGES) {
-            let due = node.due(namespace, device, &self.topics, chunk).await?;
+            let due = node.due(namespace, device, (&self.topics, &[]), chunk).await?;
             // An announcement further back than was looked stays in the books until it expires.
             let messages = due.into_iter().filter(|(message, _)| message.recalls.is_none());
             let seqs = messages.map(|(message, _)| message.seq).collect();

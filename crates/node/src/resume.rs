@@ -37,6 +37,8 @@ pub struct Missed {
     /// has not acknowledged: they stay in its mailbox.
     pub settles: bool,
     topics: Vec<Topic>,
+    /// Where the client says that it is, in topics whose offsets are of this store.
+    reached: Vec<(Topic, u64)>,
 }
 
 impl Missed {
@@ -65,6 +67,11 @@ const LOOKED_AT_WAITING: usize = 4 * WAITING_MAX;
 
 /// Messages that are looked at together.
 pub(crate) const LOOK_MESSAGES: usize = 256;
+
+/// Whether a message stands in one of these topics no further than they were reached.
+fn has_reached(message: &Message, reached: &[(Topic, u64)]) -> bool {
+    message.topics.iter().any(|(topic, offset)| reached.iter().any(|(of, at)| of == topic && offset <= at))
+}
 
 /// What is found in the topics of a device behind its cursor, and behind the positions it asked for.
 #[derive(Debug, Default)]
@@ -120,6 +127,7 @@ impl Node {
             complete: found.complete,
             settles: true,
             topics,
+            reached: self.reached(&positions),
         };
         missed.settles = !self.any_due(who, &missed.topics, found.behind).await?;
         Ok(missed)
@@ -184,7 +192,7 @@ impl Node {
     async fn any_due(&self, who: &Identity, topics: &[Topic], seqs: Vec<Seq>) -> Result<bool, StoreError> {
         let wanted: Vec<(Seq, bool)> = seqs.into_iter().map(|seq| (seq, false)).collect();
         for chunk in wanted.chunks(LOOK_MESSAGES) {
-            if !self.due(&who.namespace, &who.device, topics, chunk).await?.is_empty() {
+            if !self.due(&who.namespace, &who.device, (topics, &[]), chunk).await?.is_empty() {
                 return Ok(true);
             }
         }
@@ -218,15 +226,24 @@ impl Node {
         range: std::ops::Range<usize>,
     ) -> Result<Vec<(Arc<Message>, usize)>, StoreError> {
         let wanted = &missed.seqs[range.start.min(missed.len())..range.end.min(missed.len())];
-        self.due(namespace, device, &missed.topics, wanted).await
+        self.due(namespace, device, (&missed.topics, &missed.reached), wanted).await
     }
 
-    /// Those of `wanted` that the device is to get: alive, meant for it, and not acknowledged unless asked for.
+    /// The positions that are of this store.
+    fn reached(&self, positions: &HashMap<&Topic, Position>) -> Vec<(Topic, u64)> {
+        let epoch = self.store.epoch();
+        let ours = positions.iter().filter(|(_, at)| at.epoch == epoch);
+        ours.map(|(topic, at)| ((*topic).clone(), at.offset)).collect()
+    }
+
+    /// Those of `wanted` that the device is to get by its `topics`: alive, meant for it, and not acknowledged unless asked for. What went
+    /// by several topics is shown by one of them, and the others' positions do not tell of it: when it is acknowledged, that one of
+    /// them has `reached` it says that the client has it.
     pub(crate) async fn due(
         &self,
         namespace: &Namespace,
         device: &Device,
-        topics: &[Topic],
+        (topics, reached): (&[Topic], &[(Topic, u64)]),
         wanted: &[(Seq, bool)],
     ) -> Result<Vec<(Arc<Message>, usize)>, StoreError> {
         if wanted.is_empty() {
@@ -240,11 +257,13 @@ impl Node {
         for (((_, asked), message), standing) in wanted.iter().zip(messages).zip(standing) {
             let Some(message) = message else { continue };
             let recalled = standing.is_some_and(|standing| standing.recalled);
-            let done = standing.is_some_and(|standing| standing.acked || standing.dropped.is_some());
+            let acked = standing.is_some_and(|standing| standing.acked);
+            let done = acked || standing.is_some_and(|standing| standing.dropped.is_some());
+            let asked = *asked && !(acked && has_reached(&message, reached));
             let wants = message.is_live(now)
                 && message.meant.contains(device.ordinal.0)
                 && !recalled
-                && (*asked || !done);
+                && (asked || !done);
             let topic = message.topics.iter().position(|(topic, _)| topics.contains(topic));
             if let (true, Some(topic)) = (wants, topic) {
                 due.push((message, topic));
@@ -278,7 +297,7 @@ impl Node {
         let wanted: Vec<(Seq, bool)> = seqs.into_iter().collect();
         let mut waiting = 0;
         for chunk in wanted.rchunks(LOOK_MESSAGES) {
-            let due = self.due(namespace, device, &topics, chunk).await?;
+            let due = self.due(namespace, device, (&topics, &[]), chunk).await?;
             waiting += due.iter().filter(|(message, _)| message.recalls.is_none()).count();
             if waiting >= WAITING_MAX {
                 break;

@@ -483,6 +483,27 @@ async fn what_was_let_go_is_in_the_books_and_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn what_went_by_two_topics_does_not_come_again_by_the_other_one_once_it_is_acknowledged() {
+    let world = World::new().await;
+    let who = world.device("d1", "ann").await;
+    let to = Target { devices: vec![who.device.id.clone()], ..users(&["ann"]) };
+    let accepted = world.push(push(to)).await;
+    let topics: Vec<Topic> = accepted.message.topics.iter().map(|(topic, _)| topic.clone()).collect();
+    assert_eq!(topics.len(), 2);
+    let who = world.device("d1", "ann").await;
+    // It is shown by the first of them, so this is what a client knows.
+    let position = |offset| Position { epoch: Epoch(7), offset };
+    let since = Since::Positions(vec![(topics[0].clone(), position(1)), (topics[1].clone(), position(0))]);
+    let again = format!("1@{}", topics[0]);
+    assert_eq!(world.missed(&who, &[], &since).await.0, [again.clone()], "nobody knows whether it has it");
+    let ids = vec![accepted.message.id.clone()];
+    world.node.ack_ids(&who.namespace, who.device.ordinal, ids).await.unwrap();
+    assert!(world.missed(&who, &[], &since).await.0.is_empty());
+    let from_start = topics.into_iter().map(|topic| (topic, position(0))).collect();
+    assert_eq!(world.missed(&who, &[], &Since::Positions(from_start)).await.0, [again], "who asks gets it");
+}
+
+#[tokio::test]
 async fn however_many_leave_at_once_a_flush_writes_all_of_it() {
     let world = World::new().await;
     let mut here = Vec::new();
