@@ -113,7 +113,7 @@ fn problem(headers: &HeaderMap, why: &Refusal) -> Response {
     };
     // Of many that are asked to wait, the door logs some.
     if !matches!(why.code.status, 429 | 503) {
-        tracing::info!(status = why.code.status, code = why.code.slug, request_id, "a client was refused");
+        tracing::info!(status = why.code.status, code = why.code.slug, reason = ?why.message, request_id, "a client was refused");
     }
     let mut response = Response::new(Body::from(body.to_json()));
     *response.status_mut() =
