@@ -9,6 +9,7 @@ use axum::handler::Handler;
 use axum::response::{IntoResponse as _, Response};
 use tidings_model::ErrorCode;
 use tidings_node::keys::Scope;
+use tidings_wire::query::not_utf8;
 use tracing::Span;
 
 use crate::auth::Need;
@@ -37,8 +38,7 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
-    /// Whatever is there, if only to say what is wrong with it.
-    pub(crate) const ALL: Self = Self { query: true, body: true };
+    pub(crate) const NOTHING: Self = Self { query: false, body: false };
 }
 
 impl<H> Call<H> {
@@ -58,10 +58,9 @@ where
         let Self { need, reads, handler } = self;
         let inner = state.clone();
         let answer: Answer = Box::new(move |request| {
-            if !reads.query
-                && let Some(name) = first_asked(need, &request)
-            {
-                return Box::pin(std::future::ready(refused(&name, "query").into_response()));
+            let wrong = if reads.query { no_text(&request) } else { unasked(need, &request) };
+            if let Some(problem) = wrong {
+                return Box::pin(std::future::ready(problem.into_response()));
             }
             if !reads.body && need.is_some() && !request.body().is_end_stream() {
                 return Box::pin(async move {
@@ -77,10 +76,18 @@ where
     }
 }
 
-/// What a query asks first of a call that needs a key; who probes one that needs none may add what keeps caches away.
-fn first_asked(need: Option<Need>, request: &Request) -> Option<String> {
+/// What is wrong with a query in which nothing is asked of a call that needs a key; who probes one that needs none may add what keeps
+/// caches away.
+fn unasked(need: Option<Need>, request: &Request) -> Option<Problem> {
     let query = request.uri().query().filter(|query| need.is_some() && !query.is_empty())?;
-    form_urlencoded::parse(query.as_bytes()).next().map(|(name, _)| name.into_owned())
+    let (name, _) = form_urlencoded::parse(query.as_bytes()).next()?;
+    Some(refused(&name, "query"))
+}
+
+/// What is wrong with a query that is no text. Whatever reads queries here does so leniently.
+fn no_text(request: &Request) -> Option<Problem> {
+    let name = not_utf8(request.uri().query()?)?;
+    Some(Problem::field(ErrorCode::INVALID_REQUEST, name, "is not UTF-8"))
 }
 
 fn refused(name: &str, place: &str) -> Problem {

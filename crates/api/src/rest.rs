@@ -115,7 +115,7 @@ impl Routes {
         need: Option<Need>,
         handler: impl Handler<T, ApiState, Future = Answering>,
     ) -> Self {
-        self.answered(method, path, Call::new(need, Reads { query: false, body: false }, handler))
+        self.answered(method, path, Call::new(need, Reads::NOTHING, handler))
     }
 
     fn answered<T: 'static>(
@@ -142,8 +142,8 @@ impl Routes {
 pub(crate) fn routes() -> Routes {
     let Routes { router, list } = open().merge(keyed());
     let router = router
-        .method_not_allowed_fallback(Call::new(None, Reads::ALL, problem::method_not_allowed))
-        .fallback(Call::new(None, Reads::ALL, problem::no_such_path));
+        .method_not_allowed_fallback(Call::new(None, Reads::NOTHING, problem::method_not_allowed))
+        .fallback(Call::new(None, Reads::NOTHING, problem::no_such_path));
     Routes { router, list }
 }
 

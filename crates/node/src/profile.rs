@@ -121,6 +121,7 @@ impl Node {
         device: Ordinal,
         patch: &Map<String, Value>,
     ) -> Result<Registered, DescribeError> {
+        record::check_names(patch).map_err(DescribeError::Wrong)?;
         // Two patches at once, and none of them undoes what the other did.
         let turn = self.turns.of(device.0.into()).await;
         let found = self.store.devices(&namespace.name, Which::Ordinals(vec![device])).await?;

@@ -14,7 +14,7 @@
 //! Reading order: [`websocket`] (frames), [`engineio`] and [`socketio`] (what Socket.IO clients put in
 //! them), [`json`] (what plain WebSocket clients put in them), [`sse`] (event streams), [`push`] (how a
 //! pushed message looks in each of those formats), [`compat`] (and in those of five older systems), [`proxy`] and [`forwarded`] (whose connection or request it is
-//! behind a proxy), [`time`] and [`nesting`] (what several of them need).
+//! behind a proxy), [`time`], [`nesting`] and [`query`] (what several of them need).
 
 pub mod compat;
 mod elements;
@@ -26,6 +26,7 @@ pub mod nesting;
 pub mod problem;
 pub mod proxy;
 pub mod push;
+pub mod query;
 pub mod socketio;
 pub mod sse;
 pub mod time;

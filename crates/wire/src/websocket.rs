@@ -145,8 +145,9 @@ impl Error {
             | Self::Unmasked
             | Self::Masked
             | Self::BadLength
-            | Self::BadCloseCode => 1002,
-            Self::BadUtf8 | Self::BadDeflate => 1007,
+            | Self::BadCloseCode
+            | Self::BadDeflate => 1002,
+            Self::BadUtf8 => 1007,
             Self::TooLarge => 1009,
         }
     }

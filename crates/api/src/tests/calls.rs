@@ -487,6 +487,41 @@ async fn errors_are_problems_everywhere() {
 }
 
 #[tokio::test]
+async fn queries_that_are_no_text_are_refused_by_name() {
+    let world = World::new().await;
+    for (call, field) in [
+        ("GET /v1/namespaces/demo/messages?user=%ff", "user"),
+        ("GET /v1/namespaces/demo/messages?limit=1&q=%c3%28", "q"),
+        ("GET /v1/namespaces/demo/connections?user=%fe", "user"),
+        ("GET /v1/namespaces/demo/devices?tag=%ed%a0%80", "tag"),
+        ("GET /v1/namespaces/demo/devices?%ff=1", "query"),
+        ("GET /v1/namespaces/demo/events?trace=user:%ff", "trace"),
+        ("POST /v1/namespaces/demo/acks?device=%ff", "device"),
+        ("GET /v1/namespaces/demo/blocks?limit=%ff", "limit"),
+    ] {
+        let answer = world.call(call, "").await;
+        let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(
+            (answer.status.as_u16(), &body["code"]),
+            (400, &"invalid_request".into()),
+            "{call}: {body}"
+        );
+        let errors = serde_json::json!([{"field": field, "message": "is not UTF-8"}]);
+        assert_eq!(body["errors"], errors, "{call}");
+    }
+    // What is text is taken as before, and where nothing is asked nothing is wrong with a query.
+    for (call, status) in [
+        ("GET /v1/namespaces/demo/messages?user=%c3%bc%EF%BF%BD", 200),
+        ("GET /v1/namespaces/demo/devices?tag=%zz", 200),
+        ("GET /healthz?%ff=%ff", 200),
+        ("GET /nowhere?x=%ff", 404),
+        ("PUT /v1/namespaces/demo/messages?x=%ff", 405),
+    ] {
+        assert_eq!(world.call(call, "").await.status, status, "{call}");
+    }
+}
+
+#[tokio::test]
 async fn request_ids_are_kept_or_made() {
     let world = World::new().await;
     let sent = |id: &[u8]| {

@@ -213,8 +213,12 @@ fn read(name: &str, argument: Option<&RawValue>) -> Result<Request, Refusal> {
             let rooms = session::one_or_many("rooms", argument.ok_or_else(missing)?)?;
             Ok(Request::Leave(session::names("rooms", rooms)?))
         }
-        "ack" | "ackPush" => {
+        "ack" => {
             let ids = auth::ids(argument.ok_or_else(missing)?)?;
+            Ok(Request::Ack(session::names("ids", ids)?))
+        }
+        "ackPush" => {
+            let ids = auth::ids_as_light_push(argument.ok_or_else(missing)?)?;
             Ok(Request::Ack(session::names("ids", ids)?))
         }
         "refresh" => Ok(Request::Refresh(auth::token(argument.ok_or_else(missing)?)?)),

@@ -2,6 +2,7 @@
 //!
 //! Errors are what the clients of this family know: `{"code":1,"message":"Session ID unknown"}`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -21,16 +22,17 @@ use crate::door::origins;
 use crate::refusal::json_string;
 
 /// A refusal in the words of Engine.IO.
-struct Refused(StatusCode, u8, &'static str);
+struct Refused(StatusCode, u8, Cow<'static, str>);
 
-const TRANSPORT_UNKNOWN: Refused = Refused(StatusCode::BAD_REQUEST, 0, "Transport unknown");
-const SESSION_UNKNOWN: Refused = Refused(StatusCode::BAD_REQUEST, 1, "Session ID unknown");
-const BAD_METHOD: Refused = Refused(StatusCode::BAD_REQUEST, 2, "Bad handshake method");
-const BAD_REQUEST: Refused = Refused(StatusCode::BAD_REQUEST, 3, "Bad request");
-const STOPPING: Refused = Refused(StatusCode::SERVICE_UNAVAILABLE, 4, "Forbidden");
-const VERSION_UNKNOWN: Refused = Refused(StatusCode::BAD_REQUEST, 5, "Unsupported protocol version");
-const TOO_SLOW: Refused = Refused(StatusCode::REQUEST_TIMEOUT, 3, "Request timeout");
-const TOO_LARGE: Refused = Refused(StatusCode::PAYLOAD_TOO_LARGE, 3, "Payload too large");
+const TRANSPORT_UNKNOWN: Refused = Refused(StatusCode::BAD_REQUEST, 0, Cow::Borrowed("Transport unknown"));
+const SESSION_UNKNOWN: Refused = Refused(StatusCode::BAD_REQUEST, 1, Cow::Borrowed("Session ID unknown"));
+const BAD_METHOD: Refused = Refused(StatusCode::BAD_REQUEST, 2, Cow::Borrowed("Bad handshake method"));
+const BAD_REQUEST: Refused = Refused(StatusCode::BAD_REQUEST, 3, Cow::Borrowed("Bad request"));
+const STOPPING: Refused = Refused(StatusCode::SERVICE_UNAVAILABLE, 4, Cow::Borrowed("Forbidden"));
+const VERSION_UNKNOWN: Refused =
+    Refused(StatusCode::BAD_REQUEST, 5, Cow::Borrowed("Unsupported protocol version"));
+const TOO_SLOW: Refused = Refused(StatusCode::REQUEST_TIMEOUT, 3, Cow::Borrowed("Request timeout"));
+const TOO_LARGE: Refused = Refused(StatusCode::PAYLOAD_TOO_LARGE, 3, Cow::Borrowed("Payload too large"));
 
 pub(super) async fn endpoint(State(front): State<Arc<Front>>, request: Request) -> Response {
     serve(front, request, Application::Push, None).await
@@ -100,7 +102,7 @@ async fn answer(
     let query = request.uri().query().unwrap_or_default().to_owned();
     let sid = find(&query, &["sid"]).map(|sid| sid.into_owned());
     // The older systems spoke version 3 and nothing else, and never asked.
-    let is_old = matches!(application, Application::LightPush | Application::PushKoa);
+    let is_old = is_old(application);
     let version = match find(&query, &["EIO"]).as_deref() {
         Some("4") => Version::V4,
         Some("3") if is_old || front.settings.engineio3 => Version::V3,
@@ -109,12 +111,12 @@ async fn answer(
     };
     match (find(&query, &["transport"]).as_deref(), sid) {
         (Some("websocket"), None) => {
-            let claim = said(&request, &query, application, only);
+            let claim = said(&request, &query, application, only)?;
             open_socket(front, request, version, application, claim)
         }
         (Some("websocket"), Some(sid)) => upgrade(front, request, version, sid).await,
         (Some("polling"), None) => {
-            let claim = said(&request, &query, application, only);
+            let claim = said(&request, &query, application, only)?;
             open_polling(&front, request, version, application, (claim, &query)).await
         }
         (Some("polling"), Some(sid)) => match *request.method() {
@@ -139,8 +141,17 @@ fn preflight() -> Response {
     response
 }
 
+fn is_old(application: Application) -> bool {
+    matches!(application, Application::LightPush | Application::PushKoa)
+}
+
 /// What a handshake says.
-fn said(request: &Request, query: &str, application: Application, only: Option<NamespaceName>) -> Box<Query> {
+fn said(
+    request: &Request,
+    query: &str,
+    application: Application,
+    only: Option<NamespaceName>,
+) -> Result<Box<Query>, Refused> {
     let headers = request.headers();
     let page = origins::page(headers, is_script(query));
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -150,7 +161,13 @@ fn said(request: &Request, query: &str, application: Application, only: Option<N
         Box::new(Verbatim { query: query.into(), cookie, port: port.unwrap_or(80) })
     };
     let verbatim = (application == Application::LightPush).then(verbatim);
-    Box::new(Query { only, page, verbatim, ..Query::parse(query) })
+    let read = match is_old(application) {
+        true => Query::parse_lossy(query),
+        false => {
+            Query::parse(query).map_err(|why| Refused(BAD_REQUEST.0, BAD_REQUEST.1, why.message.into()))?
+        }
+    };
+    Ok(Box::new(Query { only, page, verbatim, ..read }))
 }
 
 fn open_socket(

@@ -38,7 +38,7 @@ async fn open(front: &Front, namespace: &str, request: &mut Parts) -> Result<mps
     let found = found
         .ok_or_else(|| Refusal::new(ErrorCode::NOT_FOUND, format!("there is no namespace `{namespace}`")))?;
     let text = request.uri.query().unwrap_or_default();
-    let query = Query::parse(text);
+    let query = Query::parse(text)?;
     let bearer = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = query.token.as_deref().or(bearer.and_then(|value| value.strip_prefix("Bearer ")));
     let claim =

@@ -90,7 +90,7 @@ fn judge(
     let found = front.node.namespace(namespace);
     let found = found
         .ok_or_else(|| Refusal::new(ErrorCode::NOT_FOUND, format!("there is no namespace `{namespace}`")))?;
-    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let query = Query::parse(request.uri().query().unwrap_or_default())?;
     let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
     let claim = session::claim(

@@ -114,11 +114,7 @@ async fn a_server_that_is_late_asks_new_clients_to_wait() {
     let metrics = Arc::clone(server.node.metrics());
     until(|| metrics.overloaded.get_or_create(&Sign { sign: "lag" }).get() == 2).await;
     for path in ["/v1/namespaces/demo/sse", "/socket.io/?EIO=4&transport=polling"] {
-        let mut socket = TcpStream::connect(server.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.unwrap();
+        let answer = get(&server, path).await;
         let head = answer.to_ascii_lowercase();
         assert!(head.starts_with("http/1.1 503") && head.contains("\r\nretry-after: "), "{answer}");
     }
@@ -141,13 +137,36 @@ async fn what_makes_no_sense_is_refused_and_counted() {
         ("/v1/namespaces/demo/sse?platform=toaster", "400", "bad_request", 5),
         ("/v1/namespaces/nowhere/sse", "404", "not_found", 1),
     ] {
-        let mut socket = TcpStream::connect(server.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.unwrap();
+        let answer = get(&server, path).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path} {answer}");
         let refused = &server.node.metrics().clients_refused;
         assert_eq!(refused.get_or_create(&Refused { reason }).get(), count, "{path}");
     }
+}
+
+#[tokio::test]
+async fn nobody_is_named_by_what_is_no_text() {
+    let server = Server::start(Settings::default()).await;
+    for (path, expected) in [
+        ("/v1/namespaces/demo/sse?user=%ff", r#""code":"invalid_request","detail":"user is not UTF-8""#),
+        ("/v1/namespaces/demo/sse?user=ann&rooms=a,%fe", r#""detail":"rooms is not UTF-8""#),
+        ("/v1/namespaces/demo/connect?device=%ff", r#""errors":[{"field":"device","message":"device is"#),
+        ("/socket.io/?EIO=4&transport=polling&device=%ff", r#"{"code":3,"message":"device is not UTF-8"}"#),
+        ("/socket.io/?EIO=4&transport=websocket&uuid=%fe", r#"{"code":3,"message":"uuid is not UTF-8"}"#),
+    ] {
+        let answer = get(&server, path).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(expected), "{path} {answer}");
+    }
+    let answer = get(&server, "/socket.io/?EIO=4&transport=polling&device=%c3%bc").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// The answer to a request of its own connection.
+async fn get(server: &Server, path: &str) -> String {
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
 }

@@ -29,6 +29,12 @@ const MASK: &str = "***";
 pub const FIELDS: [&str; 7] =
     ["user", "platform", "tags", "metadata", "tokens", "do_not_disturb", "muted_rooms"];
 
+/// Those of `do_not_disturb`.
+const QUIET_FIELDS: [&str; 2] = ["until", "windows"];
+
+/// Those of a room in `muted_rooms`.
+const MUTED_FIELDS: [&str; 1] = ["until"];
+
 /// What is wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
@@ -105,6 +111,30 @@ pub fn show_profile(profile: &Profile, now: Timestamp) -> Map<String, Value> {
         ("muted_rooms", json!(muted)),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Complains of names in a patch that nobody knows: of one that is to go, nothing would be left to complain of.
+///
+/// # Errors
+/// The names.
+pub fn check_names(patch: &Map<String, Value>) -> Result<(), Vec<Complaint>> {
+    let mut reading = Reading { before: &Profile::default(), wrong: Vec::new() };
+    reading.known(patch, "", &FIELDS);
+    for (name, fields) in
+        [("tokens", &Vendor::ALL.map(Vendor::as_str)[..]), ("do_not_disturb", &QUIET_FIELDS)]
+    {
+        if let Some(object) = patch.get(name).and_then(Value::as_object) {
+            reading.known(object, &format!("{name}."), fields);
+        }
+    }
+    for (name, rule) in patch.get("muted_rooms").and_then(Value::as_object).into_iter().flatten() {
+        let field = format!("muted_rooms[{}]", shown(name));
+        reading.name(&field, name, RoomName::new);
+        if let Some(rule) = rule.as_object() {
+            reading.known(rule, &format!("{field}."), &MUTED_FIELDS);
+        }
+    }
+    if reading.wrong.is_empty() { Ok(()) } else { Err(reading.wrong) }
 }
 
 /// A record that is being read.
@@ -235,7 +265,7 @@ impl Reading<'_> {
                 continue;
             };
             let path = format!("{field}.");
-            self.known(rule, &path, &["until"]);
+            self.known(rule, &path, &MUTED_FIELDS);
             let until = self.time(rule, &path, "until");
             muted.extend(room.map(|room| (room, until)));
         }
@@ -245,7 +275,7 @@ impl Reading<'_> {
     fn quiet(&mut self, record: &Map<String, Value>) -> Quiet {
         let Some(quiet) = self.object(record, "", "do_not_disturb") else { return Quiet::default() };
         let path = "do_not_disturb.";
-        self.known(quiet, path, &["until", "windows"]);
+        self.known(quiet, path, &QUIET_FIELDS);
         let until = self.time(quiet, path, "until");
         let mut windows = Vec::new();
         let given = self.array(quiet, path, "windows", QUIET_WINDOWS_MAX).map_or(&[][..], Vec::as_slice);

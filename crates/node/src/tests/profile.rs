@@ -76,6 +76,20 @@ async fn a_record_is_replaced_or_changed_in_part() {
     let bad = patch(json!({"tags": ["ok"], "metadata": 7})).await;
     assert!(matches!(&bad, Err(DescribeError::Wrong(wrong)) if wrong.len() == 1), "{bad:?}");
     assert_eq!(kept(&world, "d1").await, r#"{"platform":"web","tokens":{"apns":"***"},"user":"ann"}"#);
+    // Of what is not known, nothing is taken for gone.
+    for (change, field) in [
+        (json!({"tagz": null}), "tagz"),
+        (json!({"tokens": {"fmc": null}}), "tokens.fmc"),
+        (json!({"do_not_disturb": {"untill": null}}), "do_not_disturb.untill"),
+        (json!({"muted_rooms": {"": null}}), "muted_rooms[\"\"]"),
+        (json!({"muted_rooms": {"a": {"untill": null}}}), "muted_rooms[\"a\"].untill"),
+    ] {
+        let bad = patch(change).await;
+        assert!(
+            matches!(&bad, Err(DescribeError::Wrong(wrong)) if wrong[0].field == field),
+            "{field}: {bad:?}"
+        );
+    }
     let unknown = world.node.amend(&namespace, &id("d9"), &Map::new()).await;
     assert!(matches!(unknown, Err(DescribeError::Unknown)), "{unknown:?}");
 }

@@ -3,6 +3,7 @@
 
 use super::Error;
 use crate::escape::{into_string, push_json_string, push_u64};
+use crate::query::decode;
 
 /// The `Content-Type` of what [`wrap`] writes.
 pub const CONTENT_TYPE: &str = "text/javascript; charset=UTF-8";
@@ -27,23 +28,7 @@ pub fn wrap(index: u32, payload: &str) -> String {
 pub fn unwrap(form: &[u8]) -> Result<String, Error> {
     let value =
         form.split(|&byte| byte == b'&').find_map(|pair| pair.strip_prefix(b"d=")).ok_or(Error::Empty)?;
-    let mut decoded = Vec::with_capacity(value.len());
-    let mut rest = value;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        match (byte, after) {
-            (b'%', [high, low, after @ ..]) => match hex(*high).zip(hex(*low)) {
-                Some((high, low)) => {
-                    decoded.push(high * 16 + low);
-                    rest = after;
-                }
-                None => decoded.push(b'%'),
-            },
-            (b'+', _) => decoded.push(b' '),
-            (byte, _) => decoded.push(byte),
-        }
-    }
-    let text = String::from_utf8(decoded).map_err(|_| Error::BadUtf8)?;
+    let text = String::from_utf8(decode(value)).map_err(|_| Error::BadUtf8)?;
     Ok(unescape(&text))
 }
 
@@ -51,10 +36,6 @@ pub fn unwrap(form: &[u8]) -> Result<String, Error> {
 fn unescape(text: &str) -> String {
     let parts: Vec<String> = text.split("\\\\n").map(|part| part.replace("\\n", "\n")).collect();
     parts.join("\\n")
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|digit| digit as u8)
 }
 
 #[cfg(test)]

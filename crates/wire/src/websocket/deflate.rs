@@ -312,6 +312,7 @@ mod tests {
         let more = [&last[..], &last[..]].concat();
         assert_eq!(inflater.inflate(&more, 100), Err(Error::BadDeflate));
         assert_eq!(inflater.inflate(b"not deflate", 100), Err(Error::BadDeflate));
+        assert_eq!(Error::BadDeflate.close_code(), 1002);
         assert_eq!(inflater.inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], 100), Ok(&b"Hello"[..]));
     }
 

@@ -22,7 +22,7 @@ pub(super) fn claim(packet: &Packet<'_>, query: &Query) -> Result<(Claim, Option
         Some(data) => serde_json::from_str(data).map_err(|_| Refusal::field("auth", "must be an object"))?,
         None => serde_json::Map::new(),
     };
-    let own = packet.query.map(Query::parse).unwrap_or_default();
+    let own = packet.query.map(Query::parse).transpose()?.unwrap_or_default();
     let pick = |name: &str, of: fn(&Query) -> &Option<Box<str>>| -> Result<Option<String>, Refusal> {
         let given = text(&auth, name)?;
         Ok(given.or_else(|| of(query).clone().or_else(|| of(&own).clone()).map(String::from)))
@@ -94,22 +94,44 @@ pub(super) fn device(argument: Option<&RawValue>) -> Result<Option<Map<String, V
     Ok(asked.set)
 }
 
-/// The message ids of an `ack` or `ackPush`: `{"id":…}`, `{"ids":[…]}`, or one or a list of ids.
+/// The message ids of an `ack`: `{"id":…}`, `{"ids":[…]}`, or one or a list of ids.
+///
+/// # Errors
+/// When it is none of these, or says more.
 pub(super) fn ids(argument: &RawValue) -> Result<Vec<String>, Refusal> {
     #[derive(serde::Deserialize)]
-    struct Object<'a> {
+    #[serde(deny_unknown_fields)]
+    struct Said<'a> {
         #[serde(borrow)]
         id: Option<&'a RawValue>,
         #[serde(borrow)]
         ids: Option<&'a RawValue>,
     }
-    if argument.get().starts_with('{') {
-        let object: Object<'_> =
-            serde_json::from_str(argument.get()).map_err(|why| Refusal::field("ack", why))?;
-        let raw = object.ids.or(object.id);
-        return session::one_or_many("id", raw.ok_or_else(|| Refusal::field("id", "is missing"))?);
+    if !argument.get().starts_with('{') {
+        return session::one_or_many("ids", argument);
     }
-    session::one_or_many("ids", argument)
+    match super::fields(argument)? {
+        Said { id: Some(_), ids: Some(_) } => Err(Refusal::field("ids", "cannot be there beside id")),
+        Said { ids: Some(ids), .. } => session::one_or_many("ids", ids),
+        Said { id: Some(id), .. } => session::one_or_many("id", id),
+        Said { .. } => Err(Refusal::field("id", "is missing")),
+    }
+}
+
+/// The same of an `ackPush`. light-push passed over whatever else its clients said.
+pub(super) fn ids_as_light_push(argument: &RawValue) -> Result<Vec<String>, Refusal> {
+    #[derive(serde::Deserialize)]
+    struct Said<'a> {
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        ids: Option<&'a RawValue>,
+    }
+    if !argument.get().starts_with('{') {
+        return session::one_or_many("ids", argument);
+    }
+    let Said { id, ids } = super::fields(argument)?;
+    session::one_or_many("id", ids.or(id).ok_or_else(|| Refusal::field("id", "is missing"))?)
 }
 
 #[cfg(test)]
@@ -141,8 +163,23 @@ mod tests {
         ] {
             let raw = RawValue::from_string(json.to_owned()).unwrap();
             assert_eq!(ids(&raw).unwrap(), expected, "{json}");
+            assert_eq!(ids_as_light_push(&raw).unwrap(), expected, "{json}");
         }
-        let raw = RawValue::from_string("{}".to_owned()).unwrap();
-        assert_eq!(ids(&raw).unwrap_err().message, "id is missing");
+        for (json, wrong, as_light_push) in [
+            ("{}", "id is missing", Err("id is missing")),
+            (r#"{"id":null,"ids":null}"#, "id is missing", Err("id is missing")),
+            (r#"{"id":"m1","ids":["m2"]}"#, "ids cannot be there beside id", Ok("m2")),
+            (r#"{"id":"m1","seq":7}"#, "unknown field `seq`, expected `id` or `ids`", Ok("m1")),
+            (r#"{"id":"m1","room":null}"#, "unknown field `room`, expected `id` or `ids`", Ok("m1")),
+            (r#"{"id":"m1","id":"m2"}"#, "duplicate field `id`", Err("duplicate field `id`")),
+        ] {
+            let raw = RawValue::from_string(json.to_owned()).unwrap();
+            assert_eq!(ids(&raw).unwrap_err().message, wrong, "{json}");
+            let read = ids_as_light_push(&raw).map_err(|why| why.message);
+            let expected = as_light_push.map(|id| vec![id.to_owned()]).map_err(str::to_owned);
+            assert_eq!(read, expected, "{json}");
+        }
+        let raw = RawValue::from_string(r#"{"ids":7}"#.to_owned()).unwrap();
+        assert_eq!(ids(&raw).unwrap_err().message, "ids must be a string or a list of strings");
     }
 }
