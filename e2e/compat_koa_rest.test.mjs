@@ -75,7 +75,7 @@ test('what waited at the backend goes out one by one, as JSON text, and what was
   for (const form of [false, true]) {
     assert.deepEqual(await call('/pushOffLineMsg', { useraccount: 'ann', msglist: JSON.stringify(list, null, 1) }, { form }), pushed(['m1', 'm2', '3']));
   }
-  await ann.waitFor(7);
+  await ann.waitFor(6);
   assert.deepEqual(ann.received.slice(0, 3).map(({ data }) => data), ['"hi"', '{"a":"b c"}', '4']);
   assert.deepEqual(await call('/pushOffLineMsg', { useraccount: 'gone', msglist: JSON.stringify(list) }), pushed([]));
   const wrong = await call('/pushOffLineMsg', { useraccount: 'ann', msglist: 'x' });
