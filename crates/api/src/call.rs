@@ -38,6 +38,7 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
+    /// Neither.
     pub(crate) const NOTHING: Self = Self { query: false, body: false };
 }
 

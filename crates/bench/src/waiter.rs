@@ -13,8 +13,9 @@ use rustix::time::{
 
 use crate::error::{BenchError, Doing};
 
-/// What is registered, by its place.
+/// Events taken from the kernel at once; what is left comes with the next wait.
 const EVENTS: usize = 16;
+/// The timer; the epolls have the numbers behind it.
 const ALARM: Token = Token(0);
 
 /// Waits for any of several epolls, and for a moment.
