@@ -88,9 +88,13 @@ fn serve_connection(stream: TcpStream, state: &Mutex<State>, fault: &str) -> std
             return ended;
         }
         if request.starts_with("GET / ") {
-            reader.get_mut().write_all(GRANTED)?;
-            let member = (String::new(), Arc::clone(&stream));
-            state.lock().unwrap().rooms.entry(EVERYBODY.to_owned()).or_default().members.push(member);
+            {
+                // Held over the grant, so that who was granted first is also the first member.
+                let mut state = state.lock().unwrap();
+                reader.get_mut().write_all(GRANTED)?;
+                let member = (String::new(), Arc::clone(&stream));
+                state.rooms.entry(EVERYBODY.to_owned()).or_default().members.push(member);
+            }
             std::io::copy(&mut reader, &mut std::io::sink())?;
             return Ok(());
         }
