@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tidings_model::{HookName, NamespaceName, Timestamp};
 use tidings_store::StoreError;
+use tokio::task::JoinHandle;
 
 use crate::Node;
 use crate::metrics::{AlertLabel, Sign};
@@ -448,13 +449,17 @@ pub(crate) async fn run(node: Weak<Node>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut files = None;
+    let mut trying: Option<JoinHandle<()>> = None;
     for look in 0u64.. {
         ticks.tick().await;
         if look % FILES_LOOKS == 0 {
             files = vitals::open_files();
         }
         let Some(node): Option<Arc<Node>> = node.upgrade() else { return };
-        node.try_store_again().await;
         node.look_for_alerts(files);
+        // A disk that hangs holds this up, and no look at anything else.
+        if trying.as_ref().is_none_or(JoinHandle::is_finished) {
+            trying = Some(tokio::spawn(async move { node.try_store_again().await }));
+        }
     }
 }

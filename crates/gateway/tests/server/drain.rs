@@ -167,6 +167,7 @@ async fn get(server: &Server, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
+    let read = tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await;
+    read.expect("the server answers and closes").unwrap();
     answer
 }
