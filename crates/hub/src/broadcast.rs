@@ -6,7 +6,7 @@
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
-use tidings_model::{Message, Topic, message};
+use tidings_model::{Message, Priority, Topic, message};
 use tidings_wire::push::{self, Codec, Encoded, Format, PushView};
 use tidings_wire::websocket::{Deflater, Opcode};
 
@@ -84,7 +84,8 @@ pub fn encode(message: &Message, topic: usize, namespace: u32, codec: Codec) -> 
     let subject = hash(&message.event) << 32 | hash(name) & u64::from(u32::MAX);
     // 0 is for messages without a key.
     let collapse = message.collapse_key.as_ref().map_or(0, |key| hash(key) | 1);
-    Frame::message(encoded, Carried { namespace, subject, collapse, seq: message.seq, expires_at })
+    let (high, seq) = (message.priority == Priority::High, message.seq);
+    Frame::message(encoded, Carried { high, namespace, subject, collapse, seq, expires_at })
 }
 
 fn hash(thing: &impl Hash) -> u64 {

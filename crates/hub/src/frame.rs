@@ -24,6 +24,8 @@ pub enum Lane {
 pub struct Frame {
     bytes: Box<[u8]>,
     payload_at: u8,
+    /// Whether it carries a message of high priority, in whatever lane it waits.
+    pub high: bool,
     /// Tells messages of one topic from others (mostly: different topics may share it).
     pub topic: u32,
     /// Tells messages of one topic and event from others, as far as 64 bits do. Its lower half is `topic`.
@@ -41,6 +43,8 @@ pub struct Frame {
 /// What a frame knows of the message that it carries.
 #[derive(Clone, Copy, Debug)]
 pub struct Carried {
+    /// See [`Frame::high`].
+    pub high: bool,
     /// See [`Frame::namespace`].
     pub namespace: u32,
     /// See [`Frame::subject`].
@@ -57,12 +61,13 @@ impl Frame {
     /// A frame that carries a message.
     #[must_use]
     pub fn message(encoded: Encoded, carried: Carried) -> Rc<Self> {
-        let Carried { namespace, subject, collapse, seq, expires_at } = carried;
+        let Carried { high, namespace, subject, collapse, seq, expires_at } = carried;
         Rc::new(Self {
             topic: subject as u32,
             subject,
             bytes: encoded.bytes.into_boxed_slice(),
             payload_at: encoded.payload_at,
+            high,
             seq,
             namespace,
             expires_at,
@@ -73,22 +78,26 @@ impl Frame {
     /// The same message in other bytes.
     #[must_use]
     pub fn with(&self, encoded: Encoded) -> Rc<Self> {
-        let Self { namespace, subject, collapse, seq, expires_at, .. } = *self;
-        Self::message(encoded, Carried { namespace, subject, collapse, seq, expires_at })
+        let Self { high, namespace, subject, collapse, seq, expires_at, .. } = *self;
+        Self::message(encoded, Carried { high, namespace, subject, collapse, seq, expires_at })
     }
 
     /// A frame that belongs to the protocol: a reply, a heartbeat, a goodbye.
     #[must_use]
     pub fn control(encoded: Encoded) -> Rc<Self> {
-        let expires_at = Timestamp::NEVER;
-        Self::message(encoded, Carried { namespace: 0, subject: 0, collapse: 0, seq: Seq(0), expires_at })
+        Self::no_message(encoded, 0)
     }
 
     /// A frame that is no message and waits among messages: nothing makes room for others at its expense.
     #[must_use]
     pub fn signal(encoded: Encoded) -> Rc<Self> {
-        let (namespace, expires_at) = (u32::MAX, Timestamp::NEVER);
-        Self::message(encoded, Carried { namespace, subject: 0, collapse: 0, seq: Seq(0), expires_at })
+        Self::no_message(encoded, u32::MAX)
+    }
+
+    fn no_message(encoded: Encoded, namespace: u32) -> Rc<Self> {
+        let expires_at = Timestamp::NEVER;
+        let carried = Carried { high: false, namespace, subject: 0, collapse: 0, seq: Seq(0), expires_at };
+        Self::message(encoded, carried)
     }
 
     /// Everything, as a stream transport writes it.

@@ -116,9 +116,9 @@ impl Outbox {
 
     /// Makes room for a message of `namespace`, by letting go of others of it, each reported to `dropped`. What
     /// has begun to leave stays, and what is no message does. There may be no room even then.
-    pub fn make_room(&mut self, lane: Lane, frame: &Frame, policy: Policy, dropped: impl FnMut(&Frame)) {
+    pub fn make_room(&mut self, frame: &Frame, policy: Policy, dropped: impl FnMut(&Frame)) {
         if !self.is_empty() {
-            self.queue().make_room(lane, frame, policy, dropped);
+            self.queue().make_room(frame, policy, dropped);
             self.release_memory();
         }
     }
@@ -295,11 +295,15 @@ mod tests {
     }
 
     fn keyed(text: &str, seq: u64, expires: u64, collapse: u64) -> Rc<Frame> {
+        carrying(text, seq, expires, collapse, false)
+    }
+
+    fn carrying(text: &str, seq: u64, expires: u64, collapse: u64, high: bool) -> Rc<Frame> {
         let encoded = Encoded { bytes: text.as_bytes().to_vec(), payload_at: 0 };
         // Frames of one lane are of one topic here.
         let subject = u64::from(text.as_bytes()[0]);
-        let expires_at = Timestamp(expires);
-        Frame::message(encoded, Carried { namespace: 0, subject, collapse, seq: Seq(seq), expires_at })
+        let (seq, expires_at) = (Seq(seq), Timestamp(expires));
+        Frame::message(encoded, Carried { high, namespace: 0, subject, collapse, seq, expires_at })
     }
 
     fn push(outbox: &mut Outbox, lane: Lane, text: &str) {
@@ -369,10 +373,11 @@ mod tests {
         let (mut outbox, mut gone) = (Outbox::default(), Vec::new());
         for text in script.split(' ') {
             let lane = [Lane::Control, Lane::High, Lane::Normal]["chn".find(&text[..1]).unwrap()];
-            let frame = frame(&text[1..], u64::from(lane != Lane::Control), 100);
+            let seq = u64::from(lane != Lane::Control);
+            let frame = carrying(&text[1..], seq, 100, 0, lane == Lane::High);
             if outbox.push(lane, Rc::clone(&frame), policy.bounds).is_err() {
                 let text = |frame: &Frame| String::from_utf8_lossy(frame.bytes()).into_owned();
-                outbox.make_room(lane, &frame, policy, |frame| gone.push(text(frame)));
+                outbox.make_room(&frame, policy, |frame| gone.push(text(frame)));
                 if outbox.push(lane, Rc::clone(&frame), policy.bounds).is_err() {
                     gone.push(text(&frame));
                 }
@@ -396,6 +401,10 @@ mod tests {
             (DropOldest, "hx1 hy2 hz3 na4 na5", "x1 y2 z3 a5 | a4"),
             (DropOldest, "hx1 hy2 hz3 hx4 na5", "x1 y2 z3 x4 | a5"),
             (DropOldest, "hx1 hy2 hz3 hx4 hy5", "y2 z3 x4 y5 | x1"),
+            // Also where it has to wait behind others of its topic.
+            (DropOldest, "na1 na2 ha3 nb4 nb5", "a2 a3 b4 b5 | a1"),
+            (DropOldest, "na1 ha2 nb3 nb4 nb5 nb6 nb7", "a2 b5 b6 b7 | a1 b3 b4"),
+            (DropOldest, "na1 ha2 ha3 ha4 hb5 nb6 hb7", "b5 b7 a3 a4 | a1 b6 a2"),
             // What is no message stays, and takes room.
             (DropOldest, "cp1 cp2 na3 na4 na5 cp6", "p1 p2 p6 a4 a5 | a3"),
             (DropOldest, "cp1 cp2 cp3 cp4 na5", "p1 p2 p3 p4 | a5"),
@@ -454,7 +463,7 @@ mod tests {
         outbox.advance(2);
         push(&mut outbox, Lane::Normal, "second");
         let third = frame("third", 3, 100);
-        outbox.make_room(Lane::Normal, &third, policy, |_| gone += 1);
+        outbox.make_room(&third, policy, |_| gone += 1);
         outbox.push(Lane::Normal, third, policy.bounds).unwrap();
         assert_eq!((gone, outbox.next_write(&mut Vec::new())), (1, &b"rstthird"[..]));
     }
@@ -475,7 +484,7 @@ mod tests {
                     push(&mut outbox, Lane::Normal, "ghi");
                 }
                 let large = frame(&"x".repeat(size), 3, 100);
-                outbox.make_room(Lane::Normal, &large, policy, |_| gone += 1);
+                outbox.make_room(&large, policy, |_| gone += 1);
                 if when_full == WhenFull::DropOldest || expected == 0 {
                     assert_eq!(gone, expected, "{when_full:?}: {size} beside {begun} begun");
                 }
@@ -497,9 +506,9 @@ mod tests {
             let (mut outbox, mut gone) = (Outbox::default(), 0);
             for (index, (lane, topic, size)) in frames.iter().enumerate() {
                 let text = char::from(b'a' + topic).to_string().repeat(*size);
-                let frame = frame(&text, index as u64 + 1, 100);
+                let frame = carrying(&text, index as u64 + 1, 100, 0, *lane == 1);
                 if outbox.push(lanes[*lane], Rc::clone(&frame), policy.bounds).is_err() {
-                    outbox.make_room(lanes[*lane], &frame, policy, |_| gone += 1);
+                    outbox.make_room(&frame, policy, |_| gone += 1);
                     gone += usize::from(outbox.push(lanes[*lane], frame, policy.bounds).is_err());
                 }
                 if index == 0 {

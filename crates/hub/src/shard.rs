@@ -526,7 +526,7 @@ fn queue(
             return false;
         }
         let mut let_go = Vec::new();
-        peer.outbox.make_room(lane, &frame, policy, |frame| let_go.push(frame.seq));
+        peer.outbox.make_room(&frame, policy, |frame| let_go.push(frame.seq));
         taken = peer.push(lane, frame, policy.bounds);
         if taken == Err(Full) {
             let_go.push(message.seq);

@@ -24,6 +24,16 @@ const FIRST_FRAMES: usize = 16;
 /// Frames up to this size are copied together into one write; a larger one is written from where it is.
 const COPY_BYTES_MAX: usize = 16 * 1024;
 
+/// Which messages make room for one, whether that is high or not, in this order: never those of a higher priority, and those of
+/// a lower one first. One that is high and has others of its topic before it waits with them.
+const fn victims(high: bool) -> &'static [(Lane, bool)] {
+    if high {
+        &[(Lane::Normal, false), (Lane::Normal, true), (Lane::High, true)]
+    } else {
+        &[(Lane::Normal, false)]
+    }
+}
+
 /// Most bytes in one write.
 pub const WRITE_BYTES_MAX: usize = 64 * 1024;
 
@@ -57,14 +67,8 @@ impl Queue {
     /// Makes room for a message of `namespace`, by letting go of others of it, each reported to `dropped`. What
     /// has begun to leave stays, and what is no message does. There may be no room even then; nothing is let go
     /// for a message that is too large to stand beside what stays.
-    pub(super) fn make_room(
-        &mut self,
-        lane: Lane,
-        frame: &Frame,
-        policy: Policy,
-        mut dropped: impl FnMut(&Frame),
-    ) {
-        if policy.when_full == WhenFull::Disconnect || !self.can_make_room(lane, frame, policy) {
+    pub(super) fn make_room(&mut self, frame: &Frame, policy: Policy, mut dropped: impl FnMut(&Frame)) {
+        if policy.when_full == WhenFull::Disconnect || !self.can_make_room(frame, policy) {
             return;
         }
         if policy.when_full == WhenFull::KeepLatest {
@@ -76,15 +80,15 @@ impl Queue {
             // Room for more than one: looking through the whole queue for each message is too dear.
             WhenFull::KeepLatest => policy.bounds.with_a_quarter_free(),
         };
-        // Never for a message of a lower priority.
-        for victims in (lane as usize..=Lane::Normal as usize).rev() {
+        for (lane, high) in victims(frame.high) {
             let mut at = 0;
             while self.len() >= frames || (self.bytes + frame.bytes().len() > bytes && !self.is_empty()) {
-                // Nearly always the first one: other namespaces on one connection are rare.
-                let of = |waiting: &Rc<Frame>| waiting.namespace == frame.namespace;
-                let Some(next) = self.lanes[victims].iter().skip(at).position(of) else { break };
+                // Nearly always the first one: other namespaces on one connection are rare, and so is what is urgent.
+                let goes =
+                    |waiting: &Rc<Frame>| waiting.namespace == frame.namespace && waiting.high == *high;
+                let Some(next) = self.lanes[*lane as usize].iter().skip(at).position(goes) else { break };
                 at += next;
-                let Some(oldest) = self.lanes[victims].remove(at) else { break };
+                let Some(oldest) = self.lanes[*lane as usize].remove(at) else { break };
                 self.bytes -= oldest.bytes().len();
                 dropped(&oldest);
             }
@@ -92,14 +96,15 @@ impl Queue {
     }
 
     /// Whether there would be room with everything gone that may go. Looks only as far as it takes to find enough.
-    fn can_make_room(&self, lane: Lane, frame: &Frame, policy: Policy) -> bool {
+    fn can_make_room(&self, frame: &Frame, policy: Policy) -> bool {
         // What is overtaken goes whatever its priority.
-        let first = if policy.when_full == WhenFull::KeepLatest { Lane::High } else { lane };
+        let any = policy.when_full == WhenFull::KeepLatest || frame.high;
         let (mut frames, mut bytes) = (self.len(), self.bytes + frame.bytes().len());
         let fits = |frames, bytes| frames < policy.bounds.frames && bytes <= policy.bounds.bytes;
-        let mut may_go = (first as usize..=Lane::Normal as usize).rev().flat_map(|lane| &self.lanes[lane]);
+        let mut may_go = self.lanes[Lane::High as usize..].iter().rev().flatten();
         while !fits(frames, bytes) {
-            let Some(next) = may_go.find(|waiting| waiting.namespace == frame.namespace) else { break };
+            let goes = |waiting: &&Rc<Frame>| waiting.namespace == frame.namespace && (any || !waiting.high);
+            let Some(next) = may_go.find(goes) else { break };
             frames -= 1;
             bytes -= next.bytes().len();
         }
