@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{self, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use tidings_model::ErrorCode;
+use tidings_model::{ErrorCode, limit};
 use tidings_node::StoreError;
 use tidings_node::ask::AskError;
 use tidings_node::block::BlockError;
@@ -27,9 +27,15 @@ use tidings_node::revoke::RevokeError;
 use tidings_node::rooms::RoomError;
 use tidings_node::simulate::SimulateError;
 use tidings_wire::problem::{self as wire, FieldError};
+use tidings_wire::time;
+
+use crate::duration;
 
 /// Most fields that one answer complains about.
 const ERRORS_MAX: usize = 50;
+
+/// How late a scheduled push may be.
+const LATE_MAX: Duration = Duration::from_secs(limit::SCHEDULE_LATE_SECS_MAX);
 
 /// After how long a refused caller may come again: whole seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -223,6 +229,11 @@ impl From<PublishError> for Problem {
                 ErrorCode::PAYLOAD_TOO_LARGE,
                 "data",
                 format!("has {bytes} bytes, at most {limit} are allowed"),
+            ),
+            PublishError::TooLate(at) => Self::field(
+                ErrorCode::INVALID_REQUEST,
+                "deliver_at",
+                format!("is {}, more than {} in the past", time::rfc3339(at.0), duration::show(LATE_MAX)),
             ),
             PublishError::Store(why) => why.into(),
         }

@@ -158,6 +158,7 @@ impl From<RelayError> for Refusal {
                 PublishError::Conflict | PublishError::Gone => {
                     Self::new(ErrorCode::CONFLICT, why.to_string())
                 }
+                PublishError::TooLate(_) => Self::new(ErrorCode::INVALID_REQUEST, why.to_string()),
                 PublishError::Overloaded => Self::new(ErrorCode::OVERLOADED, why.to_string()),
                 PublishError::TooLarge { .. } => {
                     Self { field: field("data"), ..Self::new(ErrorCode::PAYLOAD_TOO_LARGE, why.to_string()) }

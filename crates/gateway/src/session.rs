@@ -469,7 +469,8 @@ pub(crate) async fn perform(
         Request::Ack(ids) => {
             let outcome = local.node.ack_ids(&session.namespace, session.ordinal, ids).await?;
             let mut hub = local.hub.borrow_mut();
-            outcome.acked.iter().for_each(|seq| hub.acknowledge(session.member, *seq));
+            let done = outcome.acked.iter().chain(&outcome.heard);
+            done.for_each(|seq| hub.acknowledge(session.member, *seq));
             let unknown: Vec<_> = outcome.unknown.iter().map(|id| json_string(id.as_str())).collect();
             Ok(format!(r#"{{"acked":{},"unknown":[{}]}}"#, outcome.acked.len(), unknown.join(",")))
         }

@@ -58,6 +58,9 @@ pub const TTL_SECS_MAX: u64 = 30 * 24 * 60 * 60;
 /// How far ahead a push may be scheduled.
 pub const SCHEDULE_SECS_MAX: u64 = 366 * 24 * 60 * 60;
 
+/// For how long the id of a push is remembered, so that it can be repeated.
+pub const ID_SECS: u64 = 24 * 60 * 60;
+
 /// How far in the past the time of a scheduled push may be and still mean "now": clocks differ.
 pub const SCHEDULE_LATE_SECS_MAX: u64 = 60;
 

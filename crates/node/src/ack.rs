@@ -30,6 +30,8 @@ pub struct Ack {
 pub struct AckOutcome {
     /// The messages that the device has (now, or already before).
     pub acked: Vec<Seq>,
+    /// The recalls of some of them that the device has heard of therewith.
+    pub heard: Vec<Seq>,
     /// The ids that are unknown, or of messages that were not meant for the device.
     pub unknown: Vec<MessageId>,
 }
@@ -180,7 +182,7 @@ impl Node {
             let acks = announcements.iter().copied().map(ack).collect();
             let became = self.ledger.ack_and_tell(acks).await?;
             let heard = announcements.into_iter().zip(became).filter(|(_, became)| became.meant);
-            outcome.acked.extend(heard.map(|(seq, _)| seq));
+            outcome.heard.extend(heard.map(|(seq, _)| seq));
         }
         Ok(outcome)
     }

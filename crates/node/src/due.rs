@@ -169,6 +169,7 @@ impl Node {
                     | PublishError::Conflict
                     | PublishError::Overloaded
                     | PublishError::TooOften(_)
+                    | PublishError::TooLate(_)
                     | PublishError::TooLarge { .. }),
                 ) => tracing::error!(error = %why, "a scheduled message could not be sent"),
             }

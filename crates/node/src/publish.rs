@@ -13,12 +13,14 @@ use roaring::RoaringBitmap;
 use tidings_hub::Delivery;
 use tidings_hub::directory::Meant;
 use tidings_model::{
-    DeviceId, Durability, Except, Message, NamespaceName, Ordinal, Push, RoomName, Target, Topic, UserId,
+    DeviceId, Durability, Except, Message, NamespaceName, Ordinal, Push, RoomName, Target, Timestamp, Topic,
+    UserId, limit,
 };
 use tidings_store::{Appended, NewId, NewMessage, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ledger::Opened;
+use crate::notify::rfc3339;
 use crate::rates::RetryAfter;
 use crate::{Namespace, Node, deliver};
 
@@ -27,6 +29,12 @@ pub const QUEUE_JOBS: usize = 16_384;
 
 /// Most bytes of `data` in pushes that wait; with more, a push is refused the same way. One always fits.
 pub const QUEUE_BYTES: usize = 64 << 20;
+
+/// See [`limit::SCHEDULE_LATE_SECS_MAX`].
+const SCHEDULE_LATE: Duration = Duration::from_secs(limit::SCHEDULE_LATE_SECS_MAX);
+
+/// See [`limit::ID_SECS`].
+const REPEATED_WITHIN: Duration = Duration::from_secs(limit::ID_SECS);
 
 /// Most pushes in one append.
 const APPEND_MESSAGES_MAX: usize = 1_024;
@@ -84,6 +92,9 @@ pub enum PublishError {
         /// The most that is allowed.
         limit: usize,
     },
+    /// Its time is over, and it was not accepted before that.
+    #[error("deliver_at is {}, more than a minute in the past", rfc3339(*.0))]
+    TooLate(Timestamp),
     /// The store failed; nothing was accepted.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -205,6 +216,7 @@ impl Node {
     pub async fn dry_run(&self, namespace: &NamespaceName, push: &Push) -> Result<(u64, u64), PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
         check(&namespace, push)?;
+        self.check_time(&namespace, push).await?;
         let (_, _, meant) = self.resolve(&namespace, &push.to, &push.except).await?;
         let online = namespace.directory().connections_of(&meant);
         Ok((meant.len(), online))
@@ -218,10 +230,26 @@ impl Node {
     ) -> Result<(Job, Pending), PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
         check(&namespace, &push)?;
+        self.check_time(&namespace, &push).await?;
         namespace.may_push(self.clock.now())?;
         let waiting = self.backlog.enter(push.data.len()).ok_or_else(|| self.overloaded())?;
         let (reply, receiver) = oneshot::channel();
         Ok((self.job(namespace, push, reply, waiting).await?, receiver))
+    }
+
+    /// What was to be delivered a while ago is late, unless it repeats what came in time.
+    async fn check_time(&self, namespace: &Namespace, push: &Push) -> Result<(), PublishError> {
+        let now = self.clock.now();
+        let Some(at) = push.deliver_at.filter(|at| now.since(*at) > SCHEDULE_LATE) else { return Ok(()) };
+        let before = match &push.id {
+            Some(id) => self.message(namespace, id).await?,
+            None => None,
+        };
+        match before {
+            // Its repetition is told from another message by the store.
+            Some(before) if now.since(before.accepted_at) < REPEATED_WITHIN => Ok(()),
+            Some(_) | None => Err(PublishError::TooLate(at)),
+        }
     }
 
     fn submit(&self, job: Job) -> Result<(), PublishError> {

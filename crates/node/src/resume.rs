@@ -258,8 +258,12 @@ impl Node {
             let Some(message) = message else { continue };
             let recalled = standing.is_some_and(|standing| standing.recalled);
             let acked = standing.is_some_and(|standing| standing.acked);
-            let done = acked || standing.is_some_and(|standing| standing.dropped.is_some());
-            let asked = *asked && !(acked && has_reached(&message, reached));
+            let dropped = standing.and_then(|standing| standing.dropped);
+            let done = acked || dropped.is_some();
+            // What another message has taken the place of is given to nobody, whatever of it the topics still have.
+            let asked = *asked
+                && !(acked && has_reached(&message, reached))
+                && dropped != Some(DropReason::Collapsed);
             let wants = message.is_live(now)
                 && message.meant.contains(device.ordinal.0)
                 && !recalled

@@ -4,14 +4,14 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use tidings_model::{Epoch, Message, MessageId, Seq, Timestamp};
+use tidings_model::{Epoch, Message, MessageId, Seq, Timestamp, limit};
 
 use crate::StoreError;
 use crate::kv::message_id::KnownId;
 use crate::port::{Bucket, DueKind, From, LogSlice, NewId, NewMessage};
 
 /// For how long a message id is taken.
-pub(crate) const ID_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const ID_WINDOW: Duration = Duration::from_secs(limit::ID_SECS);
 
 /// Longest key of a setting, in bytes.
 pub(crate) const SETTING_KEY_BYTES_MAX: usize = 1_024;

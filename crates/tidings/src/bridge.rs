@@ -170,6 +170,7 @@ fn dropped(why: &PublishError) -> Dropped {
         | PublishError::RoomSuspended { .. }
         | PublishError::Conflict
         | PublishError::Gone
+        | PublishError::TooLate(_)
         | PublishError::Store(_) => Dropped::Refused,
     }
 }

@@ -5,6 +5,7 @@ use std::task::Poll;
 use tidings_store::{DueQueue, EmbeddedStore, Options, StoreError};
 
 use super::*;
+use crate::ack::AckOutcome;
 
 /// Moves the clock, and deals with what is due by then.
 pub(super) async fn later(world: &World, at: u64) {
@@ -72,6 +73,41 @@ async fn a_scheduled_push_is_for_those_who_are_there_when_its_time_comes() {
 }
 
 #[tokio::test]
+async fn what_was_accepted_in_time_may_be_repeated_late() {
+    let world = World::new().await;
+    let scheduled = |id: Option<&str>, text: &'static str| Push {
+        deliver_at: Some(Timestamp(5_000)),
+        id: id.map(|id| id.parse().unwrap()),
+        // What tells one push from another, which the API makes.
+        fingerprint: [text.len() as u8; 16],
+        data: text.into(),
+        ..push(users(&["ann"]))
+    };
+    let accepted = world.push(scheduled(Some("m1"), "1")).await;
+    let outcome = async |at, push: Push| {
+        world.time.store(at, Ordering::Relaxed);
+        match world.node.publish(&demo(), push).await {
+            Ok(accepted) => format!("{} {}", accepted.message.seq.0, accepted.duplicate),
+            Err(why) => why.to_string(),
+        }
+    };
+    let day = 24 * 60 * 60 * 1_000;
+    let late = "deliver_at is 1970-01-01T00:00:05.000Z, more than a minute in the past";
+    let repeated = format!("{} true", accepted.message.seq.0);
+    for (at, id, text, expected) in [
+        (65_000, Some("m2"), "1", "2 false"),
+        (65_001, Some("m3"), "1", late),
+        (65_001, None, "1", late),
+        (65_001, Some("m1"), "1", repeated.as_str()),
+        (65_001, Some("m1"), "22", "another push was accepted with this id"),
+        (day + 999, Some("m1"), "1", repeated.as_str()),
+        (day + 1_000, Some("m1"), "1", late),
+    ] {
+        assert_eq!(outcome(at, scheduled(id, text)).await, expected, "{at} {id:?} {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_scheduled_push_may_be_recalled() {
     let mut world = World::new().await;
     let ann = world.device("d1", "ann").await;
@@ -123,12 +159,15 @@ async fn a_recalled_message_leaves_mailboxes_and_is_announced_to_those_who_have_
         let (node, namespace, device) =
             (Arc::clone(&world.node), Arc::clone(&who.namespace), who.device.ordinal);
         let id = id.clone();
-        async move { node.ack_ids(&namespace, device, vec![id]).await.unwrap().acked }
+        async move {
+            let AckOutcome { acked, heard, .. } = node.ack_ids(&namespace, device, vec![id]).await.unwrap();
+            (acked, heard)
+        }
     };
     let by_ann = ack(&ann);
     let again_by_ann = ack(&ann);
     let by_bob = ack(&bob);
-    assert_eq!(by_ann.await, [Seq(1)]);
+    assert_eq!(by_ann.await, (vec![Seq(1)], vec![]));
     assert_eq!(recall(&mut world, &accepted).await, (1, 1));
     assert_eq!(recall(&mut world, &accepted).await, (1, 1), "again");
     let expected = "meant 2 written 1 acked 1 waiting 0 expired 0 dropped {} rate Some(0.5) recalled 1";
@@ -139,10 +178,10 @@ async fn a_recalled_message_leaves_mailboxes_and_is_announced_to_those_who_have_
     assert_eq!(world.missed(&bob, &[], &everything).await.0, [""; 0], "not even when asked for");
     assert_eq!(world.missed(&ann, &[], &Since::Cursor).await.0, ["2@user:ann"]);
     // The announcement is acknowledged by the id of what was recalled.
-    assert_eq!(again_by_ann.await, [Seq(1), Seq(2)]);
+    assert_eq!(again_by_ann.await, (vec![Seq(1)], vec![Seq(2)]));
     assert_eq!(world.missed(&ann, &[], &Since::Cursor).await.0, [""; 0]);
     // Whoever has it after all is in the books as having it.
-    assert_eq!(by_bob.await, [Seq(1)]);
+    assert_eq!(by_bob.await, (vec![Seq(1)], vec![]));
     let expected = "meant 2 written 2 acked 2 waiting 0 expired 0 dropped {} rate Some(1.0)";
     assert_eq!(world.report(&accepted).await, expected);
 }
@@ -242,6 +281,51 @@ async fn a_mailbox_holds_the_newest_and_the_books_say_so() {
     let outcome =
         world.node.ack_ids(&bob.namespace, bob.device.ordinal, vec![accepted[0].message.id.clone()]).await;
     assert_eq!(outcome.unwrap().acked.len(), 1);
+}
+
+/// From the beginning of the user's topic on.
+fn from_the_beginning() -> Since {
+    let position = Position { epoch: Epoch(7), offset: 0 };
+    Since::Positions(vec![(Topic::User("ann".parse().unwrap()), position)])
+}
+
+#[tokio::test]
+async fn what_a_client_asks_for_again_takes_no_place_in_its_mailbox() {
+    let world = World::with(|settings| settings.mailbox.messages = 3).await;
+    let ann = world.device("d1", "ann").await;
+    let namespace = world.node.namespace("demo").unwrap();
+    world.node.join(&namespace, ann.device.ordinal, rooms(&["lobby"])).await.unwrap();
+    for _ in 0..2 {
+        world.push(push(Target { rooms: rooms(&["lobby"]), ..Target::default() })).await;
+    }
+    let mut acked = Vec::new();
+    for _ in 0..5 {
+        acked.push(world.push(push(users(&["ann"]))).await.message.id.clone());
+    }
+    world.node.ack_ids(&namespace, ann.device.ordinal, acked).await.unwrap();
+    let ann = Identity { new: false, ..ann };
+    let all = [1, 2].map(|seq| format!("{seq}@room:lobby")).into_iter();
+    let all: Vec<_> = all.chain((3..=7).map(|seq| format!("{seq}@user:ann"))).collect();
+    assert_eq!(world.missed(&ann, &["lobby"], &from_the_beginning()).await, (all, true));
+}
+
+#[tokio::test]
+async fn what_was_collapsed_is_given_to_nobody_who_asks_for_it_again() {
+    let world = World::new().await;
+    let ann = world.device("d1", "ann").await;
+    let keyed = |to| Push { collapse_key: Some("score".parse().unwrap()), ..push(to) };
+    world.push(keyed(users(&["ann"]))).await;
+    let to_device = Target { devices: vec![ann.device.id.clone()], ..Target::default() };
+    let newer = world.push(keyed(to_device)).await;
+    let ann = Identity { new: false, ..ann };
+    for acked in [false, true] {
+        if acked {
+            let ids = vec![newer.message.id.clone()];
+            world.node.ack_ids(&ann.namespace, ann.device.ordinal, ids).await.unwrap();
+        }
+        let expected = if acked { vec![] } else { vec!["2@device:d1".to_owned()] };
+        assert_eq!(world.missed(&ann, &[], &from_the_beginning()).await.0, expected);
+    }
 }
 
 #[tokio::test]

@@ -62,9 +62,10 @@ impl From<PublishError> for Refusal {
             PublishError::Suspended => Self::business("this namespace offline"),
             PublishError::TooOften(_) => Self::business("limited access in 1s"),
             PublishError::TooLarge { limit, .. } => too_large(limit),
-            PublishError::RoomSuspended { .. } | PublishError::Conflict | PublishError::Gone => {
-                Self::business(why.to_string())
-            }
+            PublishError::RoomSuspended { .. }
+            | PublishError::Conflict
+            | PublishError::Gone
+            | PublishError::TooLate(_) => Self::business(why.to_string()),
             PublishError::Overloaded => Self::failed(why.to_string()),
             PublishError::Store(why) => why.into(),
         }
