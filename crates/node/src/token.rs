@@ -11,6 +11,7 @@ pub use jsonwebtoken::Algorithm;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value};
 use tidings_model::{DeviceId, Platform, RoomName, Timestamp, UserId};
 use tidings_outbound::hook::HookUrl;
 
@@ -236,14 +237,14 @@ impl fmt::Debug for Verifier {
 #[derive(Serialize, Deserialize)]
 struct Claims {
     sub: String,
-    exp: serde_json::Number,
+    exp: Number,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    nbf: Option<serde_json::Number>,
+    nbf: Option<Number>,
     /// Of any type: what is no text names no token, and what is no number is no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    jti: Option<serde_json::Value>,
+    jti: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    iat: Option<serde_json::Value>,
+    iat: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -257,7 +258,7 @@ struct Claims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     presence: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    meta: Option<serde_json::Value>,
+    meta: Option<Value>,
 }
 
 /// Nothing of time is left to the library: it would ask the clock of the machine.
@@ -326,8 +327,8 @@ impl Verifier {
         if header.crit.is_some() {
             return Err(TokenError::Malformed);
         }
-        let decoded = if header.kid.as_deref() == Some(OWN) {
-            jsonwebtoken::decode::<Claims>(token, &self.own, &validation(&[Algorithm::HS256]))
+        let claims = if header.kid.as_deref() == Some(OWN) {
+            claims(token, &self.own, &validation(&[Algorithm::HS256]))
         } else {
             let (theirs, validation) = self.theirs.as_ref().ok_or(TokenError::Algorithm)?;
             if !validation.algorithms.contains(&header.alg) {
@@ -337,10 +338,44 @@ impl Verifier {
                 Theirs::Key(key) => Arc::clone(key),
                 Theirs::Set(jwks) => jwks.key(header.kid.as_deref(), header.alg)?,
             };
-            jsonwebtoken::decode::<Claims>(token, &key, validation)
+            claims(token, &key, validation)
         };
-        permit(decoded.map_err(|why| of_library(&why))?.claims, now)
+        permit(claims?, now)
     }
+}
+
+/// What a token says, if its signature is right.
+fn claims(token: &str, key: &DecodingKey, validation: &Validation) -> Result<Claims, TokenError> {
+    jsonwebtoken::decode(token, key, validation).map(|decoded| decoded.claims).map_err(|why| {
+        let named = match why.kind() {
+            ErrorKind::Json(_) => {
+                let read = jsonwebtoken::decode(token, key, validation);
+                read.ok().and_then(|decoded| unfit(&decoded.claims)).map(TokenError::Claim)
+            }
+            _ => None,
+        };
+        named.unwrap_or_else(|| of_library(&why))
+    })
+}
+
+/// The first claim that is missing or of another type than it must be.
+fn unfit(claims: &Map<String, Value>) -> Option<&'static str> {
+    type Fits = fn(&Value) -> bool;
+    let texts: Fits = |value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+    let required: [(_, Fits); 2] = [("exp", Value::is_number), ("sub", Value::is_string)];
+    let others: [(_, Fits); 7] = [
+        ("nbf", |value| value.is_number() || value.is_null()),
+        ("device", |value| value.is_string() || value.is_null()),
+        ("platform", |value| value.is_string() || value.is_null()),
+        ("rooms", texts),
+        ("join", texts),
+        ("publish", texts),
+        ("presence", texts),
+    ];
+    let missing = required.into_iter().find(|(name, fits)| !claims.get(*name).is_some_and(fits));
+    let wrong =
+        || others.into_iter().find(|(name, fits)| claims.get(*name).is_some_and(|value| !fits(value)));
+    missing.or_else(wrong).map(|(name, _)| name)
 }
 
 fn of_library(why: &jsonwebtoken::errors::Error) -> TokenError {
@@ -359,7 +394,7 @@ fn of_library(why: &jsonwebtoken::errors::Error) -> TokenError {
 }
 
 fn permit(claims: Claims, now: Timestamp) -> Result<Permit, TokenError> {
-    let ms = |date: &serde_json::Number, claim| {
+    let ms = |date: &Number, claim| {
         let seconds = date.as_f64().filter(|seconds| (0.0..=1e14).contains(seconds));
         seconds.map(|seconds| (seconds * 1_000.0) as u64).ok_or(TokenError::Claim(claim))
     };
@@ -406,11 +441,7 @@ fn permit(claims: Claims, now: Timestamp) -> Result<Permit, TokenError> {
         expires_at: Timestamp(expires_at.0.saturating_add(LEEWAY_MS)),
         jti: claims.jti.as_ref().and_then(|jti| jti.as_str()).map(Into::into),
         issued_at: Timestamp(
-            claims
-                .iat
-                .as_ref()
-                .and_then(serde_json::Value::as_f64)
-                .map_or(0, |iat| (iat.max(0.0) * 1_000.0) as u64),
+            claims.iat.as_ref().and_then(Value::as_f64).map_or(0, |iat| (iat.max(0.0) * 1_000.0) as u64),
         ),
     })
 }
