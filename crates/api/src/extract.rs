@@ -220,7 +220,9 @@ pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
         .split_once("charset=")
         .is_none_or(|(_, charset)| charset.trim_matches([' ', '"']) == "utf-8");
     match media.as_str() {
-        "application/json" | "application/x-www-form-urlencoded" if utf8 => Ok(Format::Json),
+        "application/json" | "application/merge-patch+json" | "application/x-www-form-urlencoded" if utf8 => {
+            Ok(Format::Json)
+        }
         "application/x-ndjson" | "application/jsonl" if utf8 => Ok(Format::Lines),
         _ => Err(unsupported(text)),
     }

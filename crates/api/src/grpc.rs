@@ -39,6 +39,7 @@ use self::pushes::STREAM_MESSAGE_MAX;
 use self::transcode::Caller;
 use self::twins::Twin;
 use crate::ApiState;
+use crate::auth;
 use crate::extract::BODY_MAX;
 use crate::rest::batch::BATCH_BODY_MAX;
 
@@ -62,10 +63,16 @@ impl Calls {
         request: Request<Q>,
     ) -> Result<Response<A>, Status> {
         let caller = self.caller(request.extensions());
-        match transcode::call(&self.rest, twin, request.get_ref(), &caller).await {
-            Ok(answer) => Ok(Response::new(answer)),
-            Err(problem) => Err(status::of(&problem, &caller.request_id)),
-        }
+        let answered = match transcode::request(twin, request.get_ref()) {
+            Ok((method, uri, body)) => transcode::answer(&self.rest, method, uri, body, &caller).await,
+            Err(unfit) => {
+                // Who has no key is told that, and nothing else.
+                let key = caller.authorization.as_ref();
+                let refused = auth::access(&self.state.node, key, caller.from).await.err();
+                Err(refused.unwrap_or(unfit))
+            }
+        };
+        answered.map(Response::new).map_err(|problem| status::of(&problem, &caller.request_id))
     }
 
     fn caller(&self, extensions: &tonic::Extensions) -> Caller {

@@ -17,7 +17,7 @@ use tidings_model::ErrorCode;
 use tidings_wire::problem::CONTENT_TYPE as PROBLEM;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, ResponseBuilder, Type};
 use utoipa::{Modify, OpenApi};
 
 use crate::extract::TOO_SLOW;
@@ -132,6 +132,9 @@ pub(crate) use namespace::*;
 )]
 struct Document;
 
+/// What RFC 7396 calls its patches; everybody else calls them JSON.
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
 /// What holds for every path by rule: keys and errors.
 struct Rules;
 
@@ -146,6 +149,12 @@ impl Modify for Rules {
         components.add_security_scheme("bearer", scheme(HttpAuthScheme::Bearer, "A key"));
         components.add_security_scheme("basic", scheme(HttpAuthScheme::Basic, "<namespace>:<key>"));
         for (path, item) in &mut document.paths.paths {
+            let body = item.patch.as_mut().and_then(|patch| patch.request_body.as_mut());
+            if let Some(RefOr::T(body)) = body
+                && let Some(json) = body.content.get("application/json").cloned()
+            {
+                body.content.insert(MERGE_PATCH.to_owned(), json);
+            }
             for (writes, operation) in operations(item) {
                 if path.starts_with("/v1/") {
                     let public = operation.security.is_some();
@@ -159,7 +168,7 @@ impl Modify for Rules {
                     }
                 }
                 for response in operation.responses.responses.values_mut() {
-                    if let utoipa::openapi::RefOr::T(response) = response {
+                    if let RefOr::T(response) = response {
                         response
                             .headers
                             .insert("X-Request-Id".to_owned(), text_header("The id of the request").into());
@@ -205,7 +214,9 @@ fn describe_errors(path: &str, operation: &mut Operation, public: bool, writes: 
     add(!public, &[ErrorCode::UNAUTHORIZED, ErrorCode::FORBIDDEN, ErrorCode::RATE_LIMITED]);
     add(has_input || !public, &[ErrorCode::INVALID_REQUEST]);
     add(path.contains("{ns}") || path.contains("{node}"), &[ErrorCode::NOT_FOUND]);
-    add(has_body, &[TOO_SLOW, ErrorCode::PAYLOAD_TOO_LARGE, ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
+    // Also a call that is asked nothing in its body reads one, to see that there is nothing in it.
+    add(has_body || !public, &[TOO_SLOW, ErrorCode::PAYLOAD_TOO_LARGE]);
+    add(has_body, &[ErrorCode::UNSUPPORTED_MEDIA_TYPE]);
     add(pushes || creates, &[ErrorCode::CONFLICT]);
     add(writes, &[ErrorCode::STORAGE_FULL]);
     let asks_shards = path.ends_with("/connections") && !writes;

@@ -45,18 +45,16 @@ impl Default for Caller {
 /// The fields of a message, each as JSON.
 type Fields<'a> = BTreeMap<&'a str, &'a RawValue>;
 
-/// Has the twin answer.
-pub(super) async fn call<A: DeserializeOwned>(
-    rest: &Router,
-    twin: &Twin,
-    message: &impl Serialize,
-    caller: &Caller,
-) -> Result<A, Problem> {
+/// What the twin is asked.
+///
+/// # Errors
+/// When what is to be JSON is not, or a name is missing that the path needs.
+pub(super) fn request(twin: &Twin, message: &impl Serialize) -> Result<(Method, Uri, String), Problem> {
     let text = json::of(message)?;
     let fields = serde_json::from_str(&text).map_err(|_| unreadable())?;
     let (uri, body) = address(twin, fields)?;
     let method = Method::from_bytes(twin.method.to_ascii_uppercase().as_bytes()).map_err(|_| unreadable())?;
-    answer(rest, method, uri, body, caller).await
+    Ok((method, uri, body))
 }
 
 /// Has REST answer a request.

@@ -141,12 +141,16 @@ fn wrong(field: &str, text: &str, why: &NameError) -> Problem {
 fn targets(push: &Pushed) -> Result<Vec<Target>, Problem> {
     let (mut users, mut rooms, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
     for (index, card) in push.to.iter().enumerate().filter(|(_, card)| seen.insert(card.as_str())) {
-        let wrong = |why| wrong(&format!("to[{index}]"), card, &why);
-        let user = UserId::new(card).map_err(wrong)?;
+        let field = || format!("to[{index}]");
+        let user = UserId::new(card).map_err(|why| wrong(&field(), card, &why))?;
         if push.app.is_empty() {
             users.push(user);
         } else {
-            rooms.push(RoomName::new(&gopusher::room(&push.app, card)).map_err(wrong)?);
+            let room = RoomName::new(&gopusher::room(&push.app, card)).map_err(|why| {
+                let message = format!("{} and appID make a room whose name {why}", shown(card));
+                Problem::field(ErrorCode::INVALID_REQUEST, field(), message)
+            })?;
+            rooms.push(room);
         }
     }
     let users = users.chunks(limit::TARGETS_MAX);

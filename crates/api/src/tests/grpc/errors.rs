@@ -251,6 +251,17 @@ async fn what_is_too_large_is_not_taken() {
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
 }
 
+#[tokio::test]
+async fn who_has_no_key_is_told_that_first() {
+    let world = World::new().await;
+    let request =
+        || pb::PutDeviceRequest { namespace: "demo".to_owned(), device: "d".to_owned(), json: some("{") };
+    let refused = world.client().put_device(tonic::Request::new(request())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+    let refused = world.client().put_device(keyed(request())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+}
+
 /// A status travels in headers, of which some clients take 8 KiB.
 #[tokio::test]
 async fn a_status_has_room_for_so_much() {
