@@ -413,12 +413,15 @@ impl Compat {
         if on_main(gopusher) && on_main(go_redis) {
             layers.refuse("compat.go_redis.listen", "is needed: its /ws is gopusher's on the main listener");
         }
-        let mut taken = vec![(main.to_string(), "server.listen")];
+        let mut taken = vec![(main.clone(), "server.listen")];
         for (key, address) in self.addresses() {
-            let address = address.to_string();
-            // Whoever takes a free port gets one of their own.
-            match taken.iter().find(|(other, _)| *other == address && !address.ends_with(":0")) {
-                Some((_, other)) => layers.refuse(key, &format!("is the address of {other}")),
+            match taken.iter().find(|(other, _)| other.collides(&address)) {
+                Some((same, other)) if *same == address => {
+                    layers.refuse(key, &format!("is the address of {other}"));
+                }
+                Some((same, other)) => {
+                    layers.refuse(key, &format!("collides with {other}, which is {same}; set another port"));
+                }
                 None => taken.push((address, key)),
             }
         }

@@ -227,6 +227,16 @@ fn an_older_system_has_an_address_of_its_own() {
         configuration: compat.gopusher.listen = "127.0.0.1:9001" (t.toml:5): is the address of server.listen
         configuration: compat.go_redis.listen = "127.0.0.1:9001" (t.toml:8): is the address of server.listen"#]],
     );
+    let any = "[compat.gopusher]\nenabled = true\nlisten = \"0.0.0.0:8080\"\n[compat.go_redis]\nenabled = true\nlisten = \"[::]:8080\"\n";
+    refused(
+        any,
+        &[],
+        &[],
+        expect![[r#"
+        configuration: compat.gopusher.listen = "0.0.0.0:8080" (t.toml:3): collides with server.listen, which is 127.0.0.1:8080; set another port
+        configuration: compat.go_redis.listen = "[::]:8080" (t.toml:6): collides with server.listen, which is 127.0.0.1:8080; set another port"#]],
+    );
+    assert!(load(&any.replace("8080", "0"), &[], &[]).is_ok(), "each takes a free port");
     assert!(load(&two.replace("9001", "0"), &[], &[]).is_ok(), "each takes a free port");
     assert!(
         load(&two.replace("enabled = true", "enabled = false"), &[], &[]).is_ok(),

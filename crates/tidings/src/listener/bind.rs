@@ -77,6 +77,23 @@ impl Address {
             None => text.parse().ok().map(Self::Tcp),
         }
     }
+
+    /// Whether only one of them can be listened at. Whoever takes a free port gets one of their own.
+    pub(crate) fn collides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                // IPv6's "any" takes in IPv4, too.
+                let takes_in = |one: &SocketAddr, other: &SocketAddr| {
+                    one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4())
+                };
+                one.port() != 0
+                    && one.port() == other.port()
+                    && (one.ip() == other.ip() || takes_in(one, other) || takes_in(other, one))
+            }
+            (Self::Unix(one), Self::Unix(other)) => one == other,
+            (Self::Tcp(_), Self::Unix(_)) | (Self::Unix(_), Self::Tcp(_)) => false,
+        }
+    }
 }
 
 impl fmt::Display for Address {

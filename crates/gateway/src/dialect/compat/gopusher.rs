@@ -190,7 +190,8 @@ fn room(join: &Join) -> Result<Option<RoomName>, Refusal> {
         return Ok(None);
     }
     let room = RoomName::new(&wire::room(&join.app, &join.card));
-    room.map(Some).map_err(|why| Refusal::field("app_id", why))
+    let named = |why| Refusal::field("app_id", format_args!("and card_id make a room whose name {why}"));
+    room.map(Some).map_err(named)
 }
 
 /// Queues what the client is told as it is sent away.

@@ -142,7 +142,8 @@ async fn log_in(
     let namespace = name.and_then(|name| local.node.namespace(name.as_str()));
     let namespace = namespace.ok_or_else(|| Refusal::field("namespace", "is not there"))?;
     let user = UserId::new(uid).map_err(|why| Refusal::field("uid", why))?;
-    let device = DeviceId::new(&device_id(uid)).map_err(|why| Refusal::field("uid", why))?;
+    let device = DeviceId::new(&device_id(uid))
+        .map_err(|why| Refusal::field("uid", format_args!("makes a device whose id {why}")))?;
     // Who it was before it is no longer.
     if let Some(session) = find(connection, path) {
         session::close(local, connection, &session, Disconnect::NORMAL);
