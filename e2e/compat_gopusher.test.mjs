@@ -101,7 +101,8 @@ test('nonsense ends a connection with a close frame that is one', async (t) => {
     [join(1, 'a'), /^app_id must be a string$/],
     [join('a', { x: 1 }), /^card_id must be a string$/],
     [join('a', ''), /^card_id must not be empty$/],
-    [join('a', 'x'.repeat(256)), /^app_id has \d+ bytes/],
+    [join('a', 'x'.repeat(256)), /^card_id has 256 bytes/],
+    [join('a', 'x'.repeat(245)), /^app_id and card_id make a room whose name has 256 bytes/],
     ['{"event":"join"}', /^card_id must be a string$/],
     // It would be taken for one that is forgotten.
     [join('a', 'b', { device_id: 'passing-1' }), /^device_id must not begin with passing-$/],

@@ -136,6 +136,7 @@ async fn enter(
         (state.settings.namespace.clone(), state.token.clone(), state.joined.clone())
     });
     let (namespace, token, before) = found.ok_or(None)?;
+    let user = UserId::new(&join.card).map_err(|why| Refusal::field("card_id", why))?;
     let room = room(&join)?;
     let session = connection.sessions.borrow().first().cloned();
     if let (Some(before), Some(session)) = (&before, session)
@@ -153,7 +154,6 @@ async fn enter(
         return Ok(None);
     }
     // Everything is read before anything is left.
-    let user = UserId::new(&join.card).map_err(|why| Refusal::field("card_id", why))?;
     let device = super::device("device_id", join.device.as_deref())?;
     let named = device.is_none() && names_a_device(local, &namespace, token.as_deref()).await;
     let sessions = connection.sessions.borrow().clone();
