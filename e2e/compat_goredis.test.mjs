@@ -124,8 +124,9 @@ test('a Redis that is killed and comes back is heard again, and the gap is told'
   }
   assert.equal(await metric(server, 'tidings_bridge_gaps_total'), 2);
   assert.ok((await metric(server, 'tidings_bridge_away_seconds_total')) > 0);
-  const lines = server.output.split('\n').filter((line) => /a Redis is (away|back)/.test(line));
-  assert.equal(lines.length, 4, lines.join('\n'));
+  const lines = () => server.output.split('\n').filter((line) => /a Redis is (away|back)/.test(line));
+  await until(() => `four lines: ${lines().join('\n')}`, () => lines().length >= 4);
+  assert.equal(lines().length, 4, lines().join('\n'));
 });
 
 test('a Redis that hangs is left, and one that is not there at the start is waited for', async (t) => {
@@ -281,14 +282,14 @@ test('what was open is closed when `open` is left out, and nothing is opened by 
   assert.equal(bob.closed, undefined);
   await open(false);
   assert.equal(await mode(), 'token');
-  assert.match(server.output, /WARN .*was open and now wants tokens.* namespace=channels/);
+  await server.says(/WARN .*was open and now wants tokens.* namespace=channels/);
   const nobody = await Subscriber.connect(t, `ws://127.0.0.1:${await port()}`, ['news']);
   await until('it is sent away', () => nobody.closed);
   assert.match(nobody.closed, /^3500 invalid_token/);
   // What wants tokens stays so.
   await open(true);
   assert.equal(await mode(), 'token');
-  assert.match(server.output, /WARN .*its clients need tokens: auth\.mode of the namespace is `token`.* namespace=channels/);
+  await server.says(/WARN .*its clients need tokens: auth\.mode of the namespace is `token`.* namespace=channels/);
 
   // What is declared is as it is declared, and what another system keeps open stays open.
   const file = path.join(temporaryDirectory('declared'), 'tidings.toml');
@@ -296,7 +297,7 @@ test('what was open is closed when `open` is left out, and nothing is opened by 
   server.args = ['--config', file];
   await open(false);
   assert.equal(await mode(), 'open');
-  assert.match(server.output, /WARN .*whoever reaches the server can connect as anybody.* namespace=channels/);
+  await server.says(/WARN .*whoever reaches the server can connect as anybody.* namespace=channels/);
   server.args = [];
   const gopusher = { ENABLED: 'true', LISTEN: '127.0.0.1:0', OPEN: 'true', NAMESPACE: 'channels' };
   for (const [key, value] of Object.entries(gopusher)) server.env[`TIDINGS_COMPAT__GOPUSHER__${key}`] = value;

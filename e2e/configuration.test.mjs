@@ -62,7 +62,7 @@ describe('namespaces by file', () => {
     write('');
     await server.restart();
     assert.equal((await show('shop')).title, 'The shop');
-    assert.match(server.output, /declares it no more; it stays as it is namespace=shop/);
+    await server.says(/declares it no more; it stays as it is namespace=shop/);
   });
 
   test('verify tokens with a secret from a file, and stay suspended', async (t) => {
@@ -139,7 +139,7 @@ describe('reload', () => {
     assertProblem(await reload(), { status: 400, code: 'invalid_request', field: 'configuration' });
     write(SHOP);
     assert.deepEqual((await reload()).json, reloaded(['log.level', 'server.drain_window']));
-    assert.match(server.output, /declares it no more; it stays as it is namespace=new/);
+    await server.says(/declares it no more; it stays as it is namespace=new/);
     assert.equal((await show('new')).state, 'active');
   });
 
@@ -153,7 +153,7 @@ describe('reload', () => {
     assert.match(answer.text, /is \\"many\\" \(.*tidings\.toml:2\): must be a whole number/);
     process.kill(server.pid, 'SIGHUP');
     await until('the log says it', () => /by="SIGHUP" .*what was before holds|what was before holds by="SIGHUP"/.test(server.output));
-    assert.match(server.output, /key="?server\.backlog/);
+    await server.says(/key="?server\.backlog/);
     assert.equal((await show('shop')).title, 'The shop');
     assert.equal((await show('new')).code, 'not_found');
     write(`[namespaces.shop]\nauth.mode = "open"\n[[namespaces.shop.hooks]]\nname = "crm"\nurl = "https://localhost/"\nevents = ["acked"]\nsecret = "${SECRET}"\n`);

@@ -190,7 +190,7 @@ describe('a Unix socket', () => {
     const file = path.join(temporaryDirectory('unix'), 't.sock');
     const env = { TIDINGS_SERVER__UNIX_MODE: '0600', TIDINGS_SERVER__TRUSTED_PROXIES: 'unix', TIDINGS_LIMITS__CONNECTIONS_PER_ADDRESS: '1' };
     const server = await Server.start(t, { listen: `unix:${file}`, probe, env });
-    assert.match(server.output, new RegExp(`listening on unix:${file}`));
+    await server.says(new RegExp(`listening on unix:${file}`));
     assert.equal(statSync(file).mode & 0o777, 0o600);
     const open = (address) => RawSocket.open(`ws+unix:${file}:/v1/namespaces/demo/connect`, address ? { headers: { 'X-Forwarded-For': address } } : {});
     const ws = await open('192.0.2.1');

@@ -163,9 +163,13 @@ test('connections, rooms and receipts are told', async (t) => {
 for (const kind of ['ws', 'sio4-ws', 'sio4-polling', 'sio2-ws', 'sse']) {
   test(`${kind}: members of a room are told of each other`, async (t) => {
     const { server } = await watched(t, { presence: { notify: true } });
-    const ann = await connected(t, server, kind, { user: 'ann', device: 'a', rooms: ['lobby'] });
-    const heard = () => ann.notices.filter(({ notice }) => notice !== 'goaway').map(({ notice, data }) => ({ notice, ...data }));
+    const ann = await connected(t, server, kind, { user: 'ann', device: 'a', rooms: ['lobby', 'hall'] });
+    const all = () => ann.notices.filter(({ notice }) => notice !== 'goaway').map(({ notice, data }) => ({ notice, ...data }));
+    const heard = () => all().filter(({ room }) => room !== 'hall');
     const bob = await connected(t, server, 'ws', { user: 'bob', device: 'b' });
+    // Who comes and goes is found out behind what happens: from here on it is known that bob is here.
+    await bob.join(['hall']);
+    await ann.waitUntil('ann hears of bob', () => all().some(({ notice }) => notice === 'joined'));
     await bob.join(['lobby', 'elsewhere']);
     await ann.waitUntil('ann hears that bob has joined', () => heard().length === 1);
     await bob.close();

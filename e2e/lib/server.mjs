@@ -2,7 +2,7 @@
 // Knows nothing of the protocols it speaks.
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statfsSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -31,9 +31,22 @@ function cleanUp() {
 process.on('exit', cleanUp);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
 
+const MEMORY = '/dev/shm';
+const ROOM_IN_MEMORY = 4 * 1024 ** 3;
+
+/** In memory, where there is room: each start of a server makes files that it waits for the disk to have. */
+function place() {
+  try {
+    const { bavail, bsize } = statfsSync(MEMORY);
+    return bavail * bsize >= ROOM_IN_MEMORY ? MEMORY : tmpdir();
+  } catch {
+    return tmpdir();
+  }
+}
+
 /** A directory that is gone when the test process ends. */
 export function temporaryDirectory(name) {
-  const directory = mkdtempSync(path.join(tmpdir(), `tidings-e2e-${name}-`));
+  const directory = mkdtempSync(path.join(place(), `tidings-e2e-${name}-`));
   directories.add(directory);
   return directory;
 }
@@ -156,6 +169,11 @@ export class Server {
   /** Everything the server has said in all of its lives. */
   get output() {
     return this.#past + (this.#run ? this.#run.stdout + this.#run.stderr : '');
+  }
+
+  /** Waits until it has said this. A thread writes the log, so that lines may come behind an answer that they are about. */
+  async says(pattern) {
+    await until(() => `the server says ${pattern}\n${this.tail()}`, () => pattern.test(this.output));
   }
 
   /** The end of what it said, for failure texts; calls are many and say little. */
