@@ -194,6 +194,9 @@ pub(crate) fn time(field: &str, asked: Option<&str>) -> Result<Option<Timestamp>
     }
 }
 
+/// What RFC 7396 calls its patches; everybody else calls them JSON, and so it is taken for JSON anywhere.
+pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
+
 /// What a body is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -220,9 +223,7 @@ pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
         .split_once("charset=")
         .is_none_or(|(_, charset)| charset.trim_matches([' ', '"']) == "utf-8");
     match media.as_str() {
-        "application/json" | "application/merge-patch+json" | "application/x-www-form-urlencoded" if utf8 => {
-            Ok(Format::Json)
-        }
+        "application/json" | MERGE_PATCH | "application/x-www-form-urlencoded" if utf8 => Ok(Format::Json),
         "application/x-ndjson" | "application/jsonl" if utf8 => Ok(Format::Lines),
         _ => Err(unsupported(text)),
     }

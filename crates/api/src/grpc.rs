@@ -38,10 +38,9 @@ use self::pb::push_service_server::PushServiceServer;
 use self::pushes::STREAM_MESSAGE_MAX;
 use self::transcode::Caller;
 use self::twins::Twin;
-use crate::ApiState;
-use crate::auth;
 use crate::extract::BODY_MAX;
 use crate::rest::batch::BATCH_BODY_MAX;
+use crate::{ApiState, Problem, auth};
 
 /// How the service is called.
 const NAME: &str = "tidings.v1.PushService";
@@ -65,14 +64,15 @@ impl Calls {
         let caller = self.caller(request.extensions());
         let answered = match transcode::request(twin, request.get_ref()) {
             Ok((method, uri, body)) => transcode::answer(&self.rest, method, uri, body, &caller).await,
-            Err(unfit) => {
-                // Who has no key is told that, and nothing else.
-                let key = caller.authorization.as_ref();
-                let refused = auth::access(&self.state.node, key, caller.from).await.err();
-                Err(refused.unwrap_or(unfit))
-            }
+            Err(unfit) => Err(self.unfit(unfit, &caller).await),
         };
         answered.map(Response::new).map_err(|problem| status::of(&problem, &caller.request_id))
+    }
+
+    /// What a caller is told whose message makes no call of REST: who has no key that, and nothing else.
+    async fn unfit(&self, why: Problem, caller: &Caller) -> Problem {
+        let key = auth::access(&self.state.node, caller.authorization.as_ref(), caller.from).await;
+        key.err().unwrap_or(why)
     }
 
     fn caller(&self, extensions: &tonic::Extensions) -> Caller {

@@ -20,7 +20,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, ResponseBuilder, Type};
 use utoipa::{Modify, OpenApi};
 
-use crate::extract::TOO_SLOW;
+use crate::extract::{MERGE_PATCH, TOO_SLOW};
 use crate::rest::{
     acks, alerts, batch, blocks, connections, devices, events, history, hooks, keys, messages, namespaces,
     nodes, receipts, reload, report, rooms, simulations, stats, tokens, trace, users,
@@ -131,9 +131,6 @@ pub(crate) use namespace::*;
     modifiers(&Rules)
 )]
 struct Document;
-
-/// What RFC 7396 calls its patches; everybody else calls them JSON.
-const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// What holds for every path by rule: keys and errors.
 struct Rules;

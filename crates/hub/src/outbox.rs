@@ -373,7 +373,7 @@ mod tests {
         let (mut outbox, mut gone) = (Outbox::default(), Vec::new());
         for text in script.split(' ') {
             let lane = [Lane::Control, Lane::High, Lane::Normal]["chn".find(&text[..1]).unwrap()];
-            let seq = u64::from(lane != Lane::Control);
+            let seq = if lane == Lane::Control { 0 } else { text[2..].parse().unwrap() };
             let frame = carrying(&text[1..], seq, 100, 0, lane == Lane::High);
             if outbox.push(lane, Rc::clone(&frame), policy.bounds).is_err() {
                 let text = |frame: &Frame| String::from_utf8_lossy(frame.bytes()).into_owned();
@@ -405,6 +405,7 @@ mod tests {
             (DropOldest, "na1 na2 ha3 nb4 nb5", "a2 a3 b4 b5 | a1"),
             (DropOldest, "na1 ha2 nb3 nb4 nb5 nb6 nb7", "a2 b5 b6 b7 | a1 b3 b4"),
             (DropOldest, "na1 ha2 ha3 ha4 hb5 nb6 hb7", "b5 b7 a3 a4 | a1 b6 a2"),
+            (DropOldest, "hb1 na2 ha3 na4 hc5 hd6 he7", "c5 d6 e7 a3 | a2 a4 b1"),
             // What is no message stays, and takes room.
             (DropOldest, "cp1 cp2 na3 na4 na5 cp6", "p1 p2 p6 a4 a5 | a3"),
             (DropOldest, "cp1 cp2 cp3 cp4 na5", "p1 p2 p3 p4 | a5"),
@@ -412,8 +413,26 @@ mod tests {
             (KeepLatest, "na1 nb2 nc3 nd4 na5", "c3 d4 a5 | a1 b2"),
             (KeepLatest, "ha1 nb2 nc3 na4 nb5", "c3 a4 b5 | a1 b2"),
             (KeepLatest, "cp1 na2 na3 na4 na5", "p1 a5 | a2 a3 a4"),
+            // What is urgent and has nothing newer stays.
+            (KeepLatest, "hx1 nb2 nc3 nd4 ne5", "x1 d4 e5 | b2 c3"),
+            (KeepLatest, "na1 ha2 nb3 nc4 nd5", "a2 c4 d5 | a1 b3"),
+            (KeepLatest, "hx1 hy2 hz3 hx4 na5", "y2 z3 x4 a5 | x1"),
         ] {
             check(when_full, script, expected);
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_costs_nothing() {
+        for when_full in [WhenFull::DropOldest, WhenFull::KeepLatest] {
+            let policy = Policy { bounds: Bounds { frames: 9, bytes: 20 }, when_full };
+            let (mut outbox, mut gone) = (Outbox::default(), 0);
+            outbox.push(Lane::High, carrying(&"u".repeat(16), 1, 100, 0, true), policy.bounds).unwrap();
+            for text in ["qr", "st"] {
+                outbox.push(Lane::Normal, frame(text, 1, 100), policy.bounds).unwrap();
+            }
+            outbox.make_room(&frame("vwxyza", 1, 100), policy, |_| gone += 1);
+            assert_eq!((gone, outbox.bytes()), (0, 20), "{when_full:?}");
         }
     }
 
@@ -508,8 +527,11 @@ mod tests {
                 let text = char::from(b'a' + topic).to_string().repeat(*size);
                 let frame = carrying(&text, index as u64 + 1, 100, 0, *lane == 1);
                 if outbox.push(lanes[*lane], Rc::clone(&frame), policy.bounds).is_err() {
+                    let before = gone;
                     outbox.make_room(&frame, policy, |_| gone += 1);
-                    gone += usize::from(outbox.push(lanes[*lane], frame, policy.bounds).is_err());
+                    let refused = outbox.push(lanes[*lane], frame, policy.bounds).is_err();
+                    prop_assert!(!refused || *lane == 0 || gone == before, "{} let go for nothing", gone - before);
+                    gone += usize::from(refused);
                 }
                 if index == 0 {
                     // The first one is being written from now on, unless it is out already.

@@ -93,7 +93,7 @@ pub enum PublishError {
         limit: usize,
     },
     /// Its time is over, and it was not accepted before that.
-    #[error("deliver_at is {}, more than a minute in the past", rfc3339(*.0))]
+    #[error("deliver_at is {}, more than {} s in the past", rfc3339(*.0), limit::SCHEDULE_LATE_SECS_MAX)]
     TooLate(Timestamp),
     /// The store failed; nothing was accepted.
     #[error(transparent)]
@@ -216,7 +216,7 @@ impl Node {
     pub async fn dry_run(&self, namespace: &NamespaceName, push: &Push) -> Result<(u64, u64), PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
         check(&namespace, push)?;
-        self.check_time(&namespace, push).await?;
+        self.check_time(&namespace, push, self.clock.now()).await?;
         let (_, _, meant) = self.resolve(&namespace, &push.to, &push.except).await?;
         let online = namespace.directory().connections_of(&meant);
         Ok((meant.len(), online))
@@ -230,16 +230,22 @@ impl Node {
     ) -> Result<(Job, Pending), PublishError> {
         let namespace = self.namespace(namespace.as_str()).ok_or(PublishError::NoNamespace)?;
         check(&namespace, &push)?;
-        self.check_time(&namespace, &push).await?;
-        namespace.may_push(self.clock.now())?;
+        // Of one moment, so that what is found to be a repetition is one.
+        let now = self.clock.now();
+        self.check_time(&namespace, &push, now).await?;
+        namespace.may_push(now)?;
         let waiting = self.backlog.enter(push.data.len()).ok_or_else(|| self.overloaded())?;
         let (reply, receiver) = oneshot::channel();
-        Ok((self.job(namespace, push, reply, waiting).await?, receiver))
+        Ok((self.job(namespace, push, now, reply, waiting).await?, receiver))
     }
 
     /// What was to be delivered a while ago is late, unless it repeats what came in time.
-    async fn check_time(&self, namespace: &Namespace, push: &Push) -> Result<(), PublishError> {
-        let now = self.clock.now();
+    async fn check_time(
+        &self,
+        namespace: &Namespace,
+        push: &Push,
+        now: Timestamp,
+    ) -> Result<(), PublishError> {
         let Some(at) = push.deliver_at.filter(|at| now.since(*at) > SCHEDULE_LATE) else { return Ok(()) };
         let before = match &push.id {
             Some(id) => self.message(namespace, id).await?,
@@ -326,11 +332,11 @@ impl Node {
         &self,
         namespace: Arc<Namespace>,
         push: Box<Push>,
+        now: Timestamp,
         reply: oneshot::Sender<Result<Accepted, PublishError>>,
         waiting: Waiting,
     ) -> Result<Job, StoreError> {
         let (mut topics, mut direct, mut meant) = self.resolve(&namespace, &push.to, &push.except).await?;
-        let now = self.clock.now();
         let later = push.deliver_at.filter(|at| *at > now);
         let expected = later.map(|_| (meant.len(), namespace.directory().connections_of(&meant)));
         if later.is_some() {

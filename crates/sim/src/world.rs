@@ -265,7 +265,8 @@ impl World {
         let ids: Vec<MessageId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
         let outcome = self.runtime.block_on(self.node.ack_ids(&namespace, ordinal, ids));
         let member = self.connections[&device].member;
-        for seq in outcome.unwrap_or_else(|why| panic!("receipts: {why}")).acked {
+        let outcome = outcome.unwrap_or_else(|why| panic!("receipts: {why}"));
+        for seq in outcome.acked.into_iter().chain(outcome.heard) {
             self.shard.acknowledge(member, seq);
         }
         self.turn();

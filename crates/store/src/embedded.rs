@@ -89,8 +89,8 @@ pub struct Options {
     /// Most disk space for journals before older ones are cleared away, in bytes; at least 64 MiB. It is
     /// also what has to be read again after a crash.
     pub journal_bytes: u64,
-    /// The first thing that the writer's thread does, which every push waits for: a process may have something to
-    /// arrange with its system.
+    /// The first thing that the writer's thread does, which most pushes wait for: a process may have something to
+    /// arrange with its system. Threads of a runtime that write themselves are arranged by whoever starts them.
     pub prepare_writer: fn(),
 }
 
@@ -217,7 +217,8 @@ impl EmbeddedStore {
     }
 }
 
-/// Whether this is a thread that may block: one of a runtime that has others do what it would have done.
+/// Whether this is a thread that may block: one of a runtime that has others do what it would have done. (Not in a `LocalSet` of such
+/// a runtime, which nothing can tell; shards have runtimes of a single thread.)
 fn may_block() -> bool {
     Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }

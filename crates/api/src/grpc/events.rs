@@ -26,7 +26,10 @@ impl Calls {
         let request_id = caller.request_id.clone();
         let refused = |problem: Problem| status::of(&problem, &request_id);
         let pb::EventsRequest { namespace, trace } = request.into_inner();
-        let (call, handover) = call(&namespace, &trace).map_err(refused)?;
+        let (call, handover) = match call(&namespace, &trace) {
+            Ok(call) => call,
+            Err(unfit) => return Err(refused(self.unfit(unfit, &caller).await)),
+        };
         transcode::respond(&self.rest, call, &caller).await.map_err(refused)?;
         let mut events = handover.take().ok_or_else(|| refused(unreadable()))?;
         let events = stream::poll_fn(move |context| events.poll_recv(context));

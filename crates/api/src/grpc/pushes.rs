@@ -82,7 +82,8 @@ impl Calls {
         caller: &Caller,
     ) -> Result<Vec<Outcome>, Problem> {
         if namespace.is_empty() {
-            return Err(Problem::field(ErrorCode::INVALID_REQUEST, "namespace", "is required"));
+            let unfit = Problem::field(ErrorCode::INVALID_REQUEST, "namespace", "is required");
+            return Err(self.unfit(unfit, caller).await);
         }
         let mut body = String::from("{\"messages\":[");
         for (index, entry) in entries.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use rustc_hash::FxHashSet;
-use tidings_model::Timestamp;
+use tidings_model::{Seq, Timestamp};
 
 use super::{Bounds, Full, Policy, WhenFull};
 use crate::frame::{Frame, Lane};
@@ -24,15 +24,11 @@ const FIRST_FRAMES: usize = 16;
 /// Frames up to this size are copied together into one write; a larger one is written from where it is.
 const COPY_BYTES_MAX: usize = 16 * 1024;
 
-/// Which messages make room for one, whether that is high or not, in this order: never those of a higher priority, and those of
-/// a lower one first. One that is high and has others of its topic before it waits with them.
-const fn victims(high: bool) -> &'static [(Lane, bool)] {
-    if high {
-        &[(Lane::Normal, false), (Lane::Normal, true), (Lane::High, true)]
-    } else {
-        &[(Lane::Normal, false)]
-    }
-}
+/// The lanes of messages.
+const MESSAGES: std::ops::RangeInclusive<usize> = Lane::High as usize..=Lane::Normal as usize;
+
+/// A lane, and a place in it.
+type Place = (usize, usize);
 
 /// Most bytes in one write.
 pub const WRITE_BYTES_MAX: usize = 64 * 1024;
@@ -68,66 +64,85 @@ impl Queue {
     /// has begun to leave stays, and what is no message does. There may be no room even then; nothing is let go
     /// for a message that is too large to stand beside what stays.
     pub(super) fn make_room(&mut self, frame: &Frame, policy: Policy, mut dropped: impl FnMut(&Frame)) {
-        if policy.when_full == WhenFull::Disconnect || !self.can_make_room(frame, policy) {
+        let (overtaken, then) = match policy.when_full {
+            WhenFull::Disconnect => return,
+            WhenFull::DropOldest => (Vec::new(), policy.bounds),
+            // Room for more than one: looking through the whole queue for each message is too dear.
+            WhenFull::KeepLatest => (self.overtaken(frame), policy.bounds.with_a_quarter_free()),
+        };
+        if !self.can_make_room(frame, policy.bounds, &overtaken) {
             return;
         }
-        if policy.when_full == WhenFull::KeepLatest {
-            self.keep_latest(frame, &mut dropped);
-        }
-        let Bounds { frames, bytes } = match policy.when_full {
-            WhenFull::Disconnect => return,
-            WhenFull::DropOldest => policy.bounds,
-            // Room for more than one: looking through the whole queue for each message is too dear.
-            WhenFull::KeepLatest => policy.bounds.with_a_quarter_free(),
-        };
-        for (lane, high) in victims(frame.high) {
-            let mut at = 0;
-            while self.len() >= frames || (self.bytes + frame.bytes().len() > bytes && !self.is_empty()) {
-                // Nearly always the first one: other namespaces on one connection are rare, and so is what is urgent.
+        self.let_go(overtaken, &mut dropped);
+        // Those of a lower priority first, and never those of a higher one.
+        for high in if frame.high { &[false, true][..] } else { &[false] } {
+            let mut from = [0; 2];
+            while self.len() >= then.frames
+                || (self.bytes + frame.bytes().len() > then.bytes && !self.is_empty())
+            {
                 let goes =
                     |waiting: &Rc<Frame>| waiting.namespace == frame.namespace && waiting.high == *high;
-                let Some(next) = self.lanes[*lane as usize].iter().skip(at).position(goes) else { break };
-                at += next;
-                let Some(oldest) = self.lanes[*lane as usize].remove(at) else { break };
+                // What is urgent may wait in either lane; nearly always it is the first one there.
+                let mut oldest: Option<(Seq, Place)> = None;
+                for (lane, from) in MESSAGES.zip(&mut from) {
+                    let queue = &self.lanes[lane];
+                    *from += queue.iter().skip(*from).position(goes).unwrap_or(queue.len());
+                    if let Some(first) = queue.get(*from)
+                        && oldest.is_none_or(|(seq, _)| first.seq < seq)
+                    {
+                        oldest = Some((first.seq, (lane, *from)));
+                    }
+                }
+                let Some((_, (lane, at))) = oldest else { break };
+                let Some(oldest) = self.lanes[lane].remove(at) else { break };
                 self.bytes -= oldest.bytes().len();
                 dropped(&oldest);
             }
         }
     }
 
-    /// Whether there would be room with everything gone that may go. Looks only as far as it takes to find enough.
-    fn can_make_room(&self, frame: &Frame, policy: Policy) -> bool {
-        // What is overtaken goes whatever its priority.
-        let any = policy.when_full == WhenFull::KeepLatest || frame.high;
+    /// Whether there would be room with everything gone that may go: what is `overtaken`, whatever its priority, and what has no
+    /// higher one than the message. Looks only as far as it takes to find enough.
+    fn can_make_room(&self, frame: &Frame, bounds: Bounds, overtaken: &[Place]) -> bool {
         let (mut frames, mut bytes) = (self.len(), self.bytes + frame.bytes().len());
-        let fits = |frames, bytes| frames < policy.bounds.frames && bytes <= policy.bounds.bytes;
-        let mut may_go = self.lanes[Lane::High as usize..].iter().rev().flatten();
+        let fits = |frames, bytes| frames < bounds.frames && bytes <= bounds.bytes;
+        let mut overtaken = overtaken.iter().peekable();
+        let mut may_go = self.messages().filter(|(place, waiting)| {
+            let first = overtaken.next_if_eq(&place).is_some();
+            first || (waiting.namespace == frame.namespace && (frame.high || !waiting.high))
+        });
         while !fits(frames, bytes) {
-            let goes = |waiting: &&Rc<Frame>| waiting.namespace == frame.namespace && (any || !waiting.high);
-            let Some(next) = may_go.find(goes) else { break };
+            let Some((_, next)) = may_go.next() else { break };
             frames -= 1;
             bytes -= next.bytes().len();
         }
         frames == 0 || fits(frames, bytes)
     }
 
-    /// Lets go of each message that has a newer one with the same subject behind it, or in `newest`.
-    fn keep_latest(&mut self, newest: &Frame, dropped: &mut impl FnMut(&Frame)) {
+    /// Each message that has a newer one with the same subject behind it, or in `newest`.
+    fn overtaken(&self, newest: &Frame) -> Vec<Place> {
         let mut seen = FxHashSet::from_iter([newest.subject]);
-        let mut newer = Vec::new();
+        let mut overtaken = Vec::new();
         // Of two messages with one subject the later one is always in the same lane or in a lower one.
-        for (lane, queue) in self.lanes.iter().enumerate().skip(Lane::High as usize).rev() {
-            for (at, frame) in queue.iter().enumerate().rev() {
-                if frame.namespace == newest.namespace && !seen.insert(frame.subject) {
-                    newer.push((lane, at));
-                }
+        for (place, frame) in self.messages().rev() {
+            if frame.namespace == newest.namespace && !seen.insert(frame.subject) {
+                overtaken.push(place);
             }
         }
-        let mut overtaken = newer.into_iter().rev().peekable();
+        overtaken.reverse();
+        overtaken
+    }
+
+    /// Lets go of what is there, reported to `dropped`.
+    fn let_go(&mut self, places: Vec<Place>, dropped: &mut impl FnMut(&Frame)) {
+        if places.is_empty() {
+            return;
+        }
+        let mut places = places.into_iter().peekable();
         for (lane, queue) in self.lanes.iter_mut().enumerate() {
             let mut at = 0;
             queue.retain(|frame| {
-                let goes = overtaken.next_if_eq(&(lane, at)).is_some();
+                let goes = places.next_if_eq(&(lane, at)).is_some();
                 at += 1;
                 if goes {
                     self.bytes -= frame.bytes().len();
@@ -136,6 +151,15 @@ impl Queue {
                 !goes
             });
         }
+    }
+
+    /// What may be let go in some case: what waits in the lanes of messages, each with its place.
+    fn messages(&self) -> impl DoubleEndedIterator<Item = (Place, &Rc<Frame>)> {
+        self.lanes
+            .iter()
+            .enumerate()
+            .skip(Lane::High as usize)
+            .flat_map(|(lane, queue)| queue.iter().enumerate().map(move |(at, frame)| ((lane, at), frame)))
     }
 
     /// How many frames wait.

@@ -102,8 +102,17 @@ impl Desk {
     pub(super) fn write(&self, work: Box<dyn Work>) -> Option<Box<dyn Work>> {
         let Ok(mut desk) = self.0.try_lock() else { return Some(work) };
         let Some(writer) = desk.as_mut().filter(|writer| writer.is_idle()) else { return Some(work) };
-        writer.turn(vec![work]);
-        writer.shared.stats.wrote_at_once();
+        let before = writer.batch;
+        let turned = shield(|| {
+            writer.turn(vec![work]);
+            Ok(writer.batch > before)
+        });
+        match turned {
+            Ok(true) => writer.shared.stats.wrote_at_once(),
+            Ok(false) => {}
+            // As when the writer's thread panics, nobody writes any more: who knows what it has still done.
+            Err(_) => *desk = None,
+        }
         None
     }
 

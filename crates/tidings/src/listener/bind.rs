@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -82,13 +82,12 @@ impl Address {
     pub(crate) fn collides(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp(one), Self::Tcp(other)) => {
-                // IPv6's "any" takes in IPv4, too.
-                let takes_in = |one: &SocketAddr, other: &SocketAddr| {
-                    one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4())
-                };
+                let takes_in =
+                    |one: IpAddr, other: IpAddr| one.is_unspecified() && (one.is_ipv6() || other.is_ipv4());
+                let ips = (one.ip().to_canonical(), other.ip().to_canonical());
                 one.port() != 0
                     && one.port() == other.port()
-                    && (one.ip() == other.ip() || takes_in(one, other) || takes_in(other, one))
+                    && (ips.0 == ips.1 || takes_in(ips.0, ips.1) || takes_in(ips.1, ips.0))
             }
             (Self::Unix(one), Self::Unix(other)) => one == other,
             (Self::Tcp(_), Self::Unix(_)) | (Self::Unix(_), Self::Tcp(_)) => false,
@@ -110,6 +109,10 @@ pub(crate) fn bind(address: &Address, manner: Manner) -> io::Result<Bound> {
     match address {
         Address::Tcp(address) => {
             let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+            if address.is_ipv6() {
+                // Whatever the machine's setting, its "any" takes in IPv4.
+                socket.set_only_v6(false)?;
+            }
             // A restart must not wait for connections of the process before to be forgotten.
             socket.set_reuse_address(true)?;
             socket.set_reuse_port(manner.reuse_port)?;

@@ -43,6 +43,11 @@ async fn a_tenant_opens_nothing_of_another() {
         let status = world.raw(&method, "nk_none", &message).await;
         assert_eq!(status.code(), Code::Unauthenticated, "{method}: {status:?}");
     }
+    // Nor is anybody without a key told what a message lacks.
+    for method in TWINS.iter().map(method).chain(["PushBatch", "Events"].map(str::to_owned)) {
+        let status = world.raw(&method, "nk_none", b"").await;
+        assert_eq!(status.code(), Code::Unauthenticated, "{method}: {status:?}");
+    }
     let batch = pb::PushBatchRequest { namespace: "demo".to_owned(), messages: vec![to_all()] };
     let refused = world.client().push_batch(with_key(&key, batch)).await.unwrap_err();
     expect![[r#"
