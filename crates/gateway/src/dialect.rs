@@ -302,6 +302,19 @@ pub(crate) fn next_look(local: &Local, connection: &Connection) -> u64 {
     timer.min(local.now_ms() + interval.as_millis() as u64)
 }
 
+/// Whether what a connection sends is not read at present, because a command of it is not answered yet: its sign of life may be
+/// there, and it has its time anew.
+fn is_unread(connection: &Connection, now: u64) -> bool {
+    let unread = connection.busy.get();
+    if unread {
+        connection.heard_at.set(now);
+        if connection.pinged_at.get() != 0 {
+            connection.pinged_at.set(now);
+        }
+    }
+    unread
+}
+
 /// The timer of a connection has fired: sends a heartbeat, or ends what shows no sign of life.
 pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
     local.note_settled(connection);
@@ -316,7 +329,10 @@ pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
         return local.close(connection, Disconnect::NO_CONNECT);
     }
     if pinged != 0 {
-        return local.close(connection, Disconnect::NO_PONG);
+        if !is_unread(connection, now) {
+            local.close(connection, Disconnect::NO_PONG);
+        }
+        return;
     }
     // When it was due: a client may count on the announced times. Unless the shard was so late that the client
     // would be left less than half of its time.

@@ -45,6 +45,9 @@ pub const OF_A_KIND_MAX: usize = 100;
 /// Looks without a push that the store has refused, after which it is asked whether it takes something again.
 const QUIET_LOOKS: u64 = 10;
 
+/// Looks in which something waited for the store and nothing was answered, after which it is said to hang.
+const STUCK_LOOKS: u64 = 10;
+
 /// A setting that there is not.
 const NOTHING: &str = "nothing";
 
@@ -114,8 +117,8 @@ kinds! {
         "Make room on the disk of store.path, or shorten history.keep of the largest namespaces. It goes on by itself.";
     /// The store does not take messages.
     StoreFailing = "store_failing" Critical
-        "The store does not take messages: pushes are refused."
-        "Look for the error in the log and at the disk; a damaged file has to be restored and the server started again.";
+        "The store does not take messages: pushes are refused, or wait for it."
+        "Look for the error in the log and at the disk, which may also hang; a damaged file has to be restored and the server started again.";
     /// Pushes come faster than they are stored.
     PushesRefused = "pushes_refused" Critical
         "More pushes wait than may: some were refused with 503 in the last minute."
@@ -241,6 +244,8 @@ struct State {
     store: Option<StoreError>,
     /// Looks since then.
     quiet_looks: u64,
+    /// Looks in a row in which something waited for the store that it had not answered.
+    stuck_looks: u64,
     /// When the certificate ends, if there is one and that is known.
     certificate_ends: Option<Timestamp>,
     /// Whether a Redis is away whose messages are to be heard.
@@ -259,7 +264,14 @@ impl Alerts {
     /// The store has taken messages, or refused them.
     pub(crate) fn stored(&self, outcome: Result<(), &StoreError>) {
         let mut state = self.lock();
-        (state.store, state.quiet_looks) = (outcome.err().cloned(), 0);
+        (state.store, state.quiet_looks, state.stuck_looks) = (outcome.err().cloned(), 0, 0);
+    }
+
+    /// In how many looks in a row, this one included, something has waited for the store, if that is many.
+    fn stuck(&self, waits: bool) -> Option<u64> {
+        let mut state = self.lock();
+        state.stuck_looks = if waits { state.stuck_looks + 1 } else { 0 };
+        Some(state.stuck_looks).filter(|looks| *looks > STUCK_LOOKS)
     }
 
     /// Whether it is time to ask the store, which has refused something a while ago.
@@ -392,6 +404,10 @@ impl Node {
                 | StoreError::Format { .. }),
             ) => looking.see(AlertKind::StoreFailing, None, Some(why.to_string())),
         }
+        if let Some(looks) = self.alerts.stuck(self.backlog.len().0 > 0) {
+            let detail = format!("pushes have waited for it for {looks} s, and it has not answered");
+            looking.see(AlertKind::StoreFailing, None, Some(detail));
+        }
         for (kind, count) in [
             (AlertKind::PushesRefused, self.metrics.pushes_refused.get()),
             (AlertKind::ReceiptsLost, self.metrics.ledger_lost.get()),
@@ -453,7 +469,8 @@ pub(crate) async fn run(node: Weak<Node>) {
     for look in 0u64.. {
         ticks.tick().await;
         if look % FILES_LOOKS == 0 {
-            files = vitals::open_files();
+            // It takes a file to find out: where there was one and is none, all are open.
+            files = vitals::open_files().or(files.map(|(_, most)| (most, most)));
         }
         let Some(node): Option<Arc<Node>> = node.upgrade() else { return };
         node.look_for_alerts(files);

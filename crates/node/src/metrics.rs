@@ -291,10 +291,14 @@ impl Metrics {
             "Deliveries that still waited when their messages were trimmed",
             metrics.history_lost.clone(),
         );
-        registry.register("history_messages", "Messages in the history", metrics.history_messages.clone());
+        registry.register(
+            "history_messages",
+            "Messages in the history, counted once a minute",
+            metrics.history_messages.clone(),
+        );
         registry.register_with_unit(
             "history",
-            "What the messages in the history take, before compression",
+            "What the messages in the history take, before compression, counted once a minute",
             Unit::Bytes,
             metrics.history_bytes.clone(),
         );

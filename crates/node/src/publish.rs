@@ -140,14 +140,15 @@ pub(crate) struct Backlog {
     pushes: AtomicUsize,
 }
 
-struct Waiting {
+/// One of what waits, for as long as it does.
+pub(crate) struct Waiting {
     backlog: Arc<Backlog>,
     bytes: usize,
 }
 
 impl Backlog {
     /// Makes room for a push, if there is any.
-    fn enter(self: &Arc<Self>, bytes: usize) -> Option<Waiting> {
+    pub(crate) fn enter(self: &Arc<Self>, bytes: usize) -> Option<Waiting> {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.pushes.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting { backlog: Arc::clone(self), bytes };

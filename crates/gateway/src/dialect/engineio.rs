@@ -170,6 +170,7 @@ pub(super) fn beat(local: &Rc<Local>, connection: &Rc<Connection>, now: u64) {
             connection.pinged_at.set(now);
             local.send(connection, engineio::PING);
         }
+        Version::V3 if super::is_unread(connection, now) => {}
         Version::V3 => local.close(connection, Disconnect::NO_PONG),
     }
 }

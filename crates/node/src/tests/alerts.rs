@@ -66,6 +66,21 @@ async fn the_store_is_asked_whether_it_takes_something_again() {
 }
 
 #[tokio::test]
+async fn a_store_that_hangs_is_told() {
+    let world = World::new().await;
+    let waits = world.node.backlog.enter(1).unwrap();
+    for _ in 0..10 {
+        assert!(world.wrong(None).is_empty());
+        world.later(1_000);
+    }
+    let hangs = "store_failing 11000- (pushes have waited for it for 11 s, and it has not answered)";
+    assert_eq!(world.wrong(None), [hangs]);
+    drop(waits);
+    world.later(1_000);
+    assert!(world.wrong(None)[0].starts_with("store_failing 11000-12000"));
+}
+
+#[tokio::test]
 async fn what_happened_counts_for_a_minute() {
     let world = World::new().await;
     world.wrong(None);
