@@ -1,7 +1,6 @@
 //! The store in one directory: an LSM tree underneath, one writer thread, group commit.
 //!
-//! Whoever changes something hands a verb to the writer and waits (or, when it is little and the writer is idle, does the
-//! writer's work for a moment). The writer takes as many as wait,
+//! Whoever changes something hands a verb to the writer and waits. The writer takes as many as wait,
 //! applies them to one transaction, commits it in one write and at most one `fdatasync`, and answers
 //! all of them. Reading asks the tree directly, on the caller's thread when it is little, on a blocking
 //! thread when it may be much. A durable change becomes visible to readers when it is on disk, not before.
@@ -44,9 +43,7 @@ use tidings_model::{
     Durability, Epoch, Granularity, Message, MessageId, NamespaceName, NoticeId, Ordinal, RoomName, Seq,
     Timestamp, Topic,
 };
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
-use tokio::task::block_in_place;
 use tokio::task::coop::unconstrained;
 
 use crate::kv::namespace_head::Heads;
@@ -64,7 +61,7 @@ use verb::{
     Append, Attempt, ChangePile, ChangeRooms, Deal, Describe, Enqueue, Forget, Put, Record, Register, Remove,
     Settle, Tally, Task, Trim, Verb,
 };
-use writer::{Command, Desk};
+use writer::Command;
 
 /// Most changes that wait for the writer; who comes later waits for room.
 const QUEUE_CHANGES: usize = 4_096;
@@ -89,8 +86,8 @@ pub struct Options {
     /// Most disk space for journals before older ones are cleared away, in bytes; at least 64 MiB. It is
     /// also what has to be read again after a crash.
     pub journal_bytes: u64,
-    /// The first thing that the writer's thread does, which most pushes wait for: a process may have something to
-    /// arrange with its system. Threads of a runtime that write themselves are arranged by whoever starts them.
+    /// The first thing that the writer's thread does, which every push waits for: a process may have something to
+    /// arrange with its system.
     pub prepare_writer: fn(),
 }
 
@@ -108,7 +105,6 @@ pub struct EmbeddedStore {
     shared: Arc<Shared>,
     queue: Option<mpsc::Sender<Command>>,
     writer: Option<JoinHandle<()>>,
-    desk: Desk,
     room: Arc<Semaphore>,
     /// Held by whoever makes the index of history grow.
     indexing: Mutex<()>,
@@ -163,9 +159,9 @@ impl EmbeddedStore {
             stats: WriterStats::default(),
         });
         let (queue, waiting) = mpsc::channel(QUEUE_CHANGES);
-        let (writer, desk) = writer::spawn(Arc::clone(&shared), opened, waiting, prepare_writer)?;
+        let writer = writer::spawn(Arc::clone(&shared), opened, waiting, prepare_writer)?;
         let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
-        Ok(Self { shared, queue: Some(queue), writer: Some(writer), desk, room, indexing: Mutex::default() })
+        Ok(Self { shared, queue: Some(queue), writer: Some(writer), room, indexing: Mutex::default() })
     }
 
     /// Everything as it is at this moment, every change that was answered before included. Writing goes on meanwhile.
@@ -189,14 +185,8 @@ impl EmbeddedStore {
         let kib = u32::try_from(verb.bytes() / 1024 + 1).unwrap_or(u32::MAX).min(QUEUE_KIB);
         let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
         let room = Arc::clone(&self.room).acquire_many_owned(kib).await.map_err(|_| self.shared.ended())?;
-        // Whoever has something for the writer has its room first: what is alone overtakes nothing.
-        let alone = self.room.available_permits() == (QUEUE_KIB - kib) as usize;
-        let at_once = alone && verb.is_little() && may_block();
         let (task, answer) = Task::post(verb, room);
-        let left = if at_once { block_in_place(|| self.desk.write(task)) } else { Some(task) };
-        if let Some(task) = left {
-            queue.send(Command::Do(task)).await.map_err(|_| self.shared.ended())?;
-        }
+        queue.send(Command::Do(task)).await.map_err(|_| self.shared.ended())?;
         answer.await.unwrap_or_else(|_| Err(self.shared.ended()))
     }
 
@@ -207,7 +197,7 @@ impl EmbeddedStore {
         read: impl FnOnce(&Disk) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let disk = self.shared.disk()?;
-        match Handle::try_current() {
+        match tokio::runtime::Handle::try_current() {
             Ok(runtime) if !little => {
                 let reading = runtime.spawn_blocking(move || disk::shield(|| read(&disk)));
                 reading.await.unwrap_or_else(|error| Err(StoreError::Io(error.to_string())))
@@ -215,12 +205,6 @@ impl EmbeddedStore {
             Ok(_) | Err(_) => disk::shield(|| read(&disk)),
         }
     }
-}
-
-/// Whether this is a thread that may block: one of a runtime that has others do what it would have done. (Not in a `LocalSet` of such
-/// a runtime, which nothing can tell; shards have runtimes of a single thread.)
-fn may_block() -> bool {
-    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
 impl Drop for EmbeddedStore {

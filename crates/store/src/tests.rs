@@ -8,7 +8,6 @@ mod killed;
 pub(crate) mod model;
 mod reopening;
 mod retention;
-mod writing;
 
 use std::fs;
 use std::path::Path;

@@ -14,8 +14,6 @@ pub struct WriterStats {
     pub messages: AtomicU64,
     /// Most messages in one batch.
     pub messages_max: AtomicU64,
-    /// Batches of a single change that was made by whoever brought it.
-    pub at_once: AtomicU64,
     /// Batches committed with an `fdatasync`.
     pub syncs: AtomicU64,
     /// Time spent on committing those, in microseconds.
@@ -34,10 +32,6 @@ impl WriterStats {
         self.changes.fetch_add(changes as u64, Ordering::Relaxed);
         self.messages.fetch_add(messages as u64, Ordering::Relaxed);
         self.messages_max.fetch_max(messages as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn wrote_at_once(&self) {
-        self.at_once.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn synced(&self, took: Duration) {

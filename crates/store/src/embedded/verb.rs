@@ -52,11 +52,6 @@ pub(super) trait Verb: Send + 'static {
         0
     }
 
-    /// Whether it is little work that asks for no disk.
-    fn is_little(&self) -> bool {
-        false
-    }
-
     /// Makes the change. It may be made again in another transaction when this one comes to nothing.
     fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<Self::Outcome, StoreError>;
 }

@@ -1,12 +1,11 @@
-//! The writer: one thread that takes what waits, makes one batch of it, and answers everybody. A single small change that
-//! finds the writer idle is made by whoever brings it ([`Desk`]): to wake one another would take longer.
+//! The writer: one thread that takes what waits, makes one batch of it, and answers everybody.
 //!
 //! The order of things in a turn matters: nothing is answered before its batch is committed, nothing is
 //! remembered before it is committed, and a batch that fails has never happened. After a failure the tree
 //! refuses to be written to, because nobody can say how much of the batch is on disk. Readers go on with
 //! it; the next change finds out whether there is room again, and has it opened anew without that batch.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -29,10 +28,6 @@ const BATCH_BYTES: usize = 8 << 20;
 
 /// A tree that gives up within so many batches after it was opened anew may have a damaged table to merge.
 const GIVES_UP_AGAIN: u64 = 1_000;
-
-/// For how long the writer must have done nothing before others make a change themselves. When changes come faster, they
-/// are cheaper together.
-const IDLE: Duration = Duration::from_millis(1);
 
 /// How often a reopening looks whether the last reader of the old tree is done.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -59,10 +54,11 @@ pub(super) fn spawn(
     opened: Opened,
     queue: mpsc::Receiver<Command>,
     prepare: fn(),
-) -> Result<(JoinHandle<()>, Desk), StoreError> {
+) -> Result<JoinHandle<()>, StoreError> {
     let sweeper = Sweeper::spawn(Arc::clone(&shared), opened.directory.swept())?;
     let writer = Writer {
         shared,
+        queue,
         sweeper,
         directory: opened.directory,
         memory: Memory::new(opened.heads),
@@ -72,110 +68,19 @@ pub(super) fn spawn(
         gave_up: None,
         looked: None,
         damaged: None,
-        last_turn: None,
     };
-    let desk = Desk(Arc::new(Mutex::new(Some(writer))));
-    let of_thread = desk.clone();
     std::thread::Builder::new()
         .name("store-writer".to_owned())
         .spawn(move || {
             prepare();
-            of_thread.run(queue);
+            writer.run();
         })
-        .map(|thread| (thread, desk))
         .map_err(|error| StoreError::Io(error.to_string()))
-}
-
-/// Where the writer sits: its thread, or for a moment somebody else. Nobody does after the end.
-#[derive(Clone)]
-pub(super) struct Desk(Arc<Mutex<Option<Writer>>>);
-
-impl std::fmt::Debug for Desk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk").finish_non_exhaustive()
-    }
-}
-
-impl Desk {
-    /// Makes a change on this thread, which may block, if the writer is idle; otherwise gives it back. The caller knows that
-    /// nothing else waits for the writer.
-    pub(super) fn write(&self, work: Box<dyn Work>) -> Option<Box<dyn Work>> {
-        let Ok(mut desk) = self.0.try_lock() else { return Some(work) };
-        let Some(writer) = desk.as_mut().filter(|writer| writer.is_idle()) else { return Some(work) };
-        let before = writer.batch;
-        let turned = shield(|| {
-            writer.turn(vec![work]);
-            Ok(writer.batch > before)
-        });
-        match turned {
-            Ok(true) => writer.shared.stats.wrote_at_once(),
-            Ok(false) => {}
-            // As when the writer's thread panics, nobody writes any more: who knows what it has still done.
-            Err(_) => *desk = None,
-        }
-        None
-    }
-
-    /// What the writer's thread does.
-    fn run(self, mut queue: mpsc::Receiver<Command>) {
-        let mut closing = None;
-        while closing.is_none() {
-            let Some(first) = queue.blocking_recv() else { break };
-            let mut round = Vec::new();
-            let after = gather(&mut queue, first, &mut round);
-            let mut desk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(writer) = desk.as_mut() else { break };
-            writer.turn(round);
-            match after {
-                // Between two batches: none is half there.
-                Some(After::Look(reply)) => drop(reply.send(Moment::now(&writer.shared))),
-                Some(After::Close(reply)) => closing = Some(reply),
-                None => {}
-            }
-        }
-        // Whoever closed the store may open the directory again: let go of it first.
-        let writer = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let result = writer.map_or(Ok(()), Writer::end);
-        queue.close();
-        while let Some(command) = queue.blocking_recv() {
-            match command {
-                Command::Do(work) => work.answer(Some(StoreError::Closed)),
-                Command::Look(reply) => drop(reply.send(Err(StoreError::Closed))),
-                Command::Close(reply) => drop(reply.send(Ok(()))),
-            }
-        }
-        if let Some(reply) = closing {
-            let _ = reply.send(result);
-        }
-    }
-}
-
-/// Takes what waits, up to the bounds of a batch, and up to a request that is not a change.
-fn gather(
-    queue: &mut mpsc::Receiver<Command>,
-    first: Command,
-    round: &mut Vec<Box<dyn Work>>,
-) -> Option<After> {
-    let (mut messages, mut bytes) = (0, 0);
-    let mut next = Some(first);
-    while let Some(command) = next {
-        match command {
-            Command::Look(reply) => return Some(After::Look(reply)),
-            Command::Close(reply) => return Some(After::Close(reply)),
-            Command::Do(work) => {
-                messages += work.messages();
-                bytes += work.bytes();
-                round.push(work);
-            }
-        }
-        let room = messages < BATCH_MESSAGES && bytes < BATCH_BYTES;
-        next = if room { queue.try_recv().ok() } else { None };
-    }
-    None
 }
 
 struct Writer {
     shared: Arc<Shared>,
+    queue: mpsc::Receiver<Command>,
     directory: Directory,
     sweeper: Sweeper,
     memory: Memory,
@@ -191,14 +96,57 @@ struct Writer {
     looked: Option<u64>,
     /// What was found then: nothing is written any more.
     damaged: Option<StoreError>,
-    /// When the last turn was over.
-    last_turn: Option<Instant>,
 }
 
 impl Writer {
-    /// Whether it had nothing to do of late, and has nothing to mend.
-    fn is_idle(&self) -> bool {
-        self.broken.is_none() && self.last_turn.is_none_or(|at| at.elapsed() >= IDLE)
+    fn run(mut self) {
+        let mut closing = None;
+        while closing.is_none() {
+            let Some(first) = self.queue.blocking_recv() else { break };
+            let mut round = Vec::new();
+            let after = self.gather(first, &mut round);
+            self.turn(round);
+            match after {
+                // Between two batches: none is half there.
+                Some(After::Look(reply)) => drop(reply.send(Moment::now(&self.shared))),
+                Some(After::Close(reply)) => closing = Some(reply),
+                None => {}
+            }
+        }
+        let result = self.end();
+        self.queue.close();
+        while let Some(command) = self.queue.blocking_recv() {
+            match command {
+                Command::Do(work) => work.answer(Some(StoreError::Closed)),
+                Command::Look(reply) => drop(reply.send(Err(StoreError::Closed))),
+                Command::Close(reply) => drop(reply.send(Ok(()))),
+            }
+        }
+        // Whoever closed the store may open the directory again: let go of it first.
+        drop(self);
+        if let Some(reply) = closing {
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Takes what waits, up to the bounds of a batch, and up to a request that is not a change.
+    fn gather(&mut self, first: Command, round: &mut Vec<Box<dyn Work>>) -> Option<After> {
+        let (mut messages, mut bytes) = (0, 0);
+        let mut next = Some(first);
+        while let Some(command) = next {
+            match command {
+                Command::Look(reply) => return Some(After::Look(reply)),
+                Command::Close(reply) => return Some(After::Close(reply)),
+                Command::Do(work) => {
+                    messages += work.messages();
+                    bytes += work.bytes();
+                    round.push(work);
+                }
+            }
+            let room = messages < BATCH_MESSAGES && bytes < BATCH_BYTES;
+            next = if room { self.queue.try_recv().ok() } else { None };
+        }
+        None
     }
 
     fn turn(&mut self, mut round: Vec<Box<dyn Work>>) {
@@ -214,7 +162,6 @@ impl Writer {
             // The tree that was opened anew has given up at once; the next round opens it again.
             Err(CommitError::Refused) => Some(self.give_up()),
         };
-        self.last_turn = Some(Instant::now());
         for work in round {
             work.answer(failure.clone());
         }
@@ -316,7 +263,7 @@ impl Writer {
     }
 
     /// Makes everything durable, and takes the tree away for good.
-    fn end(mut self) -> Result<(), StoreError> {
+    fn end(&mut self) -> Result<(), StoreError> {
         let mut result = self.sync();
         if matches!(result, Err(CommitError::Refused)) {
             self.give_up();

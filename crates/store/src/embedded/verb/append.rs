@@ -12,12 +12,6 @@ use crate::kv::{Keyspace, collapse, message, receipt};
 use crate::port::{Appended, NewId, NewMessage, Term};
 use crate::rules::{self, Verdict};
 
-/// Most messages that are little work.
-const LITTLE_MESSAGES: usize = 8;
-
-/// Most bytes that are.
-const LITTLE_BYTES: usize = 64 << 10;
-
 /// Appends messages.
 pub(crate) struct Append {
     drafts: Vec<Draft>,
@@ -77,12 +71,6 @@ impl Verb for Append {
 
     fn messages(&self) -> usize {
         self.drafts.len()
-    }
-
-    fn is_little(&self) -> bool {
-        self.durability == Durability::Memory
-            && self.drafts.len() <= LITTLE_MESSAGES
-            && self.bytes() <= LITTLE_BYTES
     }
 
     fn apply(&mut self, transaction: &mut Transaction<'_>) -> Result<Vec<Appended>, StoreError> {
