@@ -18,9 +18,9 @@ const KINDS = ['sio4-ws', 'sio4-polling', 'sio3-ws', 'sio2-ws', 'ws', 'sse'];
 const TALKERS = ['sio4-ws', 'sio4-polling', 'sio2-ws', 'ws'];
 
 /** A namespace `shop` whose clients are asked about, and a business system. */
-async function shop(t, { mode = 'hook', timeout = '1s' } = {}) {
+async function shop(t, { mode = 'hook', timeout = '1s', env } = {}) {
   const business = await Business.start(t);
-  const server = await Server.start(t);
+  const server = await Server.start(t, { env });
   const hook = { url: business.url, timeout, secret: SECRET, allow_private: true };
   const hooks = [{ name: 'crm', url: business.url, events: ['publish', 'rpc'], timeout, secret: SECRET, allow_private: true }];
   const made = await new Api(server).call('POST', '/v1/namespaces', { name: 'shop', auth: { mode, hook }, hooks });
@@ -137,6 +137,20 @@ for (const kind of TALKERS) {
     business.answer = () => 'hang';
     const many = await Promise.all(Array.from({ length: 12 }, () => say(ann, 'rpc', { method: 'hang' })));
     assert.ok(many.filter(({ error }) => error.code === 'rate_limited').length >= 4, JSON.stringify(many));
+  });
+}
+
+for (const kind of ['sio4-ws', 'sio4-polling', 'ws']) {
+  test(`who waits for a slow answer is not taken for gone: ${kind}`, async (t) => {
+    // What a client sends behind its command is not read before that is answered, its signs of life included.
+    const env = { TIDINGS_CLIENTS__PING_INTERVAL: '200ms', TIDINGS_CLIENTS__PING_TIMEOUT: '200ms' };
+    const { business, server } = await shop(t, { timeout: '2s', env });
+    business.answer = () => [200, { allow: true, join: ['*'] }];
+    const ann = await connected(t, server, kind, { namespace: 'shop', user: 'ann', device: 'd1', token: 'first' });
+    business.answer = () => 'hang';
+    assert.equal((await say(ann, 'refresh', { token: 'second' })).error.code, 'dependency_unavailable');
+    await ann.join(['lobby']);
+    assert.deepEqual(ann.problems, []);
   });
 }
 

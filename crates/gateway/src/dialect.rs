@@ -302,19 +302,6 @@ pub(crate) fn next_look(local: &Local, connection: &Connection) -> u64 {
     timer.min(local.now_ms() + interval.as_millis() as u64)
 }
 
-/// Whether what a connection sends is not read at present, because a command of it is not answered yet: its sign of life may be
-/// there, and it has its time anew.
-fn is_unread(connection: &Connection, now: u64) -> bool {
-    let unread = connection.busy.get();
-    if unread {
-        connection.heard_at.set(now);
-        if connection.pinged_at.get() != 0 {
-            connection.pinged_at.set(now);
-        }
-    }
-    unread
-}
-
 /// The timer of a connection has fired: sends a heartbeat, or ends what shows no sign of life.
 pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
     local.note_settled(connection);
@@ -328,11 +315,9 @@ pub(crate) fn timer(local: &Rc<Local>, connection: &Rc<Connection>) {
     if within.is_some_and(|within| now >= connection.opened_at + within.as_millis() as u64) {
         return local.close(connection, Disconnect::NO_CONNECT);
     }
-    if pinged != 0 {
-        if !is_unread(connection, now) {
-            local.close(connection, Disconnect::NO_PONG);
-        }
-        return;
+    // What comes behind a command that is not answered yet is not read, a sign of life included: it is asked for again.
+    if pinged != 0 && !connection.busy.get() {
+        return local.close(connection, Disconnect::NO_PONG);
     }
     // When it was due: a client may count on the announced times. Unless the shard was so late that the client
     // would be left less than half of its time.

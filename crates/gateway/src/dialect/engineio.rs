@@ -170,7 +170,8 @@ pub(super) fn beat(local: &Rc<Local>, connection: &Rc<Connection>, now: u64) {
             connection.pinged_at.set(now);
             local.send(connection, engineio::PING);
         }
-        Version::V3 if super::is_unread(connection, now) => {}
+        // Its pings wait to be read; it goes by itself when it has no answer.
+        Version::V3 if connection.busy.get() => connection.heard_at.set(now),
         Version::V3 => local.close(connection, Disconnect::NO_PONG),
     }
 }
